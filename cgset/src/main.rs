@@ -1,0 +1,3 @@
+//! cgset: create control groups, set limits, attach processes.
+
+fn main() {}

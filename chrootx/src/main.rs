@@ -1,0 +1,3 @@
+//! chrootx: run a program in another root directory.
+
+fn main() {}

@@ -1,0 +1,129 @@
+//! The hand-over: the next program takes this process, and finds the world as its caller left it.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::unistd::execvp;
+
+use crate::report::Failure;
+use crate::{shell, sys};
+
+/// Becomes COMMAND. Returns only if it can't be: 127 if it is not there, else 126.
+///
+/// It is looked for in PATH, and a script without `#!` is given to `/bin/sh`, as execvp(3) does.
+pub fn exec(command: &[OsString]) -> Failure {
+    let Some(program) = command.first() else {
+        return Failure::usage("no COMMAND given");
+    };
+    let words: Result<Vec<CString>, _> =
+        command.iter().map(|word| CString::new(word.as_bytes())).collect();
+    let Ok(words) = words else {
+        return Failure::new(format!("run {program:?}: a NUL byte in its arguments"));
+    };
+    sys::restore_what_the_runtime_changed();
+    let errno = match execvp(&words[0], &words) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    };
+    let failure = Failure::errno(format!("run {program:?}"), errno);
+    match errno {
+        Errno::ENOENT => not_found(failure, program).with_exec_status(127),
+        _ => failure.with_exec_status(126),
+    }
+}
+
+/// COMMAND as a line of shell.
+pub fn line(command: &[OsString]) -> String {
+    shell::line(command)
+}
+
+/// The kernel says ENOENT also when the file is there and what must load it is not.
+fn not_found(failure: Failure, program: &OsStr) -> Failure {
+    let path = Path::new(program);
+    if !program.as_bytes().contains(&b'/') {
+        return failure.hint("it is in no folder of PATH here; name it by its path, as /bin/sh");
+    }
+    match interpreter(path) {
+        Some(loader) if fs::metadata(&loader).is_err() => {
+            failure.hint(format!("{path:?} is there; what has to load it, {loader:?}, is not"))
+        }
+        _ => failure,
+    }
+}
+
+/// The program that the kernel loads for this file: the `#!` line's, or ELF's `PT_INTERP`.
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(64 * 1024).read_to_end(&mut head).ok()?;
+    let text = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+    if let Some(rest) = head.strip_prefix(b"#!") {
+        let mut line = Vec::new();
+        BufReader::new(rest).read_until(b'\n', &mut line).ok()?;
+        return line.trim_ascii().split(u8::is_ascii_whitespace).next().map(text);
+    }
+    elf_interpreter(&head).map(text)
+}
+
+/// Finds `PT_INTERP` in the first bytes of a 64-bit little-endian ELF file.
+fn elf_interpreter(head: &[u8]) -> Option<&[u8]> {
+    const PT_INTERP: u64 = 3;
+    let number = |at: usize, size: usize| -> Option<u64> {
+        let bytes = head.get(at..at.checked_add(size)?)?;
+        Some(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    };
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    (0..count).find_map(|index| {
+        let at = usize::try_from(table.checked_add(index * size)?).ok()?;
+        if number(at, 4)? != PT_INTERP {
+            return None;
+        }
+        let start = usize::try_from(number(at.checked_add(8)?, 8)?).ok()?;
+        let length = usize::try_from(number(at.checked_add(32)?, 8)?).ok()?;
+        head.get(start..start.checked_add(length)?)?.split(|byte| *byte == 0).next()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Form;
+
+    fn run(program: &str) -> Failure {
+        exec(&[program.into()])
+    }
+
+    #[test]
+    fn a_missing_program_is_127_and_a_folder_126() {
+        assert_eq!(run("/nowhere/at/all").status(Form::Command), 127);
+        assert_eq!(run("no-such-program-anywhere").status(Form::Command), 127);
+        let folder = run("/etc");
+        assert_eq!(folder.status(Form::Command), 126);
+        assert_eq!(folder.lines("t"), "t: run \"/etc\": Permission denied (EACCES)\n");
+    }
+
+    #[test]
+    fn the_loader_of_an_elf_file_and_of_a_script() {
+        let this = std::env::current_exe().expect("a test has a path");
+        assert!(interpreter(&this).expect("it is linked dynamically").is_absolute());
+        let script = std::env::temp_dir().join(format!("common-exec-{}", std::process::id()));
+        fs::write(&script, "#! /no/such/interpreter -x\n").expect("a file in the temporary folder");
+        let found = interpreter(&script);
+        fs::remove_file(&script).expect("it was just written");
+        assert_eq!(found, Some("/no/such/interpreter".into()));
+    }
+
+    #[test]
+    fn elf_headers_that_lie_are_survived() {
+        assert_eq!(elf_interpreter(b"\x7fELF\x02\x01"), None);
+        let mut head = vec![0xff; 200];
+        head[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        assert_eq!(elf_interpreter(&head), None);
+    }
+}

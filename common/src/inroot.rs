@@ -1,0 +1,53 @@
+//! Paths inside a root file system that nobody vouches for.
+//!
+//! There, `/etc/passwd` may be a symbolic link to `/etc/shadow`, meant to be read on the host.
+//! The kernel resolves such a path as a process with that root would, so that no link, absolute
+//! or with any number of `..`, leads out of it; and what comes back is a descriptor, which
+//! nobody can exchange for something else afterwards.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::Mode;
+
+use crate::report::{Failure, Tried};
+
+/// Opens the root itself, on the host's terms.
+pub fn open_root(root: &Path) -> Result<OwnedFd, Failure> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(root, flags, Mode::empty())
+        .tried(|| format!("open the root file system {root:?}"))
+        .map_err(|failure| {
+            failure
+                .hint_if(Errno::ENOENT, || format!("make one: fetch-rootfs host {root:?}"))
+                .hint_if(Errno::ENOTDIR, || {
+                    format!("if it is an archive: fetch-rootfs {root:?} rootfs")
+                })
+        })
+}
+
+/// Opens a path with `root` for its root directory. See `openat2(2)`, Linux 5.6.
+pub fn open_in(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(root, path, how)
+}
+
+/// Reads a regular file of the root: not a FIFO that would hang, not a file without end.
+pub fn read_in(root: impl AsFd, path: &Path) -> Result<String, Failure> {
+    const ENOUGH: u64 = 1 << 20;
+    let what = || format!("read {path:?} of the root file system");
+    let file = open_in(root, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK).tried(what)?;
+    let file = File::from(file);
+    if !file.metadata().tried(what)?.is_file() {
+        return Err(Failure::new(format!("{}: not a regular file", what())));
+    }
+    let mut text = Vec::new();
+    file.take(ENOUGH).read_to_end(&mut text).tried(what)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}

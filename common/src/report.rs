@@ -1,0 +1,221 @@
+//! One way to fail: a line that says what was tried and why it did not work, a hint that
+//! says how to mend it, and an exit status that scripts can rely on.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use clap::Parser;
+use clap::error::{ContextKind, ErrorKind};
+use nix::errno::Errno;
+
+/// Whether this run ends in a COMMAND: the exit statuses differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// 0 fine, 1 the operation failed, 2 wrong usage.
+    Plain,
+    /// As `env` and `chroot`: 125 the tool failed, 126 COMMAND can't be run, 127 not found.
+    Command,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Usage,
+    Operation,
+    Exec(u8),
+}
+
+/// Why a tool ends without having done its work.
+#[derive(Debug)]
+pub struct Failure {
+    kind: Kind,
+    error: anyhow::Error,
+    errno: Option<Errno>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// The operation failed: `what` says all of it, as `set "memory.max": it reads back as 0`.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self::from(anyhow!(what.into()))
+    }
+
+    /// The command line asks for something that makes no sense.
+    pub fn usage(what: impl Into<String>) -> Self {
+        Self { kind: Kind::Usage, ..Self::new(what) }
+    }
+
+    /// A system call failed while trying `what`.
+    pub fn errno(what: impl Into<String>, errno: Errno) -> Self {
+        let why = format!("{} ({errno:?})", errno.desc());
+        Self { errno: Some(errno), ..Self::from(anyhow!(why).context(what.into())) }
+    }
+
+    /// COMMAND can't be run: `status` is 126 or 127.
+    #[must_use]
+    pub(crate) fn with_exec_status(self, status: u8) -> Self {
+        Self { kind: Kind::Exec(status), ..self }
+    }
+
+    /// How to mend it: where possible the command that does.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// A hint for one known trap: only where the kernel answered `errno`.
+    #[must_use]
+    pub fn hint_if(self, errno: Errno, hint: impl FnOnce() -> String) -> Self {
+        if self.errno == Some(errno) { self.hint(hint()) } else { self }
+    }
+
+    /// Says, too, that something could not be put back as it was.
+    #[must_use]
+    pub(crate) fn and_left(self, what: &Failure) -> Self {
+        Self {
+            error: anyhow!("{:#}; then, putting things back: {:#}", self.error, what.error),
+            ..self
+        }
+    }
+
+    /// What the kernel answered, if it was the kernel that refused.
+    pub fn kernel_said(&self) -> Option<Errno> {
+        self.errno
+    }
+
+    /// The exit status this failure ends a tool with.
+    pub fn status(&self, form: Form) -> u8 {
+        match (self.kind, form) {
+            (Kind::Exec(status), _) => status,
+            (_, Form::Command) => 125,
+            (Kind::Usage, Form::Plain) => 2,
+            (Kind::Operation, Form::Plain) => 1,
+        }
+    }
+
+    /// `TOOL: what was tried: why (ERRNO)`, and perhaps `hint: …`, each on a line.
+    pub fn lines(&self, tool: &str) -> String {
+        let mut text = format!("{tool}: {}\n", one_line(&format!("{:#}", self.error)));
+        if let Some(hint) = &self.hint {
+            text.extend(["hint: ", &one_line(hint), "\n"]);
+        }
+        text
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { kind: Kind::Operation, error, errno: None, hint: None }
+    }
+}
+
+/// Says what was being tried when a call failed: `open(p).tried(|| format!("open {p:?}"))?`.
+pub trait Tried<T> {
+    /// Turns the error into a [`Failure`]: a verb phrase with its object quoted by `{:?}`.
+    fn tried<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T, Failure>;
+}
+
+impl<T> Tried<T> for Result<T, Errno> {
+    fn tried<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T, Failure> {
+        self.map_err(|errno| Failure::errno(what(), errno))
+    }
+}
+
+impl<T> Tried<T> for io::Result<T> {
+    fn tried<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T, Failure> {
+        self.map_err(|error| match error.raw_os_error() {
+            Some(number) => Failure::errno(what(), Errno::from_raw(number)),
+            None => Failure::from(anyhow!(error).context(what().into())),
+        })
+    }
+}
+
+/// Parses the command line, runs the tool, and turns its failure into a line and a status.
+///
+/// `form` looks at the arguments alone, since even a wrong command line needs its status.
+pub fn main<C: Parser>(
+    form: fn(&[OsString]) -> Form,
+    run: fn(C) -> Result<u8, Failure>,
+) -> ExitCode {
+    let name = C::command().get_name().to_owned();
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let form = form(args.get(1..).unwrap_or_default());
+    let outcome = match C::try_parse_from(args) {
+        Ok(cli) => run(cli),
+        Err(error) if error.use_stderr() => Err(usage(&name, &error)),
+        Err(help) => print(&help.render().to_string()).map(|()| 0),
+    };
+    match outcome {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            tell(&failure.lines(&name));
+            ExitCode::from(failure.status(form))
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has gone away is no failure.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).tried(|| "write to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes whole lines to standard error in one `write(2)`, so that tools in a pipeline don't mix.
+pub fn tell(text: &str) {
+    // There is nobody left to tell if standard error itself fails.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Puts clap's first paragraph on one line; its tip, or the way to the help, becomes the hint.
+fn usage(name: &str, error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let what = text.split("\n\n").next().unwrap_or_default();
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let tip = text.lines().find_map(|line| line.trim_start().strip_prefix("tip: "));
+    let missing = error.kind() == ErrorKind::MissingRequiredArgument
+        && error.get(ContextKind::InvalidArg).is_some();
+    let help = format!("{name} --help shows the usage");
+    Failure::usage(what).hint(tip.filter(|_| !missing).unwrap_or(&help))
+}
+
+/// Joins the lines of a text by spaces.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_and_a_hint() {
+        let failure = Failure::errno("enter \"/x\"", Errno::ENOENT).hint("make it:\n  mkdir /x");
+        assert_eq!(
+            failure.lines("chrootx"),
+            "chrootx: enter \"/x\": No such file or directory (ENOENT)\nhint: make it: mkdir /x\n"
+        );
+    }
+
+    #[test]
+    fn statuses_tell_usage_from_failure_and_form_from_form() {
+        let (usage, failure) = (Failure::usage("x"), Failure::new("x"));
+        assert_eq!((usage.status(Form::Plain), usage.status(Form::Command)), (2, 125));
+        assert_eq!((failure.status(Form::Plain), failure.status(Form::Command)), (1, 125));
+        assert_eq!(Failure::new("x").with_exec_status(127).status(Form::Plain), 127);
+    }
+
+    #[test]
+    fn a_hint_is_given_for_its_errno_only() {
+        let failure = || Failure::errno("mount", Errno::EPERM);
+        assert!(
+            failure().hint_if(Errno::EPERM, || "sudo".into()).lines("t").contains("hint: sudo")
+        );
+        assert!(!failure().hint_if(Errno::EBUSY, || "sudo".into()).lines("t").contains("hint"));
+    }
+}

@@ -1,0 +1,185 @@
+//! The system calls that have no safe wrapper elsewhere, and what Rust's start-up does to a
+//! process behind its back. All of the project's `unsafe` is in this file.
+#![allow(unsafe_code, reason = "the one module that may; each block says why it is sound")]
+
+use std::ffi::{CStr, CString, c_int, c_uint};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::ptr;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use nix::NixPath;
+use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, Signal};
+use nix::unistd::{ForkResult, Pid};
+
+pub use libc::{
+    AT_EMPTY_PATH, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, CLONE_NEWTIME, MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH,
+    MOVE_MOUNT_T_EMPTY_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, mount_attr,
+};
+
+// What was so when the program started. Rust's runtime ignores SIGPIPE and opens /dev/null on
+// standard descriptors that were closed, before main; both would be passed on to COMMAND.
+static CALLER: AtomicU8 = AtomicU8::new(0);
+const SIGPIPE_WAS_IGNORED: u8 = 1 << 7;
+
+/// The dynamic loader and static start-up code alike call what stands in this section, with C's
+/// environment set up and before Rust's runtime.
+#[used]
+// SAFETY: the section holds pointers to functions of this very type.
+#[unsafe(link_section = ".init_array")]
+static NOTE_AT_START: extern "C" fn() = note_what_the_caller_had;
+
+extern "C" fn note_what_the_caller_had() {
+    let mut seen = 0;
+    for fd in 0..3 {
+        // SAFETY: F_GETFD takes no pointer, and a closed descriptor is only an error to it.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
+            seen |= 1 << fd;
+        }
+    }
+    // SAFETY: all zeroes is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: a null pointer asks for the present action alone, which is written to `action`.
+    let told = unsafe { libc::sigaction(libc::SIGPIPE, ptr::null(), &raw mut action) };
+    if told == 0 && action.sa_sigaction == libc::SIG_IGN {
+        seen |= SIGPIPE_WAS_IGNORED;
+    }
+    CALLER.store(seen, Relaxed);
+}
+
+/// Gives SIGPIPE and the standard descriptors back the state in which the caller left them.
+pub fn restore_what_the_runtime_changed() {
+    let seen = CALLER.load(Relaxed);
+    if seen & SIGPIPE_WAS_IGNORED == 0 {
+        // SAFETY: the default action runs no code of ours.
+        let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    }
+    for fd in (0..3).filter(|fd| seen & (1 << fd) != 0) {
+        // SAFETY: F_SETFD takes no pointer. Closed only by a successful exec: until then our own
+        // error message has somewhere to go to.
+        let _ = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// fork(2). The tools are single-threaded, so that the child may do whatever the parent may.
+pub fn fork() -> nix::Result<ForkResult> {
+    debug_assert_eq!(threads(), 1, "a fork copies one thread only");
+    // SAFETY: there is no other thread that could hold a lock at this moment.
+    unsafe { nix::unistd::fork() }
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
+
+/// A descriptor for a process: it can't come to mean another one. See `pidfd_open(2)`, Linux 5.3.
+pub fn pidfd_open(pid: Pid) -> nix::Result<OwnedFd> {
+    // SAFETY: the call takes two integers.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0 as c_uint) })
+}
+
+/// Sends a signal to exactly that process. See `pidfd_send_signal(2)`, Linux 5.1.
+pub fn pidfd_send_signal(pidfd: impl AsFd, signal: Signal) -> nix::Result<()> {
+    let no_info = ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is allowed, and asks for what kill(2) would send.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_fd().as_raw_fd(),
+            signal as c_int,
+            no_info,
+            0 as c_uint,
+        )
+    };
+    Errno::result(done).map(drop)
+}
+
+/// Opens the mount at a path, or a detached copy of it. See `open_tree(2)`, Linux 5.2.
+pub fn open_tree(dir: BorrowedFd<'_>, path: &Path, flags: c_uint) -> nix::Result<OwnedFd> {
+    owned(path.with_nix_path(|path| {
+        // SAFETY: `path` is a NUL-terminated string that outlives the call.
+        unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) }
+    })?)
+}
+
+/// Attaches the mount `from` on `to`, both by descriptor. See `move_mount(2)`, Linux 5.2.
+pub fn move_mount(from: impl AsFd, to: impl AsFd) -> nix::Result<()> {
+    const EMPTY: &CStr = c"";
+    // SAFETY: both strings are static and NUL-terminated.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            from.as_fd().as_raw_fd(),
+            EMPTY.as_ptr(),
+            to.as_fd().as_raw_fd(),
+            EMPTY.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH,
+        )
+    };
+    Errno::result(done).map(drop)
+}
+
+/// Changes a mount, with `AT_RECURSIVE` those below it too. See `mount_setattr(2)`, Linux 5.12.
+pub fn mount_setattr(mount: impl AsFd, flags: c_int, attr: &mount_attr) -> nix::Result<()> {
+    // SAFETY: the string is static, `attr` is read for the size that is given.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags | AT_EMPTY_PATH,
+            ptr::from_ref(attr),
+            size_of::<mount_attr>(),
+        )
+    };
+    Errno::result(done).map(drop)
+}
+
+/// A new instance of a file system such as `proc`, mounted nowhere yet.
+/// See `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`, Linux 5.2.
+pub fn new_mount(kind: &CStr, options: &[(&CStr, &CStr)], attrs: c_uint) -> nix::Result<OwnedFd> {
+    const FSCONFIG_SET_STRING: c_uint = 1;
+    const FSCONFIG_CMD_CREATE: c_uint = 6;
+    // SAFETY: `kind` is NUL-terminated.
+    let context =
+        owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), libc::FSOPEN_CLOEXEC) })?;
+    let config = |command: c_uint, key: *const libc::c_char, value: *const libc::c_char| {
+        // SAFETY: key and value are null or NUL-terminated, as the command wants them.
+        let done = unsafe {
+            libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key, value, 0 as c_int)
+        };
+        Errno::result(done).map(drop)
+    };
+    for (key, value) in options {
+        config(FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())?;
+    }
+    config(FSCONFIG_CMD_CREATE, ptr::null(), ptr::null())?;
+    // SAFETY: the call takes integers.
+    owned(unsafe {
+        libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), libc::FSMOUNT_CLOEXEC, attrs)
+    })
+}
+
+/// A time namespace is made for the children, so its flag is in no crate yet.
+pub const CLONE_NEWTIME_FLAG: nix::sched::CloneFlags =
+    nix::sched::CloneFlags::from_bits_retain(CLONE_NEWTIME);
+
+/// An environment variable for COMMAND.
+pub fn set_env(name: &str, value: &std::ffi::OsStr) {
+    // SAFETY: no other thread reads the environment, for there is none.
+    unsafe { std::env::set_var(name, value) };
+}
+
+/// A path as C wants it.
+pub fn c_path(path: &Path) -> nix::Result<CString> {
+    path.with_nix_path(CStr::to_owned)
+}
+
+fn owned(fd: libc::c_long) -> nix::Result<OwnedFd> {
+    let fd = Errno::result(fd)?;
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

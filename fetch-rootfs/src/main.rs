@@ -1,0 +1,3 @@
+//! fetch-rootfs: get a root file system, verify it, extract it.
+
+fn main() {}

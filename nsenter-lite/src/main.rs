@@ -1,0 +1,3 @@
+//! nsenter-lite: create namespaces, or enter those of a process.
+
+fn main() {}

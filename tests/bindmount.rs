@@ -1,0 +1,3 @@
+//! Black-box tests of bindmount against the real kernel.
+
+support::tests!();

@@ -1,0 +1,3 @@
+//! Black-box tests of cgset against the real kernel.
+
+support::tests!();

@@ -1,0 +1,3 @@
+//! Black-box tests of chrootx against the real kernel.
+
+support::tests!();

@@ -1,0 +1,3 @@
+//! Black-box tests of fetch-rootfs against the real kernel.
+
+support::tests!();

@@ -1,0 +1,3 @@
+//! Black-box tests of nsenter-lite against the real kernel.
+
+support::tests!();
