@@ -1,3 +1,22 @@
 //! chrootx: run a program in another root directory.
+//!
+//! chroot(2) changes what `/` means to a process, and nothing else: root can walk out again.
+//! `pivot_root(2)` exchanges the root mount itself, and the old one is unmounted.
 
-fn main() {}
+mod account;
+mod cli;
+mod plan;
+mod step;
+
+use std::process::ExitCode;
+
+use common::{Failure, Form, report, step::perform};
+
+fn main() -> ExitCode {
+    report::main(|_| Form::Command, run)
+}
+
+fn run(cli: cli::Cli) -> Result<u8, Failure> {
+    let mode = cli.narration.mode();
+    perform(&plan::plan(cli)?, mode, &mut ())
+}

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Quotes one word, if it needs it: `it's` becomes `'it'\''s'`.
 ///
@@ -29,6 +30,15 @@ pub fn word(word: impl AsRef<OsStr>) -> String {
     if quoted.is_empty() { "''".into() } else { quoted }
 }
 
+/// Quotes a path so that no command takes it for an option: `-x` becomes `./-x`.
+pub fn operand(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    if path.as_os_str().as_bytes().starts_with(b"-") {
+        return word(Path::new(".").join(path));
+    }
+    word(path)
+}
+
 /// Puts text between single quotes.
 pub fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
@@ -53,6 +63,7 @@ mod tests {
     fn plain_words_stay_plain() {
         assert_eq!(line(["mount", "--bind", "/dev", "a b", ""]), "mount --bind /dev 'a b' ''");
         assert_eq!(word("it's"), r"'it'\''s'");
+        assert_eq!((operand("-x y"), operand("/a")), ("'./-x y'".into(), "/a".into()));
         assert_eq!(word(OsStr::from_bytes(b"a\xff b")), r#"'a'"$(printf '\377')"' b'"#);
     }
 

@@ -1,0 +1,200 @@
+//! Users and groups by the new root's own files.
+//!
+//! The C library would ask NSS, and NSS loads code: after the change of root from the very tree
+//! that nobody vouches for, and with root's privileges. So two small parsers read the text.
+
+use common::Failure;
+
+/// A line of `/etc/passwd`, see passwd(5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub home: String,
+    pub shell: String,
+}
+
+/// A line of `/etc/group`, see group(5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Group {
+    name: String,
+    gid: u32,
+    members: Vec<String>,
+}
+
+/// The accounts of a root file system.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    users: Vec<User>,
+    groups: Vec<Group>,
+}
+
+/// Who COMMAND runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `None` leaves the user as it is.
+    pub uid: Option<u32>,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    /// The user's line in passwd, if there is one.
+    pub user: Option<User>,
+}
+
+impl Accounts {
+    /// Reads both files; a line that is not of the manual's form counts for nothing.
+    pub fn parse(passwd: &str, group: &str) -> Self {
+        Self {
+            users: passwd.lines().filter_map(user).collect(),
+            groups: group.lines().filter_map(group_line).collect(),
+        }
+    }
+
+    /// The first user with this number.
+    pub fn by_uid(&self, uid: u32) -> Option<&User> {
+        self.users.iter().find(|user| user.uid == uid)
+    }
+
+    /// `USER`, `USER:GROUP`, `USER:` (the login group) or `:GROUP`; `list` is `--groups`.
+    pub fn identity(&self, spec: &str, list: Option<&str>) -> Result<Identity, Failure> {
+        let (name, group) = spec.split_once(':').unwrap_or((spec, ""));
+        if name.is_empty() && group.is_empty() {
+            return Err(Failure::usage(format!("read a user from {spec:?}: it names nobody"))
+                .hint("write USER, USER:GROUP or :GROUP; is a shell variable empty?"));
+        }
+        let user = self.users.iter().find(|user| user.name == name);
+        let uid = match (name, user) {
+            ("", _) => None,
+            (_, Some(user)) => Some(user.uid),
+            _ => Some(id(name).ok_or_else(|| unknown("user", name, "passwd"))?),
+        };
+        let user = user.or_else(|| self.by_uid(uid?)).cloned();
+        let gid = match (group, &user) {
+            ("", Some(user)) => user.gid,
+            ("", None) => return Err(no_group(name)),
+            _ => self.gid(group)?,
+        };
+        let groups = match list {
+            Some(list) => self.gids(list)?,
+            None => self.groups_of(user.as_ref(), gid),
+        };
+        Ok(Identity { uid, gid, groups, user })
+    }
+
+    fn gid(&self, name: &str) -> Result<u32, Failure> {
+        let group = self.groups.iter().find(|group| group.name == name);
+        group
+            .map(|group| group.gid)
+            .or_else(|| id(name))
+            .ok_or_else(|| unknown("group", name, "group"))
+    }
+
+    fn gids(&self, list: &str) -> Result<Vec<u32>, Failure> {
+        list.split(',').filter(|name| !name.is_empty()).map(|name| self.gid(name)).collect()
+    }
+
+    /// The groups that list the user, and the one it runs in, as initgroups(3) has them.
+    fn groups_of(&self, user: Option<&User>, gid: u32) -> Vec<u32> {
+        let Some(user) = user else { return vec![gid] };
+        let listed = self.groups.iter().filter(|group| group.members.contains(&user.name));
+        let mut gids: Vec<u32> = listed.map(|group| group.gid).chain([gid]).collect();
+        gids.sort_unstable();
+        gids.dedup();
+        gids
+    }
+}
+
+fn unknown(kind: &str, name: &str, file: &str) -> Failure {
+    Failure::new(format!("look up the {kind} {name:?}: not in the root's /etc/{file}"))
+        .hint("a number is taken as it is, as in -u 1000:1000")
+}
+
+fn no_group(name: &str) -> Failure {
+    Failure::new(format!("find the group of user {name:?}: not in the root's /etc/passwd"))
+        .hint(format!("name the group too: -u {name}:{name}"))
+}
+
+/// A user or group number: decimal, perhaps with chroot(1)'s `+`; 2^32-1 means "no change" to the
+/// kernel, and is none.
+fn id(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().filter(|id| *id != u32::MAX)
+}
+
+/// `name:password:uid:gid:gecos:home:shell`
+fn user(line: &str) -> Option<User> {
+    let fields: Vec<&str> = line.split(':').collect();
+    let [name, _, uid, gid, _, home, shell] = fields.as_slice() else { return None };
+    Some(User {
+        name: (*name).to_owned(),
+        uid: id(uid)?,
+        gid: id(gid)?,
+        home: (*home).to_owned(),
+        shell: (*shell).to_owned(),
+    })
+}
+
+/// `name:password:gid:member,member`
+fn group_line(line: &str) -> Option<Group> {
+    let fields: Vec<&str> = line.split(':').collect();
+    let [name, _, gid, members] = fields.as_slice() else { return None };
+    let members = members.split(',').map(str::to_owned).collect();
+    Some(Group { name: (*name).to_owned(), gid: id(gid)?, members })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/ash\nbob:x:1000:100::/home/bob:/bin/sh\n\
+        # a comment\nbroken:x:1\nodd:x:-1:0::/:\n";
+    const GROUP: &str = "root:x:0:root\nusers:x:100:\naudio:x:29:bob,alice\nvideo:x:44:bob\n";
+
+    fn identity(spec: &str, list: Option<&str>) -> Result<(Option<u32>, u32, Vec<u32>), String> {
+        Accounts::parse(PASSWD, GROUP)
+            .identity(spec, list)
+            .map(|who| (who.uid, who.gid, who.groups))
+            .map_err(|failure| failure.lines("chrootx"))
+    }
+
+    #[test]
+    fn every_spelling_of_a_user() {
+        for (spec, list, wanted) in [
+            ("bob", None, (Some(1000), 100, vec![29, 44, 100])),
+            ("bob:", None, (Some(1000), 100, vec![29, 44, 100])),
+            ("bob:audio", None, (Some(1000), 29, vec![29, 44])),
+            ("1000", None, (Some(1000), 100, vec![29, 44, 100])),
+            ("+1000:+5", None, (Some(1000), 5, vec![5, 29, 44])),
+            ("77:88", None, (Some(77), 88, vec![88])),
+            (":video", None, (None, 44, vec![44])),
+            ("bob", Some(""), (Some(1000), 100, vec![])),
+            ("bob", Some("video,7"), (Some(1000), 100, vec![44, 7])),
+        ] {
+            assert_eq!(identity(spec, list).expect("a good spec"), wanted, "{spec} {list:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_guessed() {
+        for (spec, list, why) in [
+            ("", None, "it names nobody"),
+            (":", None, "it names nobody"),
+            ("alice", None, "look up the user \"alice\""),
+            ("broken", None, "look up the user"),
+            ("odd", None, "look up the user"),
+            ("-1", None, "look up the user"),
+            ("0x0:0", None, "look up the user"),
+            ("4294967295:0", None, "look up the user"),
+            ("4294967296:0", None, "look up the user"),
+            ("77", None, "name the group too: -u 77:77"),
+            ("bob:nogroup", None, "look up the group \"nogroup\""),
+            ("bob", Some("users,wheel"), "look up the group \"wheel\""),
+        ] {
+            let lines = identity(spec, list).expect_err("a bad spec");
+            assert!(lines.contains(why), "{spec}: {lines}");
+        }
+    }
+}
