@@ -1,3 +1,335 @@
 //! Black-box tests of chrootx against the real kernel.
 
-support::tests!();
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::{
+    Ran, Skip, TempDir, Test, archive, need_program, need_root, private_sh, project, run, scratch,
+    sh,
+};
+
+support::tests!(
+    the_command_sees_the_new_root_only,
+    the_default_command_is_the_users_shell_of_the_new_root,
+    the_mount_namespace_is_its_own_and_the_hosts_is_left_alone,
+    the_old_root_is_unmounted,
+    mounts_below_the_root_come_along,
+    the_double_chroot_escapes_from_chroot_and_not_from_the_default,
+    users_and_groups_come_from_the_new_root,
+    a_user_can_not_get_back_to_root,
+    a_passwd_that_is_a_link_to_the_outside_is_read_inside,
+    a_working_directory_outside_is_refused,
+    statuses_are_those_of_env_and_chroot,
+    the_world_is_handed_on_unchanged,
+    wrong_usage_is_one_line,
+    without_privileges_it_says_so,
+    the_dry_run_script_does_the_same,
+    explain_and_dry_run_say_the_same,
+    a_dry_run_changes_nothing,
+);
+
+fn chrootx() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_chrootx"))
+}
+
+/// Alpine's mini root, extracted by GNU tar.
+fn alpine() -> Result<TempDir, Skip> {
+    need_root()?;
+    let folder = scratch();
+    let file = archive("alpine-minirootfs-3.20.3-x86_64.tar.gz")?;
+    run(Command::new("tar").arg("-xpf").arg(file).arg("-C").arg(folder.path())).silent();
+    Ok(folder)
+}
+
+fn inside(root: &Path, options: &[&str], command: &[&str]) -> Ran {
+    run(chrootx().args(options).arg(root).args(command))
+}
+
+fn the_command_sees_the_new_root_only() -> Test {
+    let root = alpine()?;
+    let seen = inside(root.path(), &[], &["/bin/ls", "/"]).silent();
+    assert!(seen.contains("media\n") && !seen.contains("boot"), "{seen}");
+    assert_eq!(inside(root.path(), &[], &["/bin/pwd"]).silent(), "/\n");
+    let release = inside(root.path(), &["--chroot"], &["/bin/cat", "/etc/alpine-release"]);
+    assert_eq!(release.silent(), "3.20.3\n");
+    Ok(())
+}
+
+fn the_default_command_is_the_users_shell_of_the_new_root() -> Test {
+    let root = alpine()?;
+    let script = "echo $0; cat /etc/alpine-release";
+    let ran = support::run_with_input(chrootx().arg(root.path()), script.as_bytes());
+    assert_eq!(ran.silent(), "/bin/sh\n3.20.3\n");
+    let passwd = "root:x:0:0:root:/root:/bin/my-shell\n";
+    fs::write(root.path().join("etc/passwd"), passwd).expect("etc is there");
+    let shell = root.path().join("bin/my-shell");
+    fs::write(&shell, "#!/bin/sh\necho mine\n").expect("bin is there");
+    fs::set_permissions(shell, fs::Permissions::from_mode(0o755)).expect("it was just written");
+    assert_eq!(inside(root.path(), &[], &[]).silent(), "mine\n");
+    Ok(())
+}
+
+fn the_mount_namespace_is_its_own_and_the_hosts_is_left_alone() -> Test {
+    let root = alpine()?;
+    let before = fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
+    let script = "mount -t proc proc /proc; readlink /proc/self/ns/mnt; mount -t tmpfs t /mnt";
+    let mine = inside(root.path(), &[], &["/bin/sh", "-c", script]).silent();
+    let ours = fs::read_link("/proc/self/ns/mnt").expect("a namespace");
+    assert!(mine.starts_with("mnt:[") && mine.trim() != ours.to_string_lossy(), "{mine}");
+    assert!(!root.path().join("proc/self").exists());
+    let root = root.path().to_string_lossy().into_owned();
+    let after = fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
+    let ours = |table: &str| table.lines().filter(|line| line.contains(&root)).count();
+    assert_eq!((ours(&before), ours(&after)), (0, 0));
+    Ok(())
+}
+
+fn the_old_root_is_unmounted() -> Test {
+    let root = alpine()?;
+    let script = "mount -t proc proc /proc; cat /proc/self/mountinfo";
+    let table = inside(root.path(), &[], &["/bin/sh", "-c", script]).silent();
+    let targets: Vec<&str> = table.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+    assert_eq!(targets, ["/", "/proc"]);
+    Ok(())
+}
+
+fn mounts_below_the_root_come_along() -> Test {
+    let root = alpine()?;
+    let script = "mount -t tmpfs t \"$1/mnt\"; echo here >\"$1/mnt/file\"
+        \"$2\" \"$1\" /bin/cat /mnt/file; \"$2\" --chroot \"$1\" /bin/cat /mnt/file";
+    let program = env!("CARGO_BIN_EXE_chrootx");
+    assert_eq!(run(private_sh(script).arg(root.path()).arg(program)).silent(), "here\nhere\n");
+    Ok(())
+}
+
+/// A static program that walks out of a chroot, put into the root.
+fn escape(root: &Path) -> PathBuf {
+    let source = project().join("tests/chrootx/escape.rs");
+    let program = root.join("escape");
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition", "2024", "-C", "target-feature=+crt-static", "-o"]);
+    run(rustc.arg(&program).arg(source)).silent();
+    PathBuf::from("/escape")
+}
+
+fn the_double_chroot_escapes_from_chroot_and_not_from_the_default() -> Test {
+    let root = alpine()?;
+    need_program("rustc")?;
+    let program = escape(root.path());
+    let mark = scratch();
+    let attempt = |options: &[&str]| {
+        run(chrootx().args(options).arg(root.path()).arg(&program).arg(mark.path()))
+    };
+    assert_eq!(attempt(&["--chroot"]).status, 0, "this way out must be known to work");
+    assert_eq!(attempt(&[]).status, 1);
+    let script = run(chrootx().arg("-n").arg(root.path()).arg(&program).arg(mark.path())).silent();
+    assert_eq!(run(&mut sh(&script)).status, 1, "nor from the script's");
+    Ok(())
+}
+
+fn users_and_groups_come_from_the_new_root() -> Test {
+    let root = alpine()?;
+    for (file, line) in
+        [("passwd", "bob:x:4242:100::/home/bob:/bin/sh\n"), ("group", "gear:x:777:bob\n")]
+    {
+        let path = root.path().join("etc").join(file);
+        let text = fs::read_to_string(&path).expect("alpine has it") + line;
+        fs::write(path, text).expect("we are root");
+    }
+    let id = |options: &[&str]| inside(root.path(), options, &["/usr/bin/id"]).silent();
+    let bob = "uid=4242(bob) gid=100(users) groups=100(users),777(gear)\n";
+    assert_eq!(id(&["-u", "bob"]), bob);
+    assert_eq!(id(&["--userspec=4242", "--chroot"]), bob);
+    assert_eq!(id(&["-u", "5:6"]), "uid=5(sync) gid=6(disk) groups=6(disk)\n");
+    assert_eq!(id(&["-u", "bob:gear", "--groups="]), "uid=4242(bob) gid=777(gear)\n");
+    let script = "echo $HOME $USER $LOGNAME $SHELL; pwd";
+    let told = inside(root.path(), &["-u", "bob", "-w", "/tmp"], &["/bin/sh", "-c", script]);
+    assert_eq!(told.silent(), "/home/bob bob bob /bin/sh\n/tmp\n");
+    inside(root.path(), &["-u", "alice"], &["/bin/true"]).fails(
+        125,
+        "chrootx",
+        &["look up the user \"alice\": not in the root's /etc/passwd"],
+    );
+    Ok(())
+}
+
+fn a_user_can_not_get_back_to_root() -> Test {
+    let root = alpine()?;
+    let script = "mount -t proc proc /proc; exec \"$@\"";
+    let status = ["grep", "-E", "^(Uid|Gid|Cap(Eff|Prm)):", "/proc/self/status"];
+    let program = env!("CARGO_BIN_EXE_chrootx");
+    let script = script.replace("/proc;", "\"$1/proc\"; shift;");
+    let mut command = private_sh(&script);
+    command.arg(root.path()).args([program, "-u", "nobody"]).arg(root.path()).args(status);
+    let none = "0000000000000000";
+    assert_eq!(
+        run(&mut command).silent(),
+        format!(
+            "Uid:\t65534\t65534\t65534\t65534\nGid:\t65534\t65534\t65534\t65534\n\
+             CapPrm:\t{none}\nCapEff:\t{none}\n"
+        )
+    );
+    Ok(())
+}
+
+fn a_passwd_that_is_a_link_to_the_outside_is_read_inside() -> Test {
+    let root = alpine()?;
+    let outside = scratch();
+    let passwd = outside.path().join("passwd");
+    fs::write(&passwd, "mallory:x:0:0::/:/bin/sh\n").expect("a file in our own folder");
+    fs::remove_file(root.path().join("etc/passwd")).expect("alpine has it");
+    symlink(&passwd, root.path().join("etc/passwd")).expect("a link");
+    let attempt = inside(root.path(), &["-u", "mallory"], &["/bin/true"]);
+    attempt.fails(125, "chrootx", &["look up the user \"mallory\""]);
+    fs::remove_file(root.path().join("etc/passwd")).expect("it was just made");
+    run(Command::new("mkfifo").arg(root.path().join("etc/passwd"))).silent();
+    let attempt = inside(root.path(), &["-u", "mallory"], &["/bin/true"]);
+    attempt.fails(125, "chrootx", &["not a regular file"]);
+    Ok(())
+}
+
+fn a_working_directory_outside_is_refused() -> Test {
+    let root = alpine()?;
+    let script =
+        "mount -t proc proc \"$1/proc\"; exec 9</; \"$2\" -w /proc/self/fd/9 \"$1\" /bin/ls";
+    let ran = run(private_sh(script).arg(root.path()).arg(env!("CARGO_BIN_EXE_chrootx")));
+    ran.fails(125, "chrootx", &["enter \"/proc/self/fd/9\" in the new root: it lies outside"]);
+    let missing = inside(root.path(), &["-w", "/no/dir"], &["/bin/ls"]);
+    missing.fails(125, "chrootx", &["\"/no/dir\"", "(ENOENT)"]);
+    Ok(())
+}
+
+fn statuses_are_those_of_env_and_chroot() -> Test {
+    let root = alpine()?;
+    let status = |command: &[&str]| inside(root.path(), &[], command).status;
+    assert_eq!(status(&["/bin/true"]), 0);
+    assert_eq!(status(&["/bin/sh", "-c", "exit 42"]), 42);
+    assert_eq!(status(&["/bin/sh", "-c", "kill -TERM $$"]), 143);
+    inside(root.path(), &[], &["/bin/nope"]).fails(
+        127,
+        "chrootx",
+        &["run \"/bin/nope\"", "ENOENT"],
+    );
+    inside(root.path(), &[], &["nope"]).fails(
+        127,
+        "chrootx",
+        &["hint: it is in no folder of PATH"],
+    );
+    inside(root.path(), &[], &["/etc/passwd"]).fails(126, "chrootx", &["(EACCES)"]);
+    inside(root.path(), &[], &["/etc"]).fails(126, "chrootx", &["run \"/etc\""]);
+    fs::copy("/bin/ls", root.path().join("bin/hosts-ls")).expect("a program linked to glibc");
+    inside(root.path(), &[], &["/bin/hosts-ls"]).fails(
+        127,
+        "chrootx",
+        &["hint: \"/bin/hosts-ls\" is there; what has to load it", "ld-linux"],
+    );
+    Ok(())
+}
+
+/// SIGPIPE, the mask, the umask, closed descriptors: as the caller had them, in both cases.
+fn the_world_is_handed_on_unchanged() -> Test {
+    let root = alpine()?;
+    let program = env!("CARGO_BIN_EXE_chrootx");
+    let look = "umask; grep ^Sig[BIC] /proc/self/status; ls /proc/self/fd";
+    let script = "mount -t proc proc \"$1/proc\"; root=$1; shift
+        umask 027; \"$@\" <&-; trap '' PIPE; umask 0; \"$@\"";
+    let direct = run(private_sh(script)
+        .arg(root.path())
+        .args(["chroot"])
+        .arg(root.path())
+        .args(["sh", "-c", look]))
+    .silent();
+    let mut through = private_sh(script);
+    through.arg(root.path()).arg(program).arg(root.path()).args(["sh", "-c", look]);
+    assert_eq!(run(&mut through).silent(), direct);
+    let ignored = direct.lines().filter_map(|line| line.strip_prefix("SigIgn:\t"));
+    let sigpipe: Vec<bool> = ignored.map(|mask| mask.ends_with("1000")).collect();
+    assert_eq!(sigpipe, [false, true], "both cases were looked at");
+    Ok(())
+}
+
+fn wrong_usage_is_one_line() -> Test {
+    let fails =
+        |args: &[&str], parts: &[&str]| run(chrootx().args(args)).fails(125, "chrootx", parts);
+    fails(&[], &["not provided: <ROOT>", "hint: chrootx --help"]);
+    fails(&["--bogus", "/"], &["unexpected argument '--bogus'"]);
+    fails(
+        &["/nowhere/at/all"],
+        &["open the root file system \"/nowhere/at/all\"", "(ENOENT)", "hint: "],
+    );
+    fails(&["/etc/passwd"], &["(ENOTDIR)", "hint: if it is an archive: fetch-rootfs"]);
+    fails(&["-n", "-x", "/"], &["cannot be used with"]);
+    need_root()?;
+    fails(&["-u", "", "/"], &["read a user from \"\": it names nobody"]);
+    fails(&["/", "/bin/true"], &["make this mount the root", "(EBUSY)", "hint: "]);
+    Ok(())
+}
+
+fn without_privileges_it_says_so() -> Test {
+    need_root()?;
+    for options in [&[][..], &["--chroot"]] {
+        let mut command = chrootx();
+        command.args(options).args(["/usr", "/bin/true"]).uid(65534).gid(65534);
+        run(&mut command).fails(125, "chrootx", &["(EPERM)", "hint: that takes root"]);
+    }
+    Ok(())
+}
+
+/// What COMMAND can find out about its root, its mounts and itself.
+const REPORT: &str = "mount -t proc proc /proc 2>&-; unset OLDPWD SHLVL _
+    pwd; id; ls -i /; env | sort
+    cut -d' ' -f4- /proc/self/mountinfo 2>&-; true";
+
+fn the_dry_run_script_does_the_same() -> Test {
+    let root = alpine()?;
+    for options in
+        [&[][..], &["-u", "nobody"], &["-u", "bin:nobody", "-w", "/tmp"], &["--groups=", "-u1:2"]]
+    {
+        for chroot in [&[][..], &["--chroot"]] {
+            let options = [options, chroot].concat();
+            let in_private = "exec \"$@\"";
+            let command = ["/bin/sh", "-c", REPORT];
+            let mut ours = private_sh(in_private);
+            ours.arg(env!("CARGO_BIN_EXE_chrootx")).args(&options).arg(root.path()).args(command);
+            let script =
+                run(chrootx().arg("--dry-run").args(&options).arg(root.path()).args(command));
+            let theirs = run(private_sh(in_private).args(["sh", "-c", &script.silent()]));
+            let (ours, theirs) = (run(&mut ours), theirs);
+            assert_eq!(ours.stdout, theirs.stdout, "{options:?}");
+            assert_eq!((ours.status, theirs.status), (0, 0), "{ours:?} {theirs:?}");
+        }
+    }
+    Ok(())
+}
+
+fn explain_and_dry_run_say_the_same() -> Test {
+    let root = alpine()?;
+    let explained = inside(root.path(), &["-x"], &["/bin/true"]);
+    let script = inside(root.path(), &["-n"], &["/bin/true"]).silent();
+    assert_eq!((explained.status, explained.stdout.as_str()), (0, ""));
+    assert_eq!(explained.stderr.lines().count(), 6, "{explained:?}");
+    for line in explained.stderr.lines() {
+        let command = line.strip_prefix("+ ").and_then(|line| line.split("  # ").next());
+        assert!(script.contains(command.expect("a command and its reason")), "{line}\n{script}");
+    }
+    Ok(())
+}
+
+fn a_dry_run_changes_nothing() -> Test {
+    need_program("strace")?;
+    let folder = scratch();
+    let log = folder.path().join("log");
+    let mut command = Command::new("strace");
+    let calls =
+        "trace=unshare,setns,mount,umount2,pivot_root,chroot,chdir,setgroups,setresuid,execve";
+    command.args(["-f", "-e", calls, "-o"]).arg(&log);
+    command.arg(env!("CARGO_BIN_EXE_chrootx")).args(["-n", "-u", "1:1", "/usr", "/bin/true"]);
+    run(&mut command).silent();
+    let calls = fs::read_to_string(log).expect("strace wrote it");
+    let calls: Vec<&str> = calls.lines().filter(|line| line.contains('(')).collect();
+    assert!(matches!(calls.as_slice(), [start] if start.contains("execve")), "{calls:?}");
+    Ok(())
+}

@@ -67,9 +67,8 @@ impl common::Step for Step {
             }
             Self::Enter(_) => "be there first: the change of root follows the directory; chdir(2)",
             Self::Pivot => {
-                "the mount becomes the root. chrootx calls pivot_root(2) and unmounts \
-                the old root; a shell would have to find its umount in the new one, so here it \
-                is covered instead"
+                "this mount becomes the root. chrootx has pivot_root(2) for that, and unmounts \
+                the old root; a shell would need the umount of the new one, so it only covers it"
             }
             Self::Environment(_) => "the home and shell that the root has for the user; passwd(5)",
             Self::Chroot(None) => "/ means this directory from now on; chroot(2)",

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Parser;
-use clap::error::{ContextKind, ErrorKind};
 use nix::errno::Errno;
 
 /// Whether this run ends in a COMMAND: the exit statuses differ.
@@ -172,16 +171,17 @@ pub fn tell(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// Puts clap's first paragraph on one line; its tip, or the way to the help, becomes the hint.
+/// Puts clap's first paragraph on one line. Its tip becomes the hint where it names a word that
+/// was perhaps meant; its other tips are about passing options on as values.
 fn usage(name: &str, error: &clap::Error) -> Failure {
     let text = error.render().to_string();
     let what = text.split("\n\n").next().unwrap_or_default();
     let what = what.strip_prefix("error: ").unwrap_or(what);
     let tip = text.lines().find_map(|line| line.trim_start().strip_prefix("tip: "));
-    let missing = error.kind() == ErrorKind::MissingRequiredArgument
-        && error.get(ContextKind::InvalidArg).is_some();
-    let help = format!("{name} --help shows the usage");
-    Failure::usage(what).hint(tip.filter(|_| !missing).unwrap_or(&help))
+    match tip.filter(|tip| tip.contains("similar")) {
+        Some(tip) => Failure::usage(what).hint(tip),
+        None => Failure::usage(what).hint(format!("{name} --help shows the usage")),
+    }
 }
 
 /// Joins the lines of a text by spaces.

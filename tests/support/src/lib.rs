@@ -120,7 +120,6 @@ impl fmt::Debug for Ran {
 impl Ran {
     /// Insists on success, with nothing said; gives what was printed.
     #[track_caller]
-    #[must_use]
     pub fn silent(self) -> String {
         assert!(self.status == 0 && self.stderr.is_empty(), "{self:?}");
         self.stdout
@@ -128,7 +127,6 @@ impl Ran {
 
     /// Insists on success; gives what was printed.
     #[track_caller]
-    #[must_use]
     pub fn ok(self) -> String {
         assert!(self.status == 0, "{self:?}");
         self.stdout
