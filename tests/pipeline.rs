@@ -1,0 +1,342 @@
+//! The five tools together: the chain, the scripts, the tutorial from its first line to its last.
+
+use std::env;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use support::{Ran, Skip, TempDir, Test, archive, need_root, project, run, scratch, wait};
+
+support::tests!(
+    build_prints_the_folder_of_the_five_tools,
+    the_chain_is_a_container,
+    the_chain_ends_what_eats_too_much,
+    the_chain_passes_every_status_on,
+    the_chain_leaves_the_root_file_system_as_it_was,
+    the_classic_line_with_our_tools,
+    the_tutorial_holds_on_the_embedded_default,
+    the_tutorial_holds_on_published_archives,
+    the_tutorial_shows_a_single_step,
+    the_tutorial_interrupted_leaves_nothing,
+    the_tutorial_refuses_wrong_usage,
+    container_runs_with_limits_and_a_name,
+    container_binds_read_write_and_read_only,
+    container_shows_its_pipeline,
+    container_refuses_wrong_usage,
+);
+
+/// The folder that `scripts/build` prints. Built once.
+fn tools() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        // Not `support::run`: the first build takes longer than a test may.
+        let out = Command::new(project().join("scripts/build")).output().expect("a shell script");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        PathBuf::from(String::from_utf8(out.stdout).expect("a path").trim_end())
+    })
+}
+
+/// A program with our tools first in its PATH.
+fn with_tools(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    let rest = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths([tools().to_owned()].into_iter().chain(env::split_paths(&rest)));
+    command.env("PATH", path.expect("no colon in the project's path"));
+    command
+}
+
+fn sh(script: &str) -> Command {
+    let mut command = with_tools("sh");
+    command.args(["-e", "-c", script, "sh"]);
+    command
+}
+
+fn script(name: &str) -> Command {
+    with_tools(project().join("scripts").join(name))
+}
+
+const ALPINE: &str = "alpine-minirootfs-3.20.3-x86_64.tar.gz";
+const BUSYBOX: &str = "busybox-stable-musl-x86_64.tar.xz";
+
+/// Alpine's mini root, by our own fetch-rootfs.
+fn alpine() -> Result<(TempDir, PathBuf), Skip> {
+    need_root()?;
+    let folder = scratch();
+    let root = folder.path().join("rootfs");
+    let printed = run(with_tools("fetch-rootfs").arg(archive(ALPINE)?).arg(&root)).silent();
+    assert_eq!(Path::new(printed.trim_end()), root);
+    Ok((folder, root))
+}
+
+/// What must be the same before and after: this process's mounts, and the groups that the tools
+/// and the tutorial name.
+fn traces() -> Vec<String> {
+    let groups = run(Command::new("find").args([
+        "/sys/fs/cgroup",
+        "(",
+        "-name",
+        "cgset-*",
+        "-o",
+        "-name",
+        "container_cgroup.*",
+        ")",
+    ]));
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("a mount table");
+    mounts.lines().chain(groups.stdout.lines()).map(str::to_owned).collect()
+}
+
+const CHAIN: &str = "cgset mem 10M pids 64 -- nsenter-lite --pid --mount --uts --ipc -- \
+    bindmount --std \"$1\" -- chrootx \"$1\" /bin/sh -c \"$2\"";
+
+fn chain(root: &Path, command: &str) -> Ran {
+    run(sh(&format!("exec {CHAIN}")).arg(root).arg(command))
+}
+
+fn build_prints_the_folder_of_the_five_tools() -> Test {
+    for tool in ["fetch-rootfs", "bindmount", "nsenter-lite", "chrootx", "cgset"] {
+        let version = run(Command::new(tools().join(tool)).arg("--version")).silent();
+        assert_eq!(version, format!("{tool} {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    let chrootx = fs::read(tools().join("chrootx")).expect("it was just run");
+    let loader = b"/ld-linux";
+    let dynamic = chrootx.windows(loader.len()).any(|bytes| bytes == loader);
+    assert!(!dynamic, "the tools of the chain are static");
+    Ok(())
+}
+
+fn the_chain_is_a_container() -> Test {
+    let (_folder, root) = alpine()?;
+    let before = traces();
+    let look = "echo $$; hostname inside; hostname; ls -d /proc/[0-9]*; ls /dev/null
+        cat /proc/self/mountinfo | grep -c .; cat /etc/resolv.conf; cat /proc/1/comm";
+    let seen = chain(&root, look).silent();
+    let lines: Vec<&str> = seen.lines().collect();
+    assert_eq!((lines[0], lines[1]), ("1", "inside"), "{seen}");
+    assert!(seen.contains("\n/proc/1\n") && seen.contains("\n/dev/null\n"), "{seen}");
+    assert!(!seen.contains(&format!("/proc/{}\n", std::process::id())), "{seen}");
+    let resolver = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    assert!(seen.contains(&resolver), "{seen}");
+    assert_ne!(fs::read_to_string("/proc/sys/kernel/hostname").expect("a name"), "inside\n");
+    assert_eq!(traces(), before);
+    Ok(())
+}
+
+fn the_chain_ends_what_eats_too_much() -> Test {
+    let (_folder, root) = alpine()?;
+    let before = traces();
+    let ran = chain(&root, "exec dd if=/dev/zero of=/dev/null bs=64M count=1");
+    assert_eq!(ran.status, 137, "{ran:?}");
+    assert!(ran.stderr.contains("killed by the memory limit"), "{ran:?}");
+    let forks = "for i in $(seq 80); do sleep 5 & done 2>&1; true";
+    let refused = chain(&root, forks);
+    assert!(format!("{refused:?}").contains("fork"), "64 processes and no more: {refused:?}");
+    assert_eq!(traces(), before);
+    Ok(())
+}
+
+fn the_chain_passes_every_status_on() -> Test {
+    let (_folder, root) = alpine()?;
+    assert_eq!(chain(&root, "exit 42").status, 42);
+    let status = |words: &str| {
+        let line = CHAIN.replace("/bin/sh -c \"$2\"", words);
+        run(sh(&format!("exec {line}")).arg(&root))
+    };
+    status("/bin/nope").fails(127, "chrootx", &["run \"/bin/nope\"", "(ENOENT)"]);
+    status("/etc/passwd").fails(126, "chrootx", &["run \"/etc/passwd\"", "(EACCES)"]);
+    let missing = run(sh(&format!("exec {CHAIN}")).arg("/nowhere").arg("true"));
+    missing.fails(125, "bindmount", &["\"/nowhere\"", "(ENOENT)"]);
+    Ok(())
+}
+
+/// Path, type, mode, owner, size, times and content of everything.
+fn fingerprint(root: &Path) -> String {
+    let list = "cd \"$1\" && find . -printf '%p %y %m %U %G %s %T@ %l\\n' | sort
+        find . -type f -exec sha256sum {} + | sort";
+    run(support::sh(list).arg(root)).silent()
+}
+
+fn the_chain_leaves_the_root_file_system_as_it_was() -> Test {
+    let (_folder, root) = alpine()?;
+    let before = fingerprint(&root);
+    chain(&root, "cat /etc/resolv.conf; ls /dev /proc /sys >/dev/null").ok();
+    assert_eq!(fingerprint(&root), before);
+    Ok(())
+}
+
+/// `unshare -f -p --mount-proc=rootfs/proc chroot rootfs`, word for word.
+fn the_classic_line_with_our_tools() -> Test {
+    let (_folder, root) = alpine()?;
+    let line =
+        "nsenter-lite -f -p --mount-proc=\"$1/proc\" chrootx \"$1\" /bin/sh -c 'echo $$; ps -ef'";
+    let seen = run(sh(line).arg(&root)).silent();
+    assert!(seen.starts_with("1\n"), "{seen}");
+    assert!(seen.lines().count() <= 5, "the header, the shell, ps, and no more: {seen}");
+    Ok(())
+}
+
+#[track_caller]
+fn all_facts_hold(ran: &Ran, at_least: usize) {
+    let facts: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("  -> ")).collect();
+    let held = facts.iter().all(|fact| fact.ends_with(": yes"));
+    assert!(ran.status == 0 && held && facts.len() >= at_least, "{ran:?}");
+}
+
+fn tutorial(folder: &Path) -> Command {
+    let mut command = script("tutorial");
+    command.env("TMPDIR", folder);
+    command
+}
+
+#[track_caller]
+fn is_empty(folder: &Path) {
+    let left: Vec<_> = fs::read_dir(folder).expect("our own folder").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn the_tutorial_holds_on_the_embedded_default() -> Test {
+    need_root()?;
+    let (folder, before) = (scratch(), traces());
+    all_facts_hold(&run(&mut tutorial(folder.path())), 20);
+    is_empty(folder.path());
+    assert_eq!(traces(), before);
+    Ok(())
+}
+
+fn the_tutorial_holds_on_published_archives() -> Test {
+    need_root()?;
+    for name in [ALPINE, BUSYBOX] {
+        let (folder, source) = (scratch(), archive(name)?);
+        all_facts_hold(&run(tutorial(folder.path()).arg("--rootfs").arg(source)), 20);
+        is_empty(folder.path());
+    }
+    Ok(())
+}
+
+fn the_tutorial_shows_a_single_step() -> Test {
+    need_root()?;
+    let source = archive(ALPINE)?;
+    for step in 1..=9 {
+        let folder = scratch();
+        let mut command = tutorial(folder.path());
+        let ran = run(command.arg("--rootfs").arg(&source).arg("--step").arg(step.to_string()));
+        all_facts_hold(&ran, 1);
+        assert_eq!(ran.stdout.matches("\n== ").count(), 1, "{ran:?}");
+        assert!(ran.stdout.contains(&format!("\n== {step}. ")), "{ran:?}");
+        is_empty(folder.path());
+    }
+    Ok(())
+}
+
+/// The whole process group gets the signal, as from a terminal's Ctrl-C; or the script alone.
+fn the_tutorial_interrupted_leaves_nothing() -> Test {
+    need_root()?;
+    let (source, before) = (archive(ALPINE)?, traces());
+    for (round, signal) in
+        [Signal::SIGINT, Signal::SIGTERM].into_iter().cycle().take(10).enumerate()
+    {
+        let folder = scratch();
+        let mut child = tutorial(folder.path())
+            .arg("--rootfs")
+            .arg(&source)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("a shell script");
+        thread::sleep(Duration::from_millis(60 * u64::try_from(round).expect("a small number")));
+        let group = Pid::from_raw(i32::try_from(child.id()).expect("a PID"));
+        killpg(group, signal).expect("it is our own child, not waited for yet");
+        let status = wait(&mut child, Duration::from_secs(20)).expect("it ends by itself");
+        assert!(!status.success() || round > 4, "round {round}: {status:?}");
+        is_empty(folder.path());
+        assert_eq!(traces(), before, "round {round}");
+    }
+    Ok(())
+}
+
+fn the_tutorial_refuses_wrong_usage() -> Test {
+    let fails = |args: &[&str], parts: &[&str]| {
+        run(script("tutorial").args(args)).fails(2, "tutorial", parts);
+    };
+    fails(&["--step", "10"], &["read --step \"10\"", "hint: "]);
+    fails(&["--step"], &["not a step"]);
+    fails(&["--bogus"], &["nothing is called \"--bogus\"", "hint: "]);
+    fails(&["--rootfs"], &["it needs a SOURCE"]);
+    need_root()?;
+    tools();
+    let mut user = script("tutorial");
+    run(user.uid(65534).gid(65534)).fails(1, "tutorial", &["you are not root", "hint: sudo"]);
+    Ok(())
+}
+
+fn container(args: &[&str], root: &Path, command: &[&str]) -> Ran {
+    run(script("container").arg("run").args(args).arg(root).args(command))
+}
+
+fn container_runs_with_limits_and_a_name() -> Test {
+    let (_folder, root) = alpine()?;
+    let before = traces();
+    let name = container(&["--hostname", "it's me"], &root, &["/bin/hostname"]);
+    assert_eq!((name.status, name.stdout.as_str()), (0, "it's me\n"), "{name:?}");
+    assert_eq!(container(&[], &root, &["/bin/hostname"]).silent(), "container\n");
+    let words = ["/bin/echo", "a  b", "$HOME", "'", "-n"];
+    assert_eq!(container(&[], &root, &words).silent(), "a  b $HOME ' -n\n");
+    let limits = ["--mem", "10M", "--cpu", "50%", "--pids", "20"];
+    let eat = ["/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"];
+    assert_eq!(container(&limits, &root, &eat).status, 137);
+    assert_eq!(container(&limits, &root, &["/bin/sh", "-c", "exit 7"]).status, 7);
+    container(&[], &root, &["nope"]).fails(127, "chrootx", &["run \"nope\""]);
+    assert_eq!(traces(), before);
+    Ok(())
+}
+
+fn container_binds_read_write_and_read_only() -> Test {
+    let (folder, root) = alpine()?;
+    let data = folder.path().join("my data");
+    fs::create_dir(&data).expect("our own folder");
+    fs::write(data.join("in"), "hello\n").expect("our own folder");
+    let script = "cat /mnt/in; echo back >/mnt/out";
+    let shared = format!("{}:/mnt", data.display());
+    assert_eq!(container(&["-v", &shared], &root, &["/bin/sh", "-c", script]).silent(), "hello\n");
+    assert_eq!(fs::read_to_string(data.join("out")).expect("it was written"), "back\n");
+    let refused = container(&["-v", &format!("{shared}:ro")], &root, &["/bin/sh", "-c", script]);
+    assert!(refused.status == 1 && refused.stderr.contains("Read-only"), "{refused:?}");
+    Ok(())
+}
+
+fn container_shows_its_pipeline() -> Test {
+    let root = scratch();
+    let shown = container(&["-n", "--mem", "10M"], root.path(), &["/bin/sh", "-c", "echo  $$"]);
+    let path = root.path().display();
+    assert_eq!(
+        shown.silent(),
+        format!(
+            "cgset mem 10M -- nsenter-lite --pid --mount --uts --ipc --hostname container -- \
+             bindmount --std {path} -- chrootx {path} /bin/sh -c 'echo  $$'\n"
+        )
+    );
+    Ok(())
+}
+
+fn container_refuses_wrong_usage() -> Test {
+    let fails = |args: &[&str], parts: &[&str]| {
+        run(script("container").args(args)).fails(125, "container", parts);
+    };
+    fails(&[], &["no command given", "hint: "]);
+    fails(&["start"], &["no command is called \"start\""]);
+    fails(&["run"], &["no ROOTFS given", "hint: make one"]);
+    fails(&["run", "--mem"], &["--mem: it needs a value"]);
+    fails(&["run", "--mem", "", "/"], &["its value is empty"]);
+    fails(&["run", "--bogus", "/"], &["no option is called \"--bogus\""]);
+    fails(&["run", "/nowhere"], &["open \"/nowhere\": no such directory"]);
+    need_root()?;
+    let root = scratch();
+    container(&["--mem", "10X"], root.path(), &["true"]).fails(125, "cgset", &["\"10X\""]);
+    Ok(())
+}
