@@ -10,6 +10,7 @@ pub mod inroot;
 pub mod mountinfo;
 pub mod pid;
 pub mod report;
+pub mod resident;
 pub mod shell;
 pub mod size;
 pub mod step;

@@ -108,19 +108,24 @@ pub fn script<S: Step>(steps: &[S]) -> String {
 }
 
 /// The lines of a script. What follows a [`Line::Within`] becomes an argument of its command:
-/// put behind it if it is one command, else given to a shell of its own.
+/// put behind it if it is a command itself, else given to a shell of its own.
 fn body<S: Step>(steps: &[S]) -> String {
     let Some((step, rest)) = steps.split_first() else { return String::new() };
-    match (step.line(), rest) {
-        (Line::Run(command), _) => commented(&command, &step.why()) + "\n" + &body(rest),
-        (Line::Exec(command), _) => commented(&format!("exec {command}"), &step.why()) + "\n",
-        (Line::Within(prefix), [last]) if matches!(last.line(), Line::Exec(_)) => {
-            let why = format!("{}; then: {}", step.why(), last.why());
-            commented(&format!("exec {prefix} {}", text(&last.line())), &why) + "\n"
-        }
-        (Line::Within(prefix), _) => {
-            let inner = format!(" # {}\n{}", step.why(), body(rest));
-            format!("exec {prefix} sh -e -c {}\n", shell::quote(&inner))
+    match step.line() {
+        Line::Run(command) => commented(&command, &step.why()) + "\n" + &body(rest),
+        Line::Exec(command) => commented(&format!("exec {command}"), &step.why()) + "\n",
+        Line::Within(prefix) => {
+            let (mut command, mut why, mut rest) = (format!("exec {prefix}"), step.why(), rest);
+            while let Some((next, after)) = rest.split_first() {
+                if matches!(next.line(), Line::Run(_)) {
+                    let inner = format!(" # {why}\n{}", body(rest));
+                    return format!("{command} sh -e -c {}\n", shell::quote(&inner));
+                }
+                command.extend([" ", text(&next.line())]);
+                why.extend(["; then: ", &next.why()]);
+                rest = after;
+            }
+            commented(&command, &why) + "\n"
         }
     }
 }
@@ -197,6 +202,11 @@ mod tests {
             script(&[unshare(), note("it's"), sh()]),
             "#!/bin/sh\nset -e\nexec unshare --mount sh -e -c ' # unshare(2)\n\
              it'\\''s  # it'\\''s(2)\nexec /bin/sh  # exec(2)\n'\n"
+        );
+        assert_eq!(
+            script(&[unshare(), unshare(), note("mount"), sh()]),
+            "#!/bin/sh\nset -e\nexec unshare --mount unshare --mount sh -e -c \
+             ' # unshare(2); then: unshare(2)\nmount  # mount(2)\nexec /bin/sh  # exec(2)\n'\n"
         );
     }
 

@@ -39,11 +39,7 @@ extern "C" fn note_what_the_caller_had() {
             seen |= 1 << fd;
         }
     }
-    // SAFETY: all zeroes is a valid sigaction.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: a null pointer asks for the present action alone, which is written to `action`.
-    let told = unsafe { libc::sigaction(libc::SIGPIPE, ptr::null(), &raw mut action) };
-    if told == 0 && action.sa_sigaction == libc::SIG_IGN {
+    if ignores(Signal::SIGPIPE) {
         seen |= SIGPIPE_WAS_IGNORED;
     }
     CALLER.store(seen, Relaxed);
@@ -53,14 +49,34 @@ extern "C" fn note_what_the_caller_had() {
 pub fn restore_what_the_runtime_changed() {
     let seen = CALLER.load(Relaxed);
     if seen & SIGPIPE_WAS_IGNORED == 0 {
-        // SAFETY: the default action runs no code of ours.
-        let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+        reset(Signal::SIGPIPE);
     }
     for fd in (0..3).filter(|fd| seen & (1 << fd) != 0) {
         // SAFETY: F_SETFD takes no pointer. Closed only by a successful exec: until then our own
         // error message has somewhere to go to.
         let _ = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
+}
+
+/// Whether this process ignores a signal.
+pub fn ignores(signal: Signal) -> bool {
+    // SAFETY: all zeroes is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: a null pointer asks for the present action alone, which is written to `action`.
+    let told = unsafe { libc::sigaction(signal as c_int, ptr::null(), &raw mut action) };
+    told == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Ignores a signal.
+pub fn ignore(signal: Signal) {
+    // SAFETY: to ignore it runs no code of ours.
+    let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) };
+}
+
+/// Gives a signal its default action.
+pub fn reset(signal: Signal) {
+    // SAFETY: the default action runs no code of ours.
+    let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
 }
 
 /// fork(2). The tools are single-threaded, so that the child may do whatever the parent may.
