@@ -1,3 +1,24 @@
 //! nsenter-lite: create namespaces, or enter those of a process.
+//!
+//! A namespace is a private view of a kernel resource. A process is moved into a new one by
+//! `unshare(2)`, or into one that is there by `setns(2)`; only for processes and clocks it is the
+//! next child that is born into it.
 
-fn main() {}
+mod cli;
+mod hint;
+mod namespace;
+mod plan;
+mod step;
+
+use std::process::ExitCode;
+
+use common::{Failure, Form, report, step::perform};
+
+fn main() -> ExitCode {
+    report::main(|_| Form::Command, run)
+}
+
+fn run(cli: cli::Cli) -> Result<u8, Failure> {
+    let mode = cli.mode();
+    perform(&plan::plan(cli)?, mode, &mut step::Hands::default())
+}

@@ -1,0 +1,100 @@
+//! What stands behind an errno of unshare(2), setns(2), fork(2) and mount(2), found by looking.
+
+use std::fs;
+use std::path::Path;
+
+use common::Failure;
+use nix::errno::Errno;
+use nix::unistd::{Pid, geteuid};
+
+use crate::namespace::Kind;
+
+fn sysctl(name: &str) -> Option<String> {
+    let text = fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// New namespaces were refused.
+pub fn for_new(failure: Failure, kinds: &[Kind]) -> Failure {
+    let user = kinds == [Kind::User];
+    failure
+        .hint_if(Errno::EPERM, || eperm(user))
+        .hint_if(Errno::EACCES, || eperm(user))
+        .hint_if(Errno::EINVAL, || {
+            "this kernel lacks one of these kinds (time came with Linux 5.6), or this process has \
+             threads"
+                .into()
+        })
+        .hint_if(Errno::ENOSPC, || {
+            "a limit is reached, not a disk full: sysctl user | grep namespaces shows how many \
+             there may be"
+                .into()
+        })
+}
+
+fn eperm(user: bool) -> String {
+    if sysctl("kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
+        return "AppArmor keeps user namespaces from this program: \
+            sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+            .into();
+    }
+    if sysctl("kernel/unprivileged_userns_clone").as_deref() == Some("0") {
+        return "this kernel keeps user namespaces for root: \
+            sudo sysctl kernel.unprivileged_userns_clone=1"
+            .into();
+    }
+    if user {
+        return "is this process in a chroot, or under a seccomp filter, as in a container?".into();
+    }
+    if geteuid().is_root() {
+        return "root lacks CAP_SYS_ADMIN here, as in a container".into();
+    }
+    "that takes root; as yourself add --map-root-user".into()
+}
+
+/// Namespaces that are there were refused.
+pub fn for_entering(failure: Failure, target: Pid, kinds: &[Kind]) -> Failure {
+    failure
+        .hint_if(Errno::EPERM, || {
+            if kinds.contains(&Kind::User) {
+                return "that takes root, or being the owner of the user namespace".into();
+            }
+            format!(
+                "that takes root; if it is in a user namespace of yours, enter that too: \
+                 nsenter-lite -t {target} -a"
+            )
+        })
+        .hint_if(Errno::EINVAL, || {
+            format!(
+                "--user can't enter the user namespace one is in; -a leaves out what is ours \
+                already: nsenter-lite -t {target} -a"
+            )
+        })
+        .hint_if(Errno::ESRCH, || "the process has ended".into())
+}
+
+/// In a PID namespace whose init is dead the kernel refuses a fork with an errno that misleads.
+pub fn for_fork(failure: Failure) -> Failure {
+    failure.hint_if(Errno::ENOMEM, || {
+        "no memory is short: PID 1 of that PID namespace has ended, and nothing can start in it"
+            .into()
+    })
+}
+
+/// A new proc was refused.
+pub fn for_proc(failure: Failure, dir: &Path) -> Failure {
+    failure
+        .hint_if(Errno::EPERM, || {
+            "in a user namespace it takes --pid too, and a /proc outside of which nothing is \
+             covered by another mount: findmnt -R /proc"
+                .into()
+        })
+        .hint_if(Errno::ENOENT, || format!("make the mount point: mkdir {dir:?}"))
+}
+
+/// The host name was refused.
+pub fn for_hostname(failure: Failure) -> Failure {
+    failure
+        .hint_if(Errno::EINVAL, || "a host name has at most 64 bytes".into())
+        .hint_if(Errno::ENAMETOOLONG, || "a host name has at most 64 bytes".into())
+}
