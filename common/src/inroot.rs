@@ -38,6 +38,14 @@ pub fn open_in(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedF
     openat2(root, path, how)
 }
 
+/// Opens a path below `dir` on whose way, and at whose end, no symbolic link may be.
+pub fn open_plain(dir: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(dir, path, how)
+}
+
 /// Reads a regular file of the root: not a FIFO that would hang, not a file without end.
 pub fn read_in(root: impl AsFd, path: &Path) -> Result<String, Failure> {
     const ENOUGH: u64 = 1 << 20;

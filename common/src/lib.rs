@@ -15,6 +15,7 @@ pub mod shell;
 pub mod size;
 pub mod step;
 pub mod sys;
+pub mod terminal;
 
 pub use report::{Failure, Form, Tried};
 pub use step::{Flow, Line, Mode, Narration, Step};

@@ -4,22 +4,26 @@
 //! To the caller such a tool must look as if it had become COMMAND: signals reach COMMAND, its
 //! stops are mirrored, its end is the tool's end.
 
-use std::fs;
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigSet, Signal, kill, raise};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, getpid};
+use nix::unistd::{ForkResult, Pid, getpgid, getpgrp, getpid};
 
 use crate::report::{Failure, Tried};
 use crate::sys;
+use crate::terminal::Terminal;
 
-/// Signals that a caller sends to a program for the program itself.
-const PASSED_ON: [Signal; 8] = [
+/// Signals that a caller, or the terminal, sends to a program for the program itself.
+const PASSED_ON: [Signal; 11] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
@@ -28,6 +32,9 @@ const PASSED_ON: [Signal; 8] = [
     Signal::SIGUSR2,
     Signal::SIGALRM,
     Signal::SIGWINCH,
+    Signal::SIGTSTP,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
 ];
 
 /// Which side of the fork this is.
@@ -39,36 +46,54 @@ pub enum Side {
     Child,
 }
 
-/// A child that is waited for.
+/// A child that is waited for. Its PID can't come to mean another process before that.
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
     signals: SignalFd,
     killed_for: Option<Signal>,
+    /// Opened before the child can cover it: they may share a mount namespace, in which it mounts
+    /// a new proc that shows the child as 1.
+    proc: Option<OwnedFd>,
+    terminal: Option<Terminal>,
 }
 
 /// Forks a child that has the caller's signal mask and dispositions, and that is killed when this
 /// process dies, if `tied`.
 pub fn fork(tied: bool) -> Result<Side, Failure> {
-    let parent = sys::pidfd_open(getpid()).tried(|| "open this process")?;
+    fork_tied_by(tied.then_some(Signal::SIGKILL))
+}
+
+/// As [`fork`], with the signal that the child gets when this process dies.
+pub fn fork_tied_by(tie: Option<Signal>) -> Result<Side, Failure> {
+    let parent =
+        tie.map(|_| sys::pidfd_open(getpid())).transpose().tried(|| "open this process")?;
     // A signal that the caller ignores stays ignored: nohup(1) means it.
     let mut watched: SigSet = PASSED_ON.into_iter().filter(|s| !sys::ignores(*s)).collect();
     watched.add(Signal::SIGCHLD);
     let signals = SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC)
         .tried(|| "open a descriptor for signals")?;
-    let mask = block(&watched)?;
+    let mask = watched.thread_swap_mask(SigmaskHow::SIG_BLOCK).tried(|| "block signals")?;
     // With SIGCHLD ignored, the kernel would throw the exit status away.
     let deaf = sys::ignores(Signal::SIGCHLD);
     if deaf {
         sys::reset(Signal::SIGCHLD);
     }
-    match sys::fork().tried(|| "fork")? {
-        ForkResult::Parent { child } => {
-            Ok(Side::Parent(Child { pid: child, signals, killed_for: None }))
-        }
+    let fork = sys::fork().tried(|| "fork").inspect_err(|_| {
+        // The caller goes on in this process, or ends by telling: either way as it was.
+        let _ = mask.thread_set_mask();
+    })?;
+    match fork {
+        ForkResult::Parent { child } => Ok(Side::Parent(Child {
+            pid: child,
+            signals,
+            killed_for: None,
+            proc: open("/proc", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok(),
+            terminal,
+        })),
         ForkResult::Child => {
-            if tied {
-                die_with(&parent)?;
+            if let (Some(parent), Some(signal)) = (parent, tie) {
+                die_with(&parent, signal)?;
             }
             if deaf {
                 sys::ignore(Signal::SIGCHLD);
@@ -79,17 +104,11 @@ pub fn fork(tied: bool) -> Result<Side, Failure> {
     }
 }
 
-fn block(watched: &SigSet) -> Result<SigSet, Failure> {
-    let mask = SigSet::thread_get_mask().tried(|| "read the signal mask")?;
-    watched.thread_block().tried(|| "block signals")?;
-    Ok(mask)
-}
-
 /// The kernel tells of the parent's death only from now on, so we look whether it died before:
 /// in a new PID namespace getppid(2) is 0 either way, and can't tell.
-fn die_with(parent: &OwnedFd) -> Result<(), Failure> {
-    set_pdeathsig(Signal::SIGKILL).tried(|| "tie this process to its parent")?;
-    let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(parent), PollFlags::POLLIN)];
+fn die_with(parent: &OwnedFd, signal: Signal) -> Result<(), Failure> {
+    set_pdeathsig(signal).tried(|| "tie this process to its parent")?;
+    let mut fds = [PollFd::new(parent.as_fd(), PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::ZERO).tried(|| "look at the parent")? {
         0 => Ok(()),
         _ => Err(Failure::new("run on without a parent: it was killed")),
@@ -104,6 +123,14 @@ impl Child {
 
     /// Waits for its end, passing signals on meanwhile; gives its status, 128+N for signal N.
     pub fn wait(mut self) -> Result<u8, Failure> {
+        let status = self.watch()?;
+        if let Some(terminal) = &self.terminal {
+            terminal.take_back();
+        }
+        Ok(status)
+    }
+
+    fn watch(&mut self) -> Result<u8, Failure> {
         loop {
             let signal = match self.signals.read_signal() {
                 Ok(Some(info)) => info,
@@ -117,8 +144,7 @@ impl Child {
                         return Ok(status);
                     }
                 }
-                // Above 0 it comes from the kernel: the terminal's Ctrl-C, which the child, being
-                // in the same process group, has had already.
+                // Above 0 it comes from the kernel: the terminal's Ctrl-C.
                 Ok(other) => self.pass_on(other, signal.ssi_code > 0),
                 Err(_) => {}
             }
@@ -130,46 +156,109 @@ impl Child {
         let code = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
         match waitpid(self.pid, Some(flags)).tried(|| format!("wait for {}", self.pid))? {
             WaitStatus::Exited(_, status) => Ok(Some(code(status))),
-            WaitStatus::Signaled(_, signal, _) => {
-                Ok(Some(code(128 + self.killed_for.unwrap_or(signal) as i32)))
+            WaitStatus::Signaled(_, Signal::SIGKILL, _) => {
+                Ok(Some(code(128 + self.killed_for.unwrap_or(Signal::SIGKILL) as i32)))
             }
-            WaitStatus::Stopped(..) => {
-                // Our caller's job control sees us stop; when it continues us, so do we the child.
-                let _ = raise(Signal::SIGSTOP);
-                let _ = kill(self.pid, Signal::SIGCONT);
+            WaitStatus::Signaled(_, signal, _) => Ok(Some(code(128 + signal as i32))),
+            // SIGSTOP is from somebody who means the child alone, and who will continue it alone.
+            WaitStatus::Stopped(_, signal) if signal != Signal::SIGSTOP => {
+                self.stop_along();
                 Ok(None)
             }
             _ => Ok(None),
         }
     }
 
+    /// Our caller's job control sees us stop; when it continues us, so do we the child.
+    fn stop_along(&self) {
+        let _ = raise(Signal::SIGSTOP);
+        let _ = kill(self.pid, Signal::SIGCONT);
+    }
+
     /// The init of a PID namespace gets only the signals that it has a handler for: any other is
-    /// dropped, and both processes would live on. So what would have ended it ends it by SIGKILL,
-    /// the one signal that always arrives.
-    fn pass_on(&mut self, signal: Signal, child_had_it: bool) {
-        let ends = !matches!(signal, Signal::SIGWINCH);
-        if ends && self.is_init() == Some(true) && self.leaves_to_default(signal) == Some(true) {
-            self.killed_for = Some(signal);
-            let _ = kill(self.pid, Signal::SIGKILL);
-        } else if !child_had_it {
+    /// dropped, and both processes would live on. So the default action is done to it by the two
+    /// signals that always arrive, SIGKILL and SIGSTOP.
+    fn pass_on(&mut self, signal: Signal, from_terminal: bool) {
+        if self.drops(signal) {
+            match signal {
+                Signal::SIGWINCH => {}
+                Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU => {
+                    let _ = kill(self.pid, Signal::SIGSTOP);
+                    self.stop_along();
+                }
+                _ => {
+                    self.killed_for = Some(signal);
+                    let _ = kill(self.pid, Signal::SIGKILL);
+                }
+            }
+            return;
+        }
+        // The terminal signals the whole process group, so a child in ours has had it already.
+        if !(from_terminal && getpgid(Some(self.pid)) == Ok(getpgrp())) {
             let _ = kill(self.pid, signal);
         }
     }
 
-    fn is_init(&self) -> Option<bool> {
-        Some(self.status_field("NSpid:")?.split_whitespace().last()? == "1")
+    /// Whether the kernel would throw this signal away before it reaches the child.
+    fn drops(&self, signal: Signal) -> bool {
+        self.status().is_some_and(|status| is_init(&status) && is_default(&status, signal))
     }
 
-    /// Neither caught nor ignored.
-    fn leaves_to_default(&self, signal: Signal) -> Option<bool> {
-        let bit = 1u64 << (signal as u32 - 1);
-        let has =
-            |field| Some(u64::from_str_radix(&self.status_field(field)?, 16).ok()? & bit != 0);
-        Some(!has("SigCgt:")? && !has("SigIgn:")?)
+    /// Its `/proc/PID/status`. None if that is no child of ours, as in the proc of another PID
+    /// namespace.
+    fn status(&self) -> Option<String> {
+        let path = format!("{}/status", self.pid);
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let file = openat(self.proc.as_ref()?, path.as_str(), flags, Mode::empty()).ok()?;
+        let mut status = String::new();
+        File::from(file).read_to_string(&mut status).ok()?;
+        let parent = field(&status, "PPid:")?;
+        (parent == getpid().to_string()).then_some(status)
+    }
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+/// Whether it is PID 1 of a PID namespace below ours: it has two numbers then, the last is 1.
+fn is_init(status: &str) -> bool {
+    let numbers = field(status, "NSpid:").unwrap_or_default();
+    numbers.split_whitespace().skip(1).last() == Some("1")
+}
+
+/// Neither caught nor ignored, nor blocked until somebody fetches it, as by sigwait(3).
+fn is_default(status: &str, signal: Signal) -> bool {
+    let bit = 1u64 << (signal as u32 - 1);
+    ["SigBlk:", "SigIgn:", "SigCgt:"].into_iter().all(|name| {
+        let set = field(status, name).and_then(|set| u64::from_str_radix(set, 16).ok());
+        set.is_some_and(|set| set & bit == 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INIT: &str = "Name:\tsh\nPPid:\t41\nNSpid:\t42\t7\t1\nSigBlk:\t0000000000000000\n\
+        SigIgn:\t0000000000000002\nSigCgt:\t0000000000004000\n";
+
+    #[test]
+    fn an_init_is_told_from_other_processes() {
+        assert!(is_init(INIT));
+        assert!(!is_init(&INIT.replace("\t7\t1\n", "\t7\n")));
+        assert!(
+            !is_init("NSpid:\t1\n"),
+            "the PID 1 of our own namespace gets every signal of ours"
+        );
     }
 
-    fn status_field(&self, name: &str) -> Option<String> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        status.lines().find_map(|line| line.strip_prefix(name)).map(|text| text.trim().to_owned())
+    #[test]
+    fn a_signal_is_default_if_no_set_has_it() {
+        assert!(is_default(INIT, Signal::SIGHUP));
+        assert!(!is_default(INIT, Signal::SIGINT), "ignored");
+        assert!(!is_default(INIT, Signal::SIGTERM), "caught");
+        assert!(!is_default(&INIT.replace("Blk:\t0000000000000000", "Blk:\t1"), Signal::SIGHUP));
+        assert!(!is_default("", Signal::SIGHUP), "who knows");
     }
 }
