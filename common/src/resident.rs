@@ -66,6 +66,7 @@ pub fn fork(tied: bool) -> Result<Side, Failure> {
 
 /// As [`fork`], with the signal that the child gets when this process dies.
 pub fn fork_tied_by(tie: Option<Signal>) -> Result<Side, Failure> {
+    let terminal = Terminal::ours();
     let parent =
         tie.map(|_| sys::pidfd_open(getpid())).transpose().tried(|| "open this process")?;
     // A signal that the caller ignores stays ignored: nohup(1) means it.
