@@ -1,3 +1,35 @@
-//! bindmount: bind-mount files and folders into a root file system.
+//! bindmount: make a tree visible at a second place.
+//!
+//! Files and folders have one place in their file system; a mount says where that is seen, and
+//! any part of it may be seen at any number of places.
 
-fn main() {}
+mod attach;
+mod cli;
+mod options;
+mod place;
+mod plan;
+mod resolver;
+mod step;
+mod table;
+
+use std::process::ExitCode;
+
+use common::{Failure, report, step::perform};
+
+use crate::cli::{Cli, Request};
+
+fn main() -> ExitCode {
+    report::main(cli::form, run)
+}
+
+fn run(cli: Cli) -> Result<u8, Failure> {
+    let request = cli.request()?;
+    if let Request::List { dir, json } = &request {
+        let mounts = table::under(dir.as_deref())?;
+        let shown = if *json { table::json(&mounts) } else { table::text(&mounts) };
+        return report::print(&shown).map(|()| 0);
+    }
+    let mode = cli.narration.mode();
+    let steps = plan::plan(request, cli.mkdir, cli.command)?;
+    perform(&steps, mode, &mut attach::Mounted::default())
+}

@@ -1,0 +1,215 @@
+//! The command line: what is asked for, before anything of the system is looked at.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::Parser;
+use common::{Failure, Form, Narration};
+
+use crate::options::Options;
+
+/// Make a tree visible at a second place
+///
+/// With --std the places are those that programs expect in a root file system: /dev as it is
+/// here, a new /proc for this PID namespace, /sys read-only, and /etc/resolv.conf. All of it is
+/// mounted, nothing is written into ROOTFS. Where ROOTFS has no regular file etc/resolv.conf,
+/// an overlay in memory covers its etc, so that the file can appear: what is written to etc is
+/// not kept then (touch ROOTFS/etc/resolv.conf avoids that).
+///
+/// With COMMAND, become it after the mounts; in a mount namespace of its own (nsenter-lite
+/// --mount) they vanish with it. Without, they stay until bindmount -u.
+#[derive(Debug, Default, Parser)]
+#[command(
+    name = "bindmount",
+    version,
+    override_usage = "bindmount [OPTIONS] SRC DST [-- COMMAND [ARG]...]\n       \
+        bindmount [OPTIONS] --std ROOTFS [--bind SRC:DST[:OPTIONS]]... [-- COMMAND [ARG]...]\n       \
+        bindmount --unmount [--recursive] DST\n       \
+        bindmount --list [DIR] [--json]"
+)]
+#[command(
+    after_help = "OPTIONS of a mount, as in mount(8): ro, rw, nosuid, nodev, noexec, rbind, \
+    private, slave, shared, and with an r in front the last three for all mounts below.\n\n\
+    --list prints a line for each mount at and under DIR: TARGET SOURCE TYPE OPTIONS; with --json \
+    one array of objects with the keys target, source, type, options.\n\n\
+    Exit status: 0 done, 1 failed, 2 wrong usage. With COMMAND: its own; 125 if bindmount fails, \
+    126 if COMMAND can't be run, 127 if it is not found."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub narration: Narration,
+    /// Mount /dev, /proc, /sys and resolv.conf into a root file system
+    #[arg(long, value_name = "ROOTFS")]
+    pub std: Option<PathBuf>,
+    /// With --std: mount SRC at DST of ROOTFS
+    #[arg(short, long, value_name = "SRC:DST[:OPTIONS]", requires = "std")]
+    pub bind: Vec<OsString>,
+    /// The mounts below SRC come along (mount's --rbind)
+    #[arg(short = 'R', long, visible_alias = "rbind")]
+    pub recursive: bool,
+    /// Read-only, as -o ro
+    #[arg(short, long)]
+    pub read_only: bool,
+    /// How it is mounted
+    #[arg(short, long, value_name = "OPTIONS", default_value = "", hide_default_value = true)]
+    pub options: String,
+    /// Make the mount point if it is missing (this does write into ROOTFS)
+    #[arg(long)]
+    pub mkdir: bool,
+    /// Take the mount at DST away; with --recursive all at and under it
+    #[arg(short, long, conflicts_with_all = ["std", "list", "mkdir", "read_only", "options"])]
+    pub unmount: bool,
+    /// With --unmount: take it away from the tree now, and clean up when nobody uses it
+    #[arg(short, long, requires = "unmount")]
+    pub lazy: bool,
+    /// List the mounts at and under DIR
+    #[arg(long, conflicts_with_all = ["std", "mkdir", "read_only", "options", "recursive"])]
+    pub list: bool,
+    /// With --list: as JSON
+    #[arg(long, requires = "list")]
+    pub json: bool,
+    /// SRC and DST, or DST, or DIR
+    #[arg(hide = true)]
+    pub paths: Vec<PathBuf>,
+    /// The program to run
+    #[arg(last = true, hide = true)]
+    pub command: Vec<OsString>,
+}
+
+/// A mount that is asked for: `SRC:DST[:OPTIONS]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    pub src: PathBuf,
+    pub dst: PathBuf,
+    pub options: Options,
+}
+
+/// The command line, understood.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Request {
+    Bind(Spec),
+    Std { rootfs: PathBuf, binds: Vec<Spec> },
+    Unmount { target: PathBuf, recursive: bool, lazy: bool },
+    List { dir: Option<PathBuf>, json: bool },
+}
+
+/// Behind `--` there is a COMMAND.
+pub fn form(args: &[OsString]) -> Form {
+    if args.iter().any(|arg| arg == "--") { Form::Command } else { Form::Plain }
+}
+
+impl Cli {
+    /// What is asked for, or why it makes no sense.
+    pub fn request(&self) -> Result<Request, Failure> {
+        let paths: Vec<&PathBuf> = self.paths.iter().collect();
+        if self.unmount || self.list {
+            if !self.command.is_empty() {
+                return Err(Failure::usage("run a COMMAND: only after mounts are made"));
+            }
+            return match (self.unmount, paths.as_slice()) {
+                (true, [target]) => Ok(Request::Unmount {
+                    target: (*target).clone(),
+                    recursive: self.recursive,
+                    lazy: self.lazy,
+                }),
+                (true, _) => Err(wrong("--unmount takes one DST")),
+                (false, [] | [_]) => {
+                    Ok(Request::List { dir: self.paths.first().cloned(), json: self.json })
+                }
+                (false, _) => Err(wrong("--list takes one DIR")),
+            };
+        }
+        match (&self.std, paths.as_slice()) {
+            (Some(rootfs), []) => {
+                let binds = self.bind.iter().map(|text| spec(text)).collect::<Result<_, _>>()?;
+                Ok(Request::Std { rootfs: rootfs.clone(), binds })
+            }
+            (Some(_), _) => Err(wrong("--std takes one ROOTFS, and COMMAND stands behind --")),
+            (None, [src, dst]) => Ok(Request::Bind(Spec {
+                src: (*src).clone(),
+                dst: (*dst).clone(),
+                options: self.mount_options()?,
+            })),
+            (None, [_]) => Err(wrong("DST is missing: where is it to be seen?")),
+            (None, []) => Err(wrong("SRC and DST are missing")),
+            (None, _) => Err(wrong("there is more than SRC and DST; COMMAND stands behind --")),
+        }
+    }
+
+    fn mount_options(&self) -> Result<Options, Failure> {
+        let mut options = Options::parse(&self.options)?;
+        options.recursive |= self.recursive;
+        options.read_only |= self.read_only;
+        Ok(options)
+    }
+}
+
+fn wrong(what: &str) -> Failure {
+    Failure::usage(format!("read the command line: {what}"))
+        .hint("bindmount --help shows the usage")
+}
+
+fn spec(text: &OsStr) -> Result<Spec, Failure> {
+    let parts: Vec<&OsStr> = text.as_bytes().split(|b| *b == b':').map(OsStr::from_bytes).collect();
+    let (src, dst, options) = match parts.as_slice() {
+        [src, dst] => (src, dst, ""),
+        [src, dst, options] => (src, dst, options.to_str().unwrap_or("?")),
+        _ => return Err(wrong_spec(text)),
+    };
+    if src.is_empty() || dst.is_empty() {
+        return Err(wrong_spec(text));
+    }
+    Ok(Spec { src: src.into(), dst: dst.into(), options: Options::parse(options)? })
+}
+
+fn wrong_spec(text: &OsStr) -> Failure {
+    Failure::usage(format!("read the mount {text:?}: not of the form SRC:DST[:OPTIONS]"))
+        .hint("as in --bind /srv/data:/data:ro; a path with a colon in it can't be given so")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(args: &[&str]) -> Result<Request, String> {
+        Cli::try_parse_from([&["bindmount"], args].concat())
+            .map_err(|error| error.to_string())
+            .and_then(|cli| cli.request().map_err(|failure| failure.lines("bindmount")))
+    }
+
+    #[test]
+    fn the_forms_of_a_mount() {
+        let options = Options { read_only: true, recursive: true, ..Options::default() };
+        let wanted = Request::Bind(Spec { src: "/a".into(), dst: "b".into(), options });
+        assert_eq!(request(&["-R", "-r", "/a", "b", "--", "sh", "-c", "x"]), Ok(wanted));
+        let options = Options::parse("ro,nosuid").expect("known words");
+        let binds = vec![Spec { src: "/x".into(), dst: "/y".into(), options }];
+        assert_eq!(
+            request(&["--std", "r", "--bind", "/x:/y:ro,nosuid", "--", "true"]),
+            Ok(Request::Std { rootfs: "r".into(), binds })
+        );
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for (args, why) in [
+            (&[][..], "SRC and DST are missing"),
+            (&["a"], "DST is missing"),
+            (&["a", "b", "c"], "COMMAND stands behind --"),
+            (&["--std", "r", "x"], "takes one ROOTFS"),
+            (&["--std", "r", "--bind", "x"], "not of the form"),
+            (&["--std", "r", "--bind", ":y"], "not of the form"),
+            (&["--std", "r", "--bind", "a:b:c:d"], "not of the form"),
+            (&["--std", "r", "--bind", "a:b:huge"], "no option is called \"huge\""),
+            (&["-u"], "--unmount takes one DST"),
+            (&["-u", "a", "--", "sh"], "run a COMMAND"),
+            (&["--list", "a", "b"], "--list takes one DIR"),
+            (&["--json", "a", "b"], "--list"),
+            (&["-o", "ro,,x", "a", "b"], "no option is called \"\""),
+        ] {
+            let error = request(args).expect_err("nonsense");
+            assert!(error.contains(why), "{args:?}: {error}");
+        }
+    }
+}
