@@ -78,12 +78,13 @@ fn explain_attributes(failure: Failure) -> Failure {
     })
 }
 
-/// `move_mount` says ENOSPC where the number of mounts is at its limit, and ENOTDIR both ways round.
+/// `move_mount(2)` says EINVAL where one is a file and the other a folder, and ENOSPC where the
+/// number of mounts is at its limit.
 fn explain_attach(failure: Failure, place: &Place) -> Failure {
     let path = place.word();
     explain_privilege(failure)
-        .hint_if(Errno::ENOTDIR, || {
-            format!("SRC and DST are not of a kind, and a file goes on a file: ls -ld {path}")
+        .hint_if(Errno::EINVAL, || {
+            format!("a folder goes on a folder, a file on a file; see what DST is: ls -ld {path}")
         })
         .hint_if(Errno::ENOSPC, || {
             "no disk is full, there are too many mounts: sysctl fs.mount-max".into()

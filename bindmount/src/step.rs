@@ -120,15 +120,14 @@ fn cover_line(file: &Path, etc: &Place) -> String {
 
 fn new_proc(mounted: &mut Mounted, place: &Place) -> Result<(), Failure> {
     let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
-    let proc = sys::new_mount(c"proc", &[], attrs as u32).tried(|| "make a new proc").map_err(
-        |failure| {
+    let proc =
+        sys::new_mount(c"proc", &[], attrs).tried(|| "make a new proc").map_err(|failure| {
             explain_privilege(failure).hint_if(Errno::EPERM, || {
                 "that takes root; in a user namespace it takes a PID namespace of its own, and a \
                  /proc that no other mount covers in part: findmnt -R /proc"
                     .into()
             })
-        },
-    )?;
+        })?;
     mounted.attach(proc, place)
 }
 

@@ -155,9 +155,10 @@ pub fn mount_setattr(mount: impl AsFd, flags: c_int, attr: &mount_attr) -> nix::
 
 /// A new instance of a file system such as `proc`, mounted nowhere yet.
 /// See `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`, Linux 5.2.
-pub fn new_mount(kind: &CStr, options: &[(&CStr, &CStr)], attrs: c_uint) -> nix::Result<OwnedFd> {
+pub fn new_mount(kind: &CStr, options: &[(&CStr, &CStr)], attrs: u64) -> nix::Result<OwnedFd> {
     const FSCONFIG_SET_STRING: c_uint = 1;
     const FSCONFIG_CMD_CREATE: c_uint = 6;
+    let attrs = c_uint::try_from(attrs).map_err(|_| Errno::EINVAL)?;
     // SAFETY: `kind` is NUL-terminated.
     let context =
         owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), libc::FSOPEN_CLOEXEC) })?;
@@ -168,6 +169,7 @@ pub fn new_mount(kind: &CStr, options: &[(&CStr, &CStr)], attrs: c_uint) -> nix:
         };
         Errno::result(done).map(drop)
     };
+    config(FSCONFIG_SET_STRING, c"source".as_ptr(), kind.as_ptr())?;
     for (key, value) in options {
         config(FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())?;
     }
