@@ -5,14 +5,16 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use common::{Failure, Mode};
+use nix::sys::signal::Signal;
 
 /// Run a program in new namespaces, or in those of a process
 ///
 /// Without --target the letters make new namespaces, as unshare(1) does; with it they enter those
 /// of process PID, as nsenter(1) does. COMMAND defaults to $SHELL, else /bin/sh.
 ///
-/// In a new PID or time namespace COMMAND is a child, so nsenter-lite stays, passes signals on,
-/// and ends as COMMAND ends; if nsenter-lite is killed, COMMAND is too. COMMAND is then PID 1.
+/// Only children are born into a new PID or time namespace, so that --pid and --time imply --fork:
+/// nsenter-lite stays, passes signals on, and ends as COMMAND ends. With --pid COMMAND is PID 1 of
+/// its namespace; it is killed if nsenter-lite is, and by a signal that it leaves to the default.
 #[derive(Debug, Default, Parser)]
 #[command(
     name = "nsenter-lite",
@@ -40,24 +42,34 @@ pub struct Cli {
         default_missing_value = "/proc"
     )]
     pub mount_proc: Option<PathBuf>,
-    /// Be root in a new user namespace (implies --user)
+    /// Be root in a new user namespace (implies --user and --setgroups deny)
     #[arg(short = 'r', long)]
     pub map_root_user: bool,
-    /// Be oneself in a new user namespace (implies --user)
+    /// Be oneself in a new user namespace (implies --user and --setgroups deny)
     #[arg(short = 'c', long, conflicts_with = "map_root_user")]
     pub map_current_user: bool,
+    /// Whether setgroups(2) is allowed in a new user namespace
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub setgroups: Option<Setgroups>,
     /// How mounts and unmounts pass between the new mount namespace and the old one
     #[arg(long, value_enum, value_name = "HOW", default_value_t)]
     pub propagation: Propagation,
     /// Set the host name, in a UTS namespace (implies --uts)
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<OsString>,
-    /// Write COMMAND's PID, as the caller sees it, to FILE before COMMAND runs
+    /// Write COMMAND's PID, as the caller sees it, to FILE before COMMAND runs; FILE is left there
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
-    /// Kill COMMAND when nsenter-lite dies (--pid implies it)
-    #[arg(long)]
-    pub kill_child: bool,
+    /// Send COMMAND this signal when nsenter-lite dies: SIGKILL, as --pid implies (implies --fork)
+    #[arg(
+        long,
+        value_name = "SIG",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "KILL",
+        value_parser = signal
+    )]
+    pub kill_child: Option<Signal>,
 
     /// Enter the namespaces of this process
     #[arg(short, long, value_name = "PID")]
@@ -68,6 +80,9 @@ pub struct Cli {
     /// Keep user and group as they are when entering a user namespace, instead of being its root
     #[arg(long, requires = "target")]
     pub preserve_credentials: bool,
+    /// Don't run COMMAND as a child when a PID namespace is entered: only its children are inside
+    #[arg(short = 'F', long, requires = "target", conflicts_with_all = ["fork", "kill_child"])]
+    pub no_fork: bool,
 
     /// Print a POSIX shell script that does the same by classic commands; do nothing
     #[arg(long, conflicts_with = "explain")]
@@ -124,6 +139,46 @@ pub enum Propagation {
     Unchanged,
 }
 
+impl Propagation {
+    /// The word of unshare(1) for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Slave => "slave",
+            Self::Shared => "shared",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// What `--setgroups` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Setgroups {
+    /// As the kernel has it by default
+    Allow,
+    /// What an ordinary user must say to map a group
+    Deny,
+}
+
+impl Setgroups {
+    /// The kernel's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// `TERM`, `SIGTERM` or `15`.
+fn signal(text: &str) -> Result<Signal, String> {
+    let number = text.parse().ok().and_then(|number: i32| Signal::try_from(number).ok());
+    number
+        .or_else(|| text.parse().ok())
+        .or_else(|| format!("SIG{text}").parse().ok())
+        .ok_or_else(|| "no such signal; kill -l lists them".into())
+}
+
 impl Cli {
     /// What to do with the plan.
     pub fn mode(&self) -> Mode {
@@ -137,6 +192,7 @@ impl Cli {
             ("--map-root-user", self.map_root_user),
             ("--map-current-user", self.map_current_user),
             ("--hostname", self.hostname.is_some()),
+            ("--setgroups", self.setgroups.is_some()),
             ("--pid-file", self.pid_file.is_some()),
             ("--propagation", self.propagation != Propagation::default()),
         ];
@@ -150,5 +206,29 @@ impl Cli {
                 "run one nsenter-lite inside the other: nsenter-lite -t PID -a nsenter-lite ...",
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for text in ["TERM", "SIGTERM", "15"] {
+            assert_eq!(signal(text), Ok(Signal::SIGTERM));
+        }
+        for text in ["", "0", "term!", "SIGSIGTERM", "99"] {
+            assert!(signal(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn options_end_at_the_first_word_of_the_command() {
+        let cli = Cli::try_parse_from(["nsenter-lite", "-fp", "--mount-proc", "ps", "-e", "--net"]);
+        let cli = cli.expect("a good command line");
+        assert_eq!(cli.command, ["ps", "-e", "--net"]);
+        assert_eq!(cli.mount_proc, Some("/proc".into()));
+        assert!(cli.fork && cli.namespaces.pid && !cli.namespaces.net);
     }
 }

@@ -82,14 +82,43 @@ pub fn for_fork(failure: Failure) -> Failure {
 }
 
 /// A new proc was refused.
-pub fn for_proc(failure: Failure, dir: &Path) -> Failure {
+pub fn for_proc(failure: Failure) -> Failure {
+    failure.hint_if(Errno::EPERM, || {
+        "in a user namespace it takes --pid too, and a /proc outside of which nothing is covered \
+         by another mount: findmnt -R /proc"
+            .into()
+    })
+}
+
+/// The folder for a new proc is no good.
+pub fn for_mount_point(failure: Failure, dir: &Path) -> Failure {
+    let is_link = fs::symlink_metadata(dir.components().as_path())
+        .is_ok_and(|found| found.file_type().is_symlink());
+    failure.hint_if(Errno::ENOENT, || format!("make the mount point: mkdir {dir:?}")).hint_if(
+        Errno::ENOTDIR,
+        || {
+            if is_link {
+                return "a symbolic link may lead out of the root file system: name the folder \
+                    itself"
+                    .into();
+            }
+            "proc is mounted on a folder".into()
+        },
+    )
+}
+
+/// There is no such process, or it is none.
+pub fn for_target(failure: Failure) -> Failure {
     failure
-        .hint_if(Errno::EPERM, || {
-            "in a user namespace it takes --pid too, and a /proc outside of which nothing is \
-             covered by another mount: findmnt -R /proc"
-                .into()
-        })
-        .hint_if(Errno::ENOENT, || format!("make the mount point: mkdir {dir:?}"))
+        .hint_if(Errno::ESRCH, || "ps -e lists the processes that are there".into())
+        .hint_if(Errno::EINVAL, || "that is a thread; ps -e lists the processes".into())
+}
+
+/// The user namespace that was entered has no root.
+pub fn for_identity(failure: Failure) -> Failure {
+    failure.hint_if(Errno::EINVAL, || {
+        "nobody is mapped to 0 there; --preserve-credentials keeps user and group".into()
+    })
 }
 
 /// The host name was refused.

@@ -4,10 +4,15 @@
 //! `unshare(2)`, or into one that is there by `setns(2)`; only for processes and clocks it is the
 //! next child that is born into it.
 
+mod child;
 mod cli;
+mod create;
+mod enter;
 mod hint;
 mod namespace;
+mod pidfile;
 mod plan;
+mod procfs;
 mod step;
 
 use std::process::ExitCode;
@@ -20,5 +25,6 @@ fn main() -> ExitCode {
 
 fn run(cli: cli::Cli) -> Result<u8, Failure> {
     let mode = cli.mode();
-    perform(&plan::plan(cli)?, mode, &mut step::Hands::default())
+    let (steps, mut hands) = plan::plan(cli)?;
+    perform(&steps, mode, &mut hands)
 }

@@ -36,6 +36,20 @@ impl Kind {
         }
     }
 
+    /// What there is a view of.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::User => "users",
+            Self::Mount => "mounts",
+            Self::Uts => "host name",
+            Self::Ipc => "IPC",
+            Self::Net => "network",
+            Self::Cgroup => "control groups",
+            Self::Pid => "processes",
+            Self::Time => "clocks",
+        }
+    }
+
     /// The link in `/proc/PID/ns`.
     pub fn link(self) -> &'static str {
         match self {
@@ -56,11 +70,6 @@ impl Kind {
             Self::Pid => CloneFlags::CLONE_NEWPID,
             Self::Time => common::sys::CLONE_NEWTIME_FLAG,
         }
-    }
-
-    /// Whether only children are born into it.
-    pub fn is_for_children(self) -> bool {
-        matches!(self, Self::Pid | Self::Time)
     }
 }
 

@@ -1,65 +1,75 @@
-//! From the request to the steps. Reads `/proc`; changes nothing.
+//! From the request to the steps. Looks at the target's namespaces; changes nothing.
 
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
-use common::{Failure, pid};
+use common::{Failure, Mode, Tried, pid, sys};
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getegid, geteuid};
 
-use crate::cli::{Cli, Propagation};
+use crate::child::Child;
+use crate::cli::{Cli, Propagation, Setgroups};
+use crate::create::{Creation, IdMap};
+use crate::enter::Entry;
+use crate::hint;
 use crate::namespace::{ALL, Kind};
-use crate::step::{Child, IdMap, Step};
+use crate::step::{Hands, Step};
 
-/// What nsenter-lite will do.
-pub fn plan(mut cli: Cli) -> Result<Vec<Step>, Failure> {
+/// What nsenter-lite will do, and what it holds for that.
+pub fn plan(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
     let command = match std::mem::take(&mut cli.command) {
         command if command.is_empty() => vec![shell()],
         command => command,
     };
-    let mut steps = if cli.target.is_some() { enter(&cli)? } else { create(&mut cli)? };
+    let (mut steps, hands) = if let Some(target) = &cli.target {
+        enter(&cli, pid::parse(target)?)?
+    } else {
+        (create(cli, (geteuid().as_raw(), getegid().as_raw()))?, Hands::default())
+    };
     steps.push(Step::Exec(command));
-    Ok(steps)
+    Ok((steps, hands))
 }
 
 fn shell() -> OsString {
     env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into())
 }
 
-fn create(cli: &mut Cli) -> Result<Vec<Step>, Failure> {
-    let wanted = &mut cli.namespaces;
+/// `outside` are the user and the group who ask.
+fn create(cli: Cli, outside: (u32, u32)) -> Result<Vec<Step>, Failure> {
+    let mut wanted = cli.namespaces;
     wanted.user |= cli.map_root_user || cli.map_current_user;
     wanted.mount |= cli.mount_proc.is_some();
     wanted.uts |= cli.hostname.is_some();
-    let kinds = wanted.kinds();
-    if kinds.is_empty() && !cli.fork && cli.pid_file.is_none() {
+    let tie = cli.kill_child.or(wanted.pid.then_some(Signal::SIGKILL));
+    let forks = cli.fork || wanted.time || tie.is_some();
+    let ids = id_map(&cli, outside);
+    check_user(&cli, wanted.user, ids)?;
+    let creation = Creation {
+        kinds: wanted.kinds(),
+        ids,
+        setgroups: cli.setgroups,
+        propagation: cli.propagation,
+        child: forks.then_some(Child { tie }),
+    };
+    let mut steps = Vec::new();
+    if !creation.kinds.is_empty() || forks {
+        steps.push(Step::Create(creation));
+    }
+    steps.extend(cli.pid_file.map(Step::PidFile));
+    let shared = matches!(cli.propagation, Propagation::Shared | Propagation::Unchanged);
+    steps.extend(cli.mount_proc.map(|dir| Step::Proc { dir, shared }));
+    steps.extend(cli.hostname.map(Step::Hostname));
+    if steps.is_empty() {
         return Err(Failure::usage("no namespace asked for")
             .hint("say which, as nsenter-lite --pid --mount; nsenter-lite --help lists them"));
     }
-    let mut steps = Vec::new();
-    if kinds.contains(&Kind::User) {
-        steps.push(Step::OwnUser(id_map(cli)));
-    }
-    let (for_children, own): (Vec<Kind>, Vec<Kind>) =
-        kinds.iter().filter(|kind| **kind != Kind::User).partition(|kind| kind.is_for_children());
-    if !own.is_empty() {
-        let propagation = own.contains(&Kind::Mount).then_some(cli.propagation);
-        steps.push(Step::Own { kinds: own, propagation });
-    }
-    if cli.fork || !for_children.is_empty() {
-        let tied = cli.kill_child || for_children.contains(&Kind::Pid);
-        steps.push(Step::Born { kinds: for_children, child: Child { tied } });
-    }
-    steps.extend(cli.pid_file.take().map(Step::PidFile));
-    steps.extend(cli.mount_proc.take().map(Step::Proc));
-    steps.extend(cli.hostname.take().map(Step::Hostname));
     Ok(steps)
 }
 
-fn id_map(cli: &Cli) -> Option<IdMap> {
-    let outside = (geteuid().as_raw(), getegid().as_raw());
+fn id_map(cli: &Cli, outside: (u32, u32)) -> Option<IdMap> {
     let inside = match cli {
         Cli { map_root_user: true, .. } => (0, 0),
         Cli { map_current_user: true, .. } => outside,
@@ -68,28 +78,51 @@ fn id_map(cli: &Cli) -> Option<IdMap> {
     Some(IdMap { inside, outside })
 }
 
-fn enter(cli: &Cli) -> Result<Vec<Step>, Failure> {
-    cli.check_target()?;
-    let target = pid::parse(cli.target.as_deref().unwrap_or_default())?;
-    if !pid::exists(target) {
-        return Err(Failure::new(format!(
-            "enter the namespaces of process {target}: no such process"
-        ))
-        .hint("ps -e lists the processes"));
+/// Options about users that don't go together.
+fn check_user(cli: &Cli, has_user: bool, ids: Option<IdMap>) -> Result<(), Failure> {
+    if cli.setgroups.is_some() && !has_user {
+        return Err(Failure::usage("use --setgroups without a user namespace").hint("add --user"));
     }
+    if cli.setgroups == Some(Setgroups::Allow) && ids.is_some() {
+        return Err(Failure::usage("allow setgroups while mapping oneself")
+            .hint("the kernel maps a group for an ordinary user only where setgroups is denied"));
+    }
+    let rootless = has_user && ids.is_none_or(|map| map.inside.0 != 0);
+    let needs_root = cli.mount_proc.is_some() || cli.hostname.is_some();
+    if rootless && needs_root && cli.mode() == Mode::DryRun {
+        // Who is not root in a user namespace loses its capabilities by the first execve(2): the
+        // tool mounts before that, and a shell can't.
+        return Err(Failure::new(
+            "write a script of this: no shell can mount, or set the host \
+            name, in a user namespace in which it is not root",
+        )
+        .hint("add --map-root-user"));
+    }
+    Ok(())
+}
+
+fn enter(cli: &Cli, target: Pid) -> Result<(Vec<Step>, Hands), Failure> {
+    cli.check_target()?;
+    let pidfd = sys::pidfd_open(target)
+        .tried(|| format!("find process {target}"))
+        .map_err(hint::for_target)?;
+    let hands = Hands { target: Some(pidfd), ..Hands::default() };
     let asked = cli.namespaces.kinds();
     let kinds = if cli.all { differing(target, &asked)? } else { asked };
     if kinds.is_empty() && !cli.all {
         return Err(Failure::usage("no namespace of the target asked for")
             .hint(format!("nsenter-lite -t {target} -a enters all of them")));
     }
-    let forks = kinds.contains(&Kind::Pid) || cli.fork;
-    Ok(vec![Step::Enter {
+    let forks = kinds.contains(&Kind::Pid) || cli.fork || cli.kill_child.is_some();
+    let entry = Entry {
         target,
-        be_root: kinds.contains(&Kind::User) && !cli.preserve_credentials,
-        child: forks.then_some(Child { tied: cli.kill_child }),
+        preserve_credentials: cli.preserve_credentials,
+        child: (forks && !cli.no_fork).then_some(Child { tie: cli.kill_child }),
         kinds,
-    }])
+    };
+    // Where all are ours already there is nothing to enter.
+    let steps = if entry.kinds.is_empty() { Vec::new() } else { vec![Step::Enter(entry)] };
+    Ok((steps, hands))
 }
 
 /// The kinds in which the target lives elsewhere than we do, and those asked for by letter. To
@@ -108,7 +141,10 @@ fn differing(target: Pid, asked: &[Kind]) -> Result<Vec<Kind>, Failure> {
                     format!("look at the namespaces of process {target}"),
                     errno,
                 )
-                .hint_if(Errno::EACCES, || "that takes root, or a process of your own".into()));
+                .hint_if(Errno::EACCES, || "that takes root, or a process of your own".into())
+                .hint_if(Errno::ENOENT, || {
+                    "the process has ended, and waits for its parent".into()
+                }));
             }
         }
     }
@@ -120,12 +156,67 @@ fn link(process: impl std::fmt::Display, kind: Kind) -> Result<PathBuf, Errno> {
         .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
 }
 
-/// The word of unshare(1) for it.
-pub fn propagation_word(propagation: Propagation) -> &'static str {
-    match propagation {
-        Propagation::Private => "private",
-        Propagation::Slave => "slave",
-        Propagation::Shared => "shared",
-        Propagation::Unchanged => "unchanged",
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    const ORDINARY: (u32, u32) = (1000, 100);
+
+    fn steps(words: &str) -> Result<Vec<Step>, Failure> {
+        let words = ["nsenter-lite"].into_iter().chain(words.split_whitespace());
+        create(Cli::try_parse_from(words).expect("a good command line"), ORDINARY)
+    }
+
+    fn creation(words: &str) -> Creation {
+        match steps(words).expect("a plan").swap_remove(0) {
+            Step::Create(creation) => creation,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn lines_are_unshares_own() {
+        for (words, line) in [
+            ("--mount", "unshare --mount"),
+            ("-p", "unshare --pid --fork --kill-child"),
+            ("-fp", "unshare --pid --fork --kill-child"),
+            ("-p --kill-child=TERM", "unshare --pid --fork --kill-child=SIGTERM"),
+            ("-f", "unshare --fork"),
+            ("-T", "unshare --time --fork"),
+            ("-r", "unshare --user --map-root-user"),
+            ("-c", "unshare --user --map-current-user"),
+            ("-U --setgroups deny", "unshare --user --setgroups deny"),
+            ("-m --propagation slave", "unshare --mount --propagation slave"),
+            ("-u --propagation slave", "unshare --uts"),
+            ("-muinC", "unshare --mount --uts --ipc --net --cgroup"),
+        ] {
+            assert_eq!(creation(words).line(), line, "{words}");
+        }
+    }
+
+    #[test]
+    fn options_imply_their_namespaces() {
+        assert_eq!(creation("--mount-proc").kinds, [Kind::Mount]);
+        assert_eq!(creation("--hostname box").kinds, [Kind::Uts]);
+        assert_eq!(creation("-r").ids, Some(IdMap { inside: (0, 0), outside: ORDINARY }));
+        assert_eq!(creation("-c").ids, Some(IdMap { inside: ORDINARY, outside: ORDINARY }));
+    }
+
+    #[test]
+    fn the_pid_is_written_while_proc_is_still_the_one_of_outside() {
+        let steps = steps("-p --hostname box --mount-proc=d --pid-file f").expect("a plan");
+        let proc = Step::Proc { dir: "d".into(), shared: false };
+        assert_eq!(steps[1..], [Step::PidFile("f".into()), proc, Step::Hostname("box".into())]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for words in ["", "--setgroups deny -m", "-r --setgroups allow"] {
+            let failure = steps(words).expect_err("no plan");
+            assert_eq!(failure.status(common::Form::Plain), 2, "{words}");
+        }
+        let lost = "--user --hostname box --dry-run";
+        assert!(steps(lost).is_err(), "a shell would have lost its capabilities");
     }
 }
