@@ -202,19 +202,30 @@ impl Child {
 
     /// Whether the kernel would throw this signal away before it reaches the child.
     fn drops(&self, signal: Signal) -> bool {
-        self.status().is_some_and(|status| is_init(&status) && is_default(&status, signal))
+        let Some(ours) = self.read("self/status") else { return false };
+        let depth = numbers(&ours).len();
+        self.status(depth).is_some_and(|child| {
+            numbers(&child).get(depth..).and_then(<[_]>::last) == Some(&"1")
+                && is_default(&child, signal)
+        })
     }
 
-    /// Its `/proc/PID/status`. None if that is no child of ours, as in the proc of another PID
-    /// namespace.
-    fn status(&self) -> Option<String> {
-        let path = format!("{}/status", self.pid);
+    /// The child's `/proc/PID/status`. The proc may be one of a PID namespace above ours, and then
+    /// has other numbers than we: `depth` is the place of ours among those that a process has.
+    fn status(&self, depth: usize) -> Option<String> {
+        let pid = self.pid.to_string();
+        let children = self.read("thread-self/children").unwrap_or_else(|| pid.clone());
+        let mut statuses =
+            children.split_whitespace().filter_map(|child| self.read(&format!("{child}/status")));
+        statuses.find(|status| numbers(status).get(depth.saturating_sub(1)) == Some(&pid.as_str()))
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let file = openat(self.proc.as_ref()?, path.as_str(), flags, Mode::empty()).ok()?;
-        let mut status = String::new();
-        File::from(file).read_to_string(&mut status).ok()?;
-        let parent = field(&status, "PPid:")?;
-        (parent == getpid().to_string()).then_some(status)
+        let file = openat(self.proc.as_ref()?, path, flags, Mode::empty()).ok()?;
+        let mut text = String::new();
+        File::from(file).read_to_string(&mut text).ok()?;
+        Some(text)
     }
 }
 
@@ -222,10 +233,9 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
-/// Whether it is PID 1 of a PID namespace below ours: it has two numbers then, the last is 1.
-fn is_init(status: &str) -> bool {
-    let numbers = field(status, "NSpid:").unwrap_or_default();
-    numbers.split_whitespace().skip(1).last() == Some("1")
+/// The PIDs that a process has, in the namespace that the proc is of and in those below.
+fn numbers(status: &str) -> Vec<&str> {
+    field(status, "NSpid:").unwrap_or_default().split_whitespace().collect()
 }
 
 /// Neither caught nor ignored, nor blocked until somebody fetches it, as by sigwait(3).
@@ -245,13 +255,9 @@ mod tests {
         SigIgn:\t0000000000000002\nSigCgt:\t0000000000004000\n";
 
     #[test]
-    fn an_init_is_told_from_other_processes() {
-        assert!(is_init(INIT));
-        assert!(!is_init(&INIT.replace("\t7\t1\n", "\t7\n")));
-        assert!(
-            !is_init("NSpid:\t1\n"),
-            "the PID 1 of our own namespace gets every signal of ours"
-        );
+    fn a_process_has_a_number_in_each_namespace() {
+        assert_eq!(numbers(INIT), ["42", "7", "1"]);
+        assert_eq!(numbers("Name:\tsh\n"), [""; 0]);
     }
 
     #[test]
