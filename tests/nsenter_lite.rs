@@ -86,7 +86,9 @@ fn need_user_namespaces() -> Test {
 fn as_nobody() -> (TempDir, impl Fn() -> Command) {
     let folder = scratch();
     let program = folder.path().join("nsenter-lite");
-    fs::copy(env!("CARGO_BIN_EXE_nsenter-lite"), &program).expect("a copy");
+    // Not by fs::copy: a child that another test forks meanwhile would hold the file open for
+    // writing, and the kernel runs no such file (ETXTBSY).
+    run(Command::new("cp").arg(env!("CARGO_BIN_EXE_nsenter-lite")).arg(&program)).silent();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
     std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("we are root");
     (folder, move || {
@@ -726,7 +728,7 @@ fn report(ours: &[String]) -> String {
     format!(
         "for l in $({LINKS}); do case ' {ours} ' in *\" $l \"*) echo ${{l%:*}} same;; *) echo ${{l%:*}} own;; esac; done
         hostname; id -u; id -g; id -G; echo $(($$ == 1)); cat /proc/self/setgroups /proc/self/uid_map
-        [ $(ls -d /proc/[0-9]* | wc -l) -gt 9 ] && echo many; grep -c ' /proc proc' /proc/self/mounts
+        set -- /proc/[0-9]*; [ $# -gt 9 ] && echo many; grep -c ' /proc proc' /proc/self/mounts
         sed 's/^[^-]* - //; t; s/^.* - //' /proc/self/mountinfo | sort | head -n 3
         grep -c shared: /proc/self/mountinfo
         grep -E 'Sig[BIC]|Cap' /proc/self/status; exit 42"
@@ -763,7 +765,6 @@ fn the_dry_run_script_does_the_same() -> Test {
             runs.push((nobody(), nobody(), shell));
         }
         for (mut act, mut dry, mut shell) in runs {
-            // Shared mounts are made in a mount namespace of the test's own.
             let ours = run(act.args(&words).args(command));
             let script = run(dry.arg("--dry-run").args(&words).args(command)).silent();
             let theirs = run(shell.arg("-c").arg(&script));
