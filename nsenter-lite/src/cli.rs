@@ -61,6 +61,9 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
     /// Send COMMAND this signal when nsenter-lite dies: SIGKILL, as --pid implies (implies --fork)
+    ///
+    /// The kernel forgets it when COMMAND changes its user or runs a setuid program; see
+    /// PR_SET_PDEATHSIG in prctl(2).
     #[arg(
         long,
         value_name = "SIG",
