@@ -1,3 +1,36 @@
 //! cgset: create control groups, set limits, attach processes.
+//!
+//! A control group is a folder, its limits are files in it, and a process is moved into it by its
+//! number written to one of them.
 
-fn main() {}
+mod cli;
+mod group;
+mod hierarchy;
+mod key;
+mod plan;
+mod remove;
+mod run;
+mod setting;
+mod show;
+mod step;
+
+use std::process::ExitCode;
+
+use common::{Failure, report, step::perform};
+
+use crate::cli::{Cli, Request};
+
+fn main() -> ExitCode {
+    report::main(cli::form, |cli| run(&cli))
+}
+
+fn run(cli: &Cli) -> Result<u8, Failure> {
+    let request = cli.request()?;
+    if let Request::Show(what) = &request {
+        let shown = show::find(what)?;
+        let text = if cli.json { shown.json() } else { shown.text() };
+        return report::print(&text).map(|()| 0);
+    }
+    let mode = cli.narration.mode();
+    perform(&plan::plan(cli, request)?, mode, &mut step::Hands::default())
+}

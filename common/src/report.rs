@@ -32,6 +32,7 @@ pub struct Failure {
     error: anyhow::Error,
     errno: Option<Errno>,
     hint: Option<String>,
+    in_child: bool,
 }
 
 impl Failure {
@@ -78,6 +79,17 @@ impl Failure {
         }
     }
 
+    /// This process is a child of the one that walks through the plan: that one puts things back.
+    #[must_use]
+    pub fn in_child(self) -> Self {
+        Self { in_child: true, ..self }
+    }
+
+    /// Whether it is for this process to put things back.
+    pub(crate) fn is_for_us_to_undo(&self) -> bool {
+        !self.in_child
+    }
+
     /// What the kernel answered, if it was the kernel that refused.
     pub fn kernel_said(&self) -> Option<Errno> {
         self.errno
@@ -105,7 +117,7 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { kind: Kind::Operation, error, errno: None, hint: None }
+        Self { kind: Kind::Operation, error, errno: None, hint: None, in_child: false }
     }
 }
 
@@ -135,7 +147,7 @@ impl<T> Tried<T> for io::Result<T> {
 /// `form` looks at the arguments alone, since even a wrong command line needs its status.
 pub fn main<C: Parser>(
     form: fn(&[OsString]) -> Form,
-    run: fn(C) -> Result<u8, Failure>,
+    run: impl FnOnce(C) -> Result<u8, Failure>,
 ) -> ExitCode {
     let name = C::command().get_name().to_owned();
     let args: Vec<OsString> = std::env::args_os().collect();

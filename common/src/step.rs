@@ -89,6 +89,7 @@ pub fn perform<S: Step>(steps: &[S], mode: Mode, hands: &mut S::Hands) -> Result
         match step.act(hands) {
             Ok(Flow::Next) => {}
             Ok(Flow::Done(status)) => return Ok(status),
+            Err(failure) if !failure.is_for_us_to_undo() => return Err(failure),
             Err(failure) => return Err(roll_back(&steps[..done], failure, hands)),
         }
     }

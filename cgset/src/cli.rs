@@ -1,0 +1,232 @@
+//! The command line: what is asked for, before anything of the system is looked at.
+
+use std::ffi::OsString;
+
+use clap::Parser;
+use common::{Failure, Form, Narration, pid};
+use nix::unistd::Pid;
+
+use crate::key::{Key, Setting};
+
+/// Limit what processes may use, by control groups
+///
+/// The group is named cgset-PID, below the one that the process is in, and beside it with cgroup
+/// v2; a process that is in such a group already stays in it. With --group it is the group of that
+/// name, below the top of each tree. Its path goes to standard output: on a machine where
+/// controllers have trees of their own, the path of the first KEY's, or for create that of memory.
+///
+/// With -- COMMAND, COMMAND runs in the group from its first instruction. When it ends, what it
+/// left running in the group is killed, and the group is removed, unless it was there before.
+#[derive(Debug, Default, Parser)]
+#[command(
+    name = "cgset",
+    version,
+    override_usage = "cgset [OPTIONS] KEY VALUE [KEY VALUE]... PID...\n       \
+        cgset [OPTIONS] KEY VALUE [KEY VALUE]... -            (PIDs from standard input)\n       \
+        cgset [OPTIONS] KEY VALUE [KEY VALUE]... -- COMMAND [ARG]...\n       \
+        cgset [OPTIONS] KEY VALUE [KEY VALUE]... --group GROUP [PID]...\n       \
+        cgset create GROUP\n       \
+        cgset show [--json] GROUP|PID\n       \
+        cgset rm [--kill] GROUP..."
+)]
+#[command(after_help = "Keys:\n  \
+    mem SIZE|N%|max         memory; what needs more is killed\n  \
+    swap SIZE|max           swap beside it\n  \
+    cpu N%|N|Nms/Nms|max    CPU time: 50% is half of one CPU, 1.5 one and a half\n  \
+    cpu.weight 1..10000     share of the CPU when it is short; 100 is the usual\n  \
+    pids N|max              processes and threads\n\n\
+    Sizes are as in coreutils: 10M and 10MiB are 10 x 1024 x 1024 bytes, 10MB is 10 x 1000 x 1000.\n\n\
+    show --json prints one object: paths, processes (PIDs), memory (limit, current, peak in bytes,\n\
+    oom_kill), cpu (quota_us, period_us, weight, usage_us, throttled_us), pids (limit, current); a\n\
+    limit that is not set is null. Source: the control files of cgroups(7).\n\n\
+    Exit status: 0 done, 1 failed, 2 wrong usage. With COMMAND: its own, 128+N if signal N ended it;\n\
+    125 if cgset fails, 126 if COMMAND can't be run, 127 if it is not found.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub narration: Narration,
+    /// The group of this name
+    #[arg(short, long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// Move PID 1 too; set a limit below what is used now, so that the kernel kills
+    #[arg(long)]
+    pub force: bool,
+    /// With show: as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// With rm: kill the processes inside first
+    #[arg(long)]
+    pub kill: bool,
+    /// What to do
+    #[arg(hide = true, allow_negative_numbers = true)]
+    pub words: Vec<String>,
+    /// The program to run
+    #[arg(last = true, hide = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Whom the limits are for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Who {
+    Nobody,
+    Pids(Vec<Pid>),
+    Stdin,
+    Command(Vec<OsString>),
+}
+
+/// The command line, understood.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Request {
+    Create(String),
+    Show(String),
+    Remove(Vec<String>),
+    Set { settings: Vec<Setting>, who: Who },
+}
+
+/// Behind `--` there is a COMMAND.
+pub fn form(args: &[OsString]) -> Form {
+    if args.iter().any(|arg| arg == "--") { Form::Command } else { Form::Plain }
+}
+
+impl Cli {
+    /// What is asked for, or why it makes no sense.
+    pub fn request(&self) -> Result<Request, Failure> {
+        let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let request = match words.as_slice() {
+            ["create", group] => Request::Create((*group).to_owned()),
+            ["show", what] => Request::Show((*what).to_owned()),
+            ["rm", groups @ ..] if !groups.is_empty() => Request::Remove(owned(groups)),
+            ["create", ..] => return Err(wrong("create takes one GROUP")),
+            ["show", ..] => return Err(wrong("show takes one GROUP or PID")),
+            ["rm", ..] => return Err(wrong("rm takes a GROUP")),
+            words => self.set(words)?,
+        };
+        let only = |option: &str, given: bool, fits: bool| {
+            if given && !fits {
+                return Err(wrong(&format!("{option} does not go with the rest")));
+            }
+            Ok(())
+        };
+        let set = matches!(request, Request::Set { .. });
+        only("--json", self.json, matches!(request, Request::Show(_)))?;
+        only("--kill", self.kill, matches!(request, Request::Remove(_)))?;
+        only("--group", self.group.is_some(), set)?;
+        only("COMMAND", !self.command.is_empty(), set)?;
+        Ok(request)
+    }
+
+    fn set(&self, words: &[&str]) -> Result<Request, Failure> {
+        let mut settings = Vec::new();
+        let mut rest = words;
+        while let [key, after @ ..] = rest {
+            if key.is_empty() || !key.starts_with(|c: char| c.is_ascii_alphabetic()) {
+                break;
+            }
+            let [value, after @ ..] = after else {
+                Key::parse(key)?;
+                return Err(wrong(&format!("{key:?} has no value (is a shell variable empty?)")));
+            };
+            settings.push(Setting::parse(key, value)?);
+            rest = after;
+        }
+        if settings.is_empty() && (self.group.is_none() || rest.is_empty()) {
+            return Err(wrong("no KEY VALUE: what is to be limited?"));
+        }
+        Ok(Request::Set { settings, who: self.who(rest)? })
+    }
+
+    fn who(&self, words: &[&str]) -> Result<Who, Failure> {
+        match (self.command.as_slice(), words) {
+            ([_, ..], []) => Ok(Who::Command(self.command.clone())),
+            ([_, ..], _) => Err(wrong("there are both a PID and a COMMAND")),
+            ([], ["-"]) => Ok(Who::Stdin),
+            ([], []) if self.group.is_some() => Ok(Who::Nobody),
+            ([], []) => Err(Failure::usage("limit a process: none is given").hint(
+                "name a PID, - for standard input, --group GROUP, or -- COMMAND; is a shell \
+                    variable empty?",
+            )),
+            ([], words) => {
+                let pids: Vec<Pid> =
+                    words.iter().map(|word| pid::parse(word)).collect::<Result<_, _>>()?;
+                match pids.iter().find(|pid| pid.as_raw() == 1 && !self.force) {
+                    Some(_) => Err(Failure::usage("limit process 1: the machine hangs on it")
+                        .hint("add --force if that is what you want")),
+                    None => Ok(Who::Pids(pids)),
+                }
+            }
+        }
+    }
+}
+
+fn wrong(what: &str) -> Failure {
+    Failure::usage(format!("read the command line: {what}")).hint("cgset --help shows the usage")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(args: &[&str]) -> Result<Request, String> {
+        Cli::try_parse_from([&["cgset"], args].concat())
+            .map_err(|error| error.to_string())
+            .and_then(|cli| cli.request().map_err(|failure| failure.lines("cgset")))
+    }
+
+    fn settings(pairs: &[(&str, &str)]) -> Vec<Setting> {
+        pairs.iter().map(|(k, v)| Setting::parse(k, v).expect("a good setting")).collect()
+    }
+
+    #[test]
+    fn the_forms() {
+        let pids = |pids: &[i32]| Who::Pids(pids.iter().copied().map(Pid::from_raw).collect());
+        let mem = || settings(&[("mem", "10M")]);
+        for (args, wanted) in [
+            (
+                &["mem", "10M", "42", "43"][..],
+                Request::Set { settings: mem(), who: pids(&[42, 43]) },
+            ),
+            (&["mem", "10M", "-"], Request::Set { settings: mem(), who: Who::Stdin }),
+            (&["mem", "10M", "-g", "x"], Request::Set { settings: mem(), who: Who::Nobody }),
+            (&["-g", "x", "42"], Request::Set { settings: vec![], who: pids(&[42]) }),
+            (
+                &["mem", "10M", "pids", "5", "--", "sh", "-c", "x"],
+                Request::Set {
+                    settings: settings(&[("mem", "10M"), ("pids", "5")]),
+                    who: Who::Command(["sh", "-c", "x"].map(OsString::from).into()),
+                },
+            ),
+            (&["create", "x"], Request::Create("x".into())),
+            (&["show", "x", "--json"], Request::Show("x".into())),
+            (&["rm", "--kill", "x", "y"], Request::Remove(vec!["x".into(), "y".into()])),
+        ] {
+            assert_eq!(request(args), Ok(wanted), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for (args, why) in [
+            (&[][..], "what is to be limited?"),
+            (&["42"], "what is to be limited?"),
+            (&["mem"], "has no value"),
+            (&["mem", "10M"], "is a shell variable empty?"),
+            (&["mem", "10M", ""], "read a PID from \"\""),
+            (&["mem", "10M", "0x1"], "read a PID from \"0x1\""),
+            (&["mem", "10M", "0"], "read a PID from \"0\""),
+            (&["mem", "10M", "-5"], "read a PID from \"-5\""),
+            (&["mem", "10M", "1"], "--force"),
+            (&["mem", "010M", "42"], "octal"),
+            (&["mem", "10X", "42"], "\"X\""),
+            (&["memory", "10M", "42"], "keys are mem, swap, cpu"),
+            (&["mem", "10M", "42", "--", "sh"], "both a PID and a COMMAND"),
+            (&["create"], "create takes one GROUP"),
+            (&["create", "x", "--json"], "--json does not go"),
+            (&["rm"], "rm takes a GROUP"),
+            (&["show", "a", "b"], "show takes one"),
+            (&["show", "a", "--", "sh"], "COMMAND does not go"),
+        ] {
+            let error = request(args).expect_err("nonsense");
+            assert!(error.contains(why), "{args:?}: {error}");
+        }
+    }
+}

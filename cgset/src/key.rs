@@ -1,0 +1,244 @@
+//! The keys and their values: one table, and a parser for each kind of value.
+
+use common::{Failure, size};
+
+/// A resource that can be limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    Mem,
+    Swap,
+    Cpu,
+    CpuWeight,
+    Pids,
+}
+
+/// Name, controller, and what the values look like.
+const KEYS: [(&str, Key, &str, &str); 5] = [
+    ("mem", Key::Mem, "memory", "10M, 1.5G, 50% of the machine's, max"),
+    ("swap", Key::Swap, "memory", "0, 10M, max"),
+    ("cpu", Key::Cpu, "cpu", "50% of one CPU, 1.5 CPUs, 20ms/100ms, max"),
+    ("cpu.weight", Key::CpuWeight, "cpu", "1 to 10000, 100 is the usual"),
+    ("pids", Key::Pids, "pids", "64, max"),
+];
+
+/// A value, understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// No limit.
+    Max,
+    /// Bytes, or a number of processes.
+    Number(u64),
+    /// Thousandths of the machine's memory.
+    PerMille(u64),
+    /// Microseconds of CPU time in each period of so many microseconds.
+    Quota { quota: u64, period: u64 },
+}
+
+/// A key and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub key: Key,
+    pub value: Value,
+}
+
+impl Key {
+    /// The key of this name.
+    pub fn parse(name: &str) -> Result<Self, Failure> {
+        let found = KEYS.iter().find(|(known, ..)| *known == name);
+        found.map(|(_, key, ..)| *key).ok_or_else(|| {
+            let names: Vec<&str> = KEYS.iter().map(|(name, ..)| *name).collect();
+            Failure::usage(format!("read the key {name:?}: there is none of this name"))
+                .hint(format!("keys are {}; a PID is a decimal number", names.join(", ")))
+        })
+    }
+
+    /// Its controller, and what its values look like.
+    fn row(self) -> (&'static str, &'static str) {
+        let row = KEYS.iter().find(|(_, key, ..)| *key == self);
+        row.map_or(("", ""), |(_, _, controller, form)| (controller, form))
+    }
+
+    pub fn controller(self) -> &'static str {
+        self.row().0
+    }
+}
+
+impl Setting {
+    /// A key and its value, as typed.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Failure> {
+        let key = Key::parse(name)?;
+        let fail = |why: &str| {
+            Failure::usage(format!("read {name} {text:?}: {why}"))
+                .hint(format!("{name} takes {}", key.row().1))
+        };
+        let value = match (key, text) {
+            (_, "") => return Err(fail("it is empty")),
+            (Key::CpuWeight, "max") => return Err(fail("a weight has no maximum")),
+            (_, "max") => Value::Max,
+            (Key::Mem, _) => {
+                memory(text).map_err(|why| why.unwrap_or_else(|| fail("no percentage")))?
+            }
+            (Key::Swap, _) => Value::Number(size::parse(text)?),
+            (Key::Cpu, _) => cpu(text).ok_or_else(|| fail("no amount of CPU time"))?,
+            (Key::CpuWeight, _) => number(text)
+                .filter(|weight| (1..=10_000).contains(weight))
+                .map(Value::Number)
+                .ok_or_else(|| fail("not a number from 1 to 10000"))?,
+            (Key::Pids, _) => {
+                number(text).map(Value::Number).ok_or_else(|| fail("not a decimal number"))?
+            }
+        };
+        match (key, value) {
+            (Key::Mem, Value::Number(bytes)) if bytes < PAGE => {
+                Err(fail("less than a page of 4096 bytes, in which nothing can run"))
+            }
+            _ => Ok(Self { key, value }),
+        }
+    }
+}
+
+/// What the kernel counts memory in, on the machines we know.
+pub const PAGE: u64 = 4096;
+
+/// Decimal digits, no leading zero, no sign.
+fn number(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits && (text == "0" || !text.starts_with('0'))).then(|| text.parse().ok()).flatten()
+}
+
+/// A decimal number in thousandths: `1.5` is 1500.
+fn thousandths(text: &str) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    if fraction.is_empty() || fraction.len() > 3 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let scale = [100, 10, 1][fraction.len() - 1];
+    number(whole)?.checked_mul(1000)?.checked_add(fraction.parse::<u64>().ok()? * scale)
+}
+
+fn memory(text: &str) -> Result<Value, Option<Failure>> {
+    let Some(percent) = text.strip_suffix('%') else {
+        return size::parse(text).map(Value::Number).map_err(Some);
+    };
+    let share = thousandths(percent).map(|percent| percent / 100);
+    share.filter(|share| (1..=1000).contains(share)).map(Value::PerMille).ok_or(None)
+}
+
+const PERIOD: u64 = 100_000;
+const LONGEST_PERIOD: u64 = 1_000_000;
+/// The kernel refuses a quota under a millisecond.
+const LEAST_QUOTA: u64 = 1000;
+
+fn cpu(text: &str) -> Option<Value> {
+    if let Some((quota, period)) = text.split_once('/') {
+        let (quota, period) = (microseconds(quota)?, microseconds(period)?);
+        let good = quota >= LEAST_QUOTA && (LEAST_QUOTA..=LONGEST_PERIOD).contains(&period);
+        return good.then_some(Value::Quota { quota, period });
+    }
+    // In units of a thousandth of a CPU, times a hundred for a percentage.
+    let parts = match text.strip_suffix('%') {
+        Some(percent) => thousandths(percent)?,
+        None => thousandths(text)?.checked_mul(100)?,
+    };
+    let of = |period: u64| Some(parts.checked_mul(period)? / 100_000);
+    let period = if of(PERIOD)? < LEAST_QUOTA { LONGEST_PERIOD } else { PERIOD };
+    let quota = of(period)?;
+    (quota >= LEAST_QUOTA).then_some(Value::Quota { quota, period })
+}
+
+fn microseconds(text: &str) -> Option<u64> {
+    let (text, factor) = match (text.strip_suffix("ms"), text.strip_suffix("us")) {
+        (Some(text), _) => (text, 1000),
+        (None, Some(text)) => (text, 1),
+        (None, None) => return None,
+    };
+    number(text)?.checked_mul(factor)
+}
+
+/// cgroup v1's `cpu.shares` for a v2 weight: the inverse of the conversion that runtimes agreed
+/// on in 2025, by which 1024 shares and a weight of 100, the two defaults, mean the same.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "1 to 10000 comes in, 2 to 262144 goes out"
+)]
+pub fn shares(weight: u64) -> u64 {
+    if weight == 100 {
+        return 1024;
+    }
+    let log = (weight as f64).log10();
+    let l = f64::midpoint(-125.0, (15625.0 + 4.0 * (612.0 * log + 126.0)).sqrt());
+    (l.exp2() + 1e-9).floor() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(key: &str, text: &str) -> Result<Value, String> {
+        Setting::parse(key, text)
+            .map(|setting| setting.value)
+            .map_err(|failure| failure.lines("cgset"))
+    }
+
+    #[test]
+    fn every_kind_of_value() {
+        let quota = |quota, period| Value::Quota { quota, period };
+        for (key, text, wanted) in [
+            ("mem", "10M", Value::Number(10 << 20)),
+            ("mem", "10MB", Value::Number(10_000_000)),
+            ("mem", "max", Value::Max),
+            ("mem", "12.5%", Value::PerMille(125)),
+            ("swap", "0", Value::Number(0)),
+            ("cpu", "50%", quota(50_000, 100_000)),
+            ("cpu", "1.5", quota(150_000, 100_000)),
+            ("cpu", "200%", quota(200_000, 100_000)),
+            ("cpu", "0.5%", quota(5_000, 1_000_000)),
+            ("cpu", "20ms/100ms", quota(20_000, 100_000)),
+            ("cpu", "2500us/50ms", quota(2_500, 50_000)),
+            ("cpu.weight", "100", Value::Number(100)),
+            ("pids", "0", Value::Number(0)),
+            ("pids", "max", Value::Max),
+        ] {
+            assert_eq!(value(key, text), Ok(wanted), "{key} {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_is_refused_with_what_the_key_takes() {
+        for (key, text) in [
+            ("mem", ""),
+            ("mem", "010M"),
+            ("mem", "10X"),
+            ("mem", "100"),
+            ("mem", "0%"),
+            ("mem", "101%"),
+            ("swap", "-1"),
+            ("cpu", "0"),
+            ("cpu", "0.05%"),
+            ("cpu", "10/100"),
+            ("cpu", "1ms/2s"),
+            ("cpu", "0x1"),
+            ("cpu.weight", "0"),
+            ("cpu.weight", "10001"),
+            ("cpu.weight", "max"),
+            ("pids", "-1"),
+            ("pids", "064"),
+            ("pids", "1k"),
+            ("memory", "1"),
+        ] {
+            let error = value(key, text).expect_err("no value");
+            assert!(error.contains("hint: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn shares_are_what_the_weights_mean() {
+        for (weight, wanted) in [(1, 2), (100, 1024), (10_000, 262_144)] {
+            assert_eq!(shares(weight), wanted);
+        }
+        let all: Vec<u64> = (1..=10_000).map(shares).collect();
+        assert!(all.windows(2).all(|pair| pair[0] <= pair[1]), "more weight, not fewer shares");
+    }
+}

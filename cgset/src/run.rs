@@ -1,0 +1,60 @@
+//! COMMAND in its groups, from its first instruction to its end.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use common::resident::{self, Side};
+use common::{Failure, exec, report, size};
+
+use crate::setting::{limit, read_number};
+use crate::step::write;
+
+/// Runs it; gives its status. A child joins the groups itself before it becomes COMMAND, so that
+/// COMMAND has no moment outside of them.
+pub fn run(command: &[OsString], dirs: &[PathBuf]) -> Result<u8, Failure> {
+    let kills_before = kills(dirs);
+    let child = match resident::fork(false)? {
+        Side::Parent(child) => child,
+        Side::Child => return Err(join(dirs, command).in_child()),
+    };
+    let status = child.wait()?;
+    let kills = kills(dirs).saturating_sub(kills_before);
+    if kills > 0 {
+        report::tell(&format!("cgset: {}\n", obituary(dirs, kills)));
+    }
+    Ok(status)
+}
+
+/// `0` means whoever writes it.
+fn join(dirs: &[PathBuf], command: &[OsString]) -> Failure {
+    let joined = dirs.iter().try_for_each(|dir| write(&dir.join("cgroup.procs"), "0"));
+    joined.map_or_else(|failure| failure, |()| exec::exec(command))
+}
+
+/// How often the kernel has killed for memory in these groups.
+pub fn kills(dirs: &[PathBuf]) -> u64 {
+    let files = ["memory.events", "memory.oom_control"];
+    let counts = dirs.iter().flat_map(|dir| files.map(|file| count(&dir.join(file))));
+    counts.flatten().sum()
+}
+
+fn count(file: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|n| n.parse().ok())
+}
+
+/// `killed by the memory limit: 10 MiB, peak 10 MiB (1 OOM kill)`
+fn obituary(dirs: &[PathBuf], kills: u64) -> String {
+    let first = |files: [&str; 2]| {
+        let mut files = dirs.iter().flat_map(|dir| files.map(|file| dir.join(file)));
+        files.find(|file| file.exists())
+    };
+    let show = |number: Option<u64>| number.map_or_else(|| "none here".into(), size::human);
+    let allowed = first(["memory.max", "memory.limit_in_bytes"]);
+    let peak = first(["memory.peak", "memory.max_usage_in_bytes"]);
+    let allowed = allowed.and_then(|file| limit(&file).ok()?);
+    let peak = peak.and_then(|file| read_number(&file).ok()?);
+    let plural = if kills == 1 { "" } else { "s" };
+    let peak = peak.map(|bytes| format!(", peak {}", size::human(bytes))).unwrap_or_default();
+    format!("killed by the memory limit: {}{peak} ({kills} OOM kill{plural})", show(allowed))
+}

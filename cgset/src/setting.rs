@@ -1,0 +1,234 @@
+//! From a setting to the files of a group, in the words of its tree's version.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{Failure, Tried, size};
+
+use crate::hierarchy::Version;
+use crate::key::{self, Key, PAGE, Setting, Value};
+
+/// One control file and what is to stand in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub file: PathBuf,
+    pub text: String,
+}
+
+/// The files for these settings, in the order in which the kernel takes them.
+pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<Write>, Failure> {
+    let mut writes = Vec::new();
+    for Setting { key, value } in settings {
+        match (key, version) {
+            (Key::Mem | Key::Swap, Version::V1) => {}
+            (Key::Mem, Version::V2) => writes.push(("memory.max", bytes(*value, "max")?)),
+            (Key::Swap, Version::V2) => writes.push(("memory.swap.max", bytes(*value, "max")?)),
+            (Key::Cpu, Version::V1) => {
+                let (quota, period) = match value {
+                    Value::Quota { quota, period } => (quota.to_string(), period.to_string()),
+                    _ => ("-1".into(), "100000".into()),
+                };
+                // With no quota in force any period will do, so the two can't contradict.
+                writes.push(("cpu.cfs_quota_us", "-1".into()));
+                writes.push(("cpu.cfs_period_us", period));
+                if quota != "-1" {
+                    writes.push(("cpu.cfs_quota_us", quota));
+                }
+            }
+            (Key::Cpu, Version::V2) => writes.push(("cpu.max", quota(*value))),
+            (Key::CpuWeight, Version::V1) => {
+                writes.push(("cpu.shares", key::shares(number(*value)).to_string()));
+            }
+            (Key::CpuWeight, Version::V2) => {
+                writes.push(("cpu.weight", number(*value).to_string()));
+            }
+            (Key::Pids, _) => writes.push(("pids.max", bytes(*value, "max")?)),
+        }
+    }
+    if version == Version::V1 {
+        writes.extend(v1_memory(settings, dir)?);
+    }
+    Ok(writes.into_iter().map(|(file, text)| Write { file: dir.join(file), text }).collect())
+}
+
+/// v1 limits memory, and memory with swap; the second may never be less than the first.
+fn v1_memory(settings: &[Setting], dir: &Path) -> Result<Vec<(&'static str, String)>, Failure> {
+    const MEM: &str = "memory.limit_in_bytes";
+    const BOTH: &str = "memory.memsw.limit_in_bytes";
+    let value = |wanted| settings.iter().rev().find(|s| s.key == wanted).map(|s| s.value);
+    let mem = value(Key::Mem).map(|value| bytes(value, "-1")).transpose()?;
+    let Some(swap) = value(Key::Swap) else {
+        return Ok(mem.map(|mem| (MEM, mem)).into_iter().collect());
+    };
+    let effective =
+        mem.clone().map_or_else(|| read_number(&dir.join(MEM)), |text| Ok(text.parse().ok()))?;
+    let both = match (effective, swap) {
+        (Some(mem), Value::Number(swap)) if mem < UNLIMITED => (mem + swap).to_string(),
+        (_, Value::Max) => "-1".into(),
+        _ => {
+            return Err(Failure::usage("limit swap: cgroup v1 counts it together with memory")
+                .hint("limit memory too: mem 10M swap 0"));
+        }
+    };
+    let mem = mem.map(|mem| (MEM, mem));
+    // Whichever way the limits move, the larger one must give way first. In a new group, whose
+    // files are not there yet, both are unlimited.
+    let raising = match (both.parse::<u64>(), read_number(&dir.join(BOTH))?) {
+        (Ok(new), old) => old.is_some_and(|old| new >= old),
+        (Err(_), _) => true,
+    };
+    let both = Some((BOTH, both));
+    Ok(if raising { [both, mem] } else { [mem, both] }.into_iter().flatten().collect())
+}
+
+/// What v1 shows for "no limit" is a little less than 2^63.
+const UNLIMITED: u64 = 1 << 62;
+
+/// A number in a control file; `None` where the file is not there yet, or says `max`.
+pub fn read_number(file: &Path) -> Result<Option<u64>, Failure> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(text.trim().parse().ok()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).tried(|| format!("read {file:?}")),
+    }
+}
+
+/// A limit in bytes; `None` for none.
+pub fn limit(file: &Path) -> Result<Option<u64>, Failure> {
+    Ok(read_number(file)?.filter(|bytes| *bytes < UNLIMITED))
+}
+
+/// The memory limit among these settings, in bytes.
+pub fn memory_limit(settings: &[Setting]) -> Result<Option<u64>, Failure> {
+    match settings.iter().find(|setting| setting.key == Key::Mem) {
+        Some(setting) => Ok(bytes(setting.value, "max")?.parse().ok()),
+        None => Ok(None),
+    }
+}
+
+fn number(value: Value) -> u64 {
+    match value {
+        Value::Number(number) => number,
+        _ => 0,
+    }
+}
+
+fn quota(value: Value) -> String {
+    match value {
+        Value::Quota { quota, period } => format!("{quota} {period}"),
+        _ => "max".into(),
+    }
+}
+
+fn bytes(value: Value, max: &str) -> Result<String, Failure> {
+    match value {
+        Value::Number(bytes) => Ok(bytes.to_string()),
+        Value::PerMille(share) => {
+            Ok((machine("MemTotal:")? / 1000 * share / PAGE * PAGE).to_string())
+        }
+        _ => Ok(max.into()),
+    }
+}
+
+/// A line of /proc/meminfo, in bytes.
+pub fn machine(name: &str) -> Result<u64, Failure> {
+    let file = "/proc/meminfo";
+    let text = fs::read_to_string(file).tried(|| format!("read {file:?}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1024).ok_or_else(|| Failure::new(format!("read {file:?}: no {name}")))
+}
+
+impl Write {
+    /// Whether what the kernel shows is what was written. It rounds bytes down to whole pages, and
+    /// shows "no limit" in its own way.
+    pub fn agrees(&self, shown: &str) -> bool {
+        let memory = self.file.file_name().is_some_and(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with("memory.")
+        });
+        match (memory, self.text.parse::<u64>(), shown.parse::<u64>()) {
+            (true, Ok(wanted), Ok(shown)) => shown == wanted / PAGE * PAGE,
+            (true, Err(_), Ok(shown)) => self.text == "-1" && shown >= UNLIMITED,
+            _ if self.text == "max" => shown.split(' ').next() == Some("max"),
+            _ => self.text == shown,
+        }
+    }
+
+    /// For people: `10 MiB`, or the text.
+    pub fn human(&self) -> String {
+        let memory = self.file.to_string_lossy().contains("memory.");
+        match self.text.parse() {
+            Ok(bytes) if memory => size::human(bytes),
+            _ => self.text.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(version: Version, pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let settings: Vec<Setting> = pairs
+            .iter()
+            .map(|(key, value)| Setting::parse(key, value).expect("a good setting"))
+            .collect();
+        let name = |file: &Path| file.strip_prefix("/no/group").map(|f| f.display().to_string());
+        writes(&settings, version, Path::new("/no/group"))
+            .expect("good settings")
+            .into_iter()
+            .map(|write| (name(&write.file).expect("a file of the group"), write.text))
+            .collect()
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn v2_files() {
+        let settings =
+            [("mem", "10M"), ("swap", "0"), ("cpu", "50%"), ("cpu.weight", "7"), ("pids", "max")];
+        let wanted = [
+            ("memory.max", "10485760"),
+            ("memory.swap.max", "0"),
+            ("cpu.max", "50000 100000"),
+            ("cpu.weight", "7"),
+            ("pids.max", "max"),
+        ];
+        assert_eq!(texts(Version::V2, &settings), pairs(&wanted));
+    }
+
+    #[test]
+    fn v1_files() {
+        let settings = [("mem", "10M"), ("swap", "1M"), ("cpu", "1.5"), ("pids", "64")];
+        let wanted = [
+            ("cpu.cfs_quota_us", "-1"),
+            ("cpu.cfs_period_us", "100000"),
+            ("cpu.cfs_quota_us", "150000"),
+            ("pids.max", "64"),
+            ("memory.limit_in_bytes", "10485760"),
+            ("memory.memsw.limit_in_bytes", "11534336"),
+        ];
+        assert_eq!(texts(Version::V1, &settings), pairs(&wanted));
+        assert_eq!(
+            texts(Version::V1, &[("mem", "max"), ("cpu", "max")]),
+            pairs(&[
+                ("cpu.cfs_quota_us", "-1"),
+                ("cpu.cfs_period_us", "100000"),
+                ("memory.limit_in_bytes", "-1"),
+            ])
+        );
+    }
+
+    #[test]
+    fn the_kernel_rounds_to_pages_and_no_further() {
+        let write = |file: &str, text: &str| Write { file: file.into(), text: text.into() };
+        let mem = write("/g/memory.max", "10000000");
+        assert!(mem.agrees("9998336") && !mem.agrees("9994240") && !mem.agrees("0"));
+        assert!(write("/g/memory.limit_in_bytes", "-1").agrees("9223372036854771712"));
+        assert!(write("/g/cpu.max", "max").agrees("max 100000"));
+        assert!(!write("/g/pids.max", "64").agrees("65"));
+    }
+}
