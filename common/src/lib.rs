@@ -5,6 +5,7 @@
 //! a request, `plan` reads the system and returns a list of [`step::Step`]s, and
 //! [`step::perform`] prints them, or does them, or both.
 
+pub mod elf;
 pub mod exec;
 pub mod inroot;
 pub mod mountinfo;
