@@ -1,5 +1,29 @@
 //! fetch-rootfs: get a root file system, verify it, extract it.
+//!
+//! A root file system is an archive of files. It comes in one pass from wherever it is, through
+//! its digest and its decoder, into a folder beside its place; when all of it is there and
+//! verified, a rename makes it appear.
 
+mod cli;
+mod codec;
+mod extract;
 mod host;
+mod http;
+mod input;
+mod plan;
+mod removal;
+mod staging;
+mod step;
+mod tar;
 
-fn main() {}
+use std::process::ExitCode;
+
+use common::{Failure, Form, report, step::perform};
+
+fn main() -> ExitCode {
+    report::main(|_| Form::Plain, |cli| run(&cli))
+}
+
+fn run(cli: &cli::Cli) -> Result<u8, Failure> {
+    perform(&plan::plan(cli)?, cli.narration.mode(), &mut step::Hands::default())
+}

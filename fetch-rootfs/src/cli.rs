@@ -1,0 +1,172 @@
+//! The command line: what is asked for, before anything of the system is looked at.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use common::{Failure, Narration, size};
+
+/// Get a root file system, verify it, extract it
+///
+/// SOURCE is a URL (http, https), a file, - for standard input, or host: a root file system made
+/// of this machine's own programs and what they need, or host:PROG,PROG for programs of your
+/// choice. An archive is a tar archive, plain or compressed by gzip, xz, zstd or bzip2, told by
+/// its content.
+///
+/// DIR appears when all of it is there and verified, and not before; it must not exist, or be
+/// empty. Its path goes to standard output. As root, owners, modes, device nodes and extended
+/// attributes are kept; otherwise all files are yours, setuid and setgid bits are dropped, and
+/// device nodes are an error.
+#[derive(Debug, Default, Parser)]
+#[command(
+    name = "fetch-rootfs",
+    version,
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong \
+    usage, 128+N ended by signal N."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub narration: Narration,
+    /// The SHA-256 of the archive, compressed as it is: 64 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<String>,
+    /// Leave device nodes out
+    #[arg(long)]
+    pub skip_devices: bool,
+    /// Refuse an archive whose files are larger together
+    #[arg(long, value_name = "SIZE", default_value = "16G")]
+    pub max_size: String,
+    /// Refuse an archive with more entries
+    #[arg(long, value_name = "N", default_value_t = 2_000_000)]
+    pub max_entries: u64,
+    /// Give up when a server says nothing for so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub timeout: u32,
+    /// No progress bar on a terminal
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// URL, file, -, host or host:PROG,PROG
+    pub source: String,
+    /// The directory to make
+    pub dir: PathBuf,
+}
+
+/// Where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    Url(String),
+    File(PathBuf),
+    Stdin,
+    Host(Vec<String>),
+}
+
+/// What an archive may be like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    pub sha256: Option<[u8; 32]>,
+    pub skip_devices: bool,
+    pub max_size: u64,
+    pub max_entries: u64,
+    pub timeout: u32,
+    pub quiet: bool,
+}
+
+impl Cli {
+    pub fn source(&self) -> Result<Source, Failure> {
+        let text = self.source.as_str();
+        let programs = text.strip_prefix("host:");
+        match (text, text.split_once("://"), programs) {
+            ("", ..) => Err(Failure::usage("read the source \"\": it is empty")
+                .hint("is a shell variable empty?")),
+            ("-", ..) => Ok(Source::Stdin),
+            ("host", ..) => Ok(Source::Host(Vec::new())),
+            (_, Some(("http" | "https", rest)), _) if !rest.is_empty() => {
+                Ok(Source::Url(text.to_owned()))
+            }
+            (_, Some((scheme, _)), _) => {
+                Err(Failure::usage(format!("read the source {text:?}: {scheme} is not known"))
+                    .hint("a URL starts with https:// or http://"))
+            }
+            (.., Some(programs)) => {
+                let programs: Vec<String> = programs
+                    .split(',')
+                    .filter(|name| !name.is_empty())
+                    .map(str::to_owned)
+                    .collect();
+                match programs.is_empty() {
+                    true => Err(Failure::usage("read the source \"host:\": it names no program")
+                        .hint("host alone takes what a shell needs; or host:sh,ls")),
+                    false => Ok(Source::Host(programs)),
+                }
+            }
+            _ => Ok(Source::File(text.into())),
+        }
+    }
+
+    pub fn rules(&self) -> Result<Rules, Failure> {
+        Ok(Rules {
+            sha256: self.sha256.as_deref().map(digest).transpose()?,
+            skip_devices: self.skip_devices,
+            max_size: size::parse(&self.max_size)?,
+            max_entries: self.max_entries,
+            timeout: self.timeout,
+            quiet: self.quiet,
+        })
+    }
+}
+
+fn digest(text: &str) -> Result<[u8; 32], Failure> {
+    let fail = || {
+        Failure::usage(format!("read the SHA-256 {text:?}: not 64 hexadecimal digits"))
+            .hint("sha256sum FILE prints one, in front of the name")
+    };
+    if text.len() != 64 {
+        return Err(fail());
+    }
+    let pairs: Vec<u8> = text
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| {
+            let pair = std::str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+'))?;
+            u8::from_str_radix(pair, 16).ok()
+        })
+        .collect::<Option<_>>()
+        .ok_or_else(fail)?;
+    pairs.try_into().map_err(|_| fail())
+}
+
+/// The digits of a digest.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Result<Source, String> {
+        let cli = Cli { source: text.into(), ..Cli::default() };
+        cli.source().map_err(|failure| failure.lines("fetch-rootfs"))
+    }
+
+    #[test]
+    fn every_source() {
+        assert_eq!(source("-"), Ok(Source::Stdin));
+        assert_eq!(source("host"), Ok(Source::Host(vec![])));
+        assert_eq!(source("host:sh,ls"), Ok(Source::Host(vec!["sh".into(), "ls".into()])));
+        assert_eq!(source("https://x/y"), Ok(Source::Url("https://x/y".into())));
+        assert_eq!(source("a/b:c.tar"), Ok(Source::File("a/b:c.tar".into())));
+        for text in ["", "ftp://x", "host:", "host:,", "https://"] {
+            assert!(source(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_64_digits() {
+        let text = "00ff".repeat(16);
+        let parsed = digest(&text).expect("64 digits");
+        assert_eq!(hex(&parsed), text);
+        for text in ["", "00", "zz", &"0".repeat(63), &"0".repeat(66), &"+0".repeat(32)] {
+            assert!(digest(text).is_err(), "{text:?}");
+        }
+    }
+}

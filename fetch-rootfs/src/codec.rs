@@ -1,0 +1,108 @@
+//! How an archive is compressed: told by its first bytes, for a name says nothing for sure, and a
+//! pipe has none.
+
+use std::io::{BufRead, BufReader, Read};
+
+use common::{Failure, Tried};
+
+/// The decoders read from the source in pieces of this size.
+const PIECE: usize = 128 * 1024;
+/// What xz may take to decode: enough for xz -9 (64 MiB of dictionary), not for a bomb.
+const XZ_MEMORY: u64 = 256 << 20;
+/// zstd's window, as a power of two: what zstd --long=27 makes is the most that it decodes unasked.
+const ZSTD_WINDOW: u32 = 27;
+
+/// Wraps the source in its decoder.
+pub fn decoder<'a>(source: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Failure> {
+    let mut source = BufReader::with_capacity(PIECE, source);
+    let head = peek(&mut source)?;
+    Ok(match head.as_slice() {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            let flags = liblzma::stream::CONCATENATED;
+            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, flags)
+                .map_err(|error| Failure::new(format!("decode xz: {error}")))?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(source, stream))
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            let mut decoder =
+                zstd::stream::read::Decoder::with_buffer(source).tried(|| "decode zstd")?;
+            decoder.window_log_max(ZSTD_WINDOW).tried(|| "decode zstd")?;
+            Box::new(decoder)
+        }
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => {
+            Box::new(bzip2::bufread::MultiBzDecoder::new(source))
+        }
+        head if is_tar(head) => Box::new(source),
+        head => return Err(unknown(head)),
+    })
+}
+
+/// The first bytes, at most a tar header, without consuming them.
+fn peek(source: &mut BufReader<impl Read>) -> Result<Vec<u8>, Failure> {
+    // A pipe gives what it has; the first piece is the whole header in all but odd cases, and the
+    // magic numbers are in its first six bytes.
+    let head = source.fill_buf().tried(|| "read the source")?;
+    Ok(head[..head.len().min(512)].to_vec())
+}
+
+/// ustar and GNU have a magic number; what old tars write has but a checksum, which the reader
+/// checks, and a name that is text.
+fn is_tar(head: &[u8]) -> bool {
+    let magic = head.get(257..262) == Some(b"ustar");
+    let old =
+        head.len() == 512 && head[148..156].iter().all(|b| matches!(b, b'0'..=b'7' | b' ' | 0));
+    let end = head.len() == 512 && head.iter().all(|byte| *byte == 0);
+    magic || end || old && head[0] != 0 && head[148..156].iter().any(u8::is_ascii_digit)
+}
+
+fn unknown(head: &[u8]) -> Failure {
+    let text = String::from_utf8_lossy(head).trim_start().to_lowercase();
+    let what = if head.is_empty() {
+        "it is empty"
+    } else if text.starts_with("<!doctype html") || text.starts_with("<html") {
+        "it is a web page"
+    } else if text.starts_with("version https://git-lfs") {
+        "it is a pointer of git-lfs, not the file itself"
+    } else if head.starts_with(b"PK\x03\x04") {
+        "it is a zip archive"
+    } else {
+        "it is no tar archive, plain or by gzip, xz, zstd or bzip2"
+    };
+    Failure::new(format!("read the archive: {what}"))
+        .hint("see what it is: head -c 300 FILE; a URL must lead to the archive itself")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(bytes: &[u8]) -> String {
+        decoder(bytes).err().expect("no archive").lines("t")
+    }
+
+    #[test]
+    fn what_is_no_archive_is_told_by_what_it_is() {
+        for (bytes, why) in [
+            (&b""[..], "it is empty"),
+            (b"\n<!DOCTYPE html><html>", "a web page"),
+            (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs"),
+            (b"PK\x03\x04", "a zip archive"),
+            (b"hello", "no tar archive"),
+        ] {
+            assert!(refused(bytes).contains(why), "{}", refused(bytes));
+        }
+    }
+
+    #[test]
+    fn the_formats_are_told_by_content() {
+        let mut xz = Vec::new();
+        liblzma::read::XzEncoder::new(&[0u8; 1024][..], 1).read_to_end(&mut xz).expect("in memory");
+        let zstd = zstd::encode_all(&[0u8; 1024][..], 1).expect("in memory");
+        for bytes in [xz, zstd, vec![0; 1024]] {
+            let mut out = Vec::new();
+            decoder(&bytes[..]).expect("an archive").read_to_end(&mut out).expect("it is whole");
+            assert_eq!(out, [0; 1024]);
+        }
+    }
+}

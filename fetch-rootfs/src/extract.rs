@@ -1,0 +1,458 @@
+//! Entries become files, all of them below one folder.
+//!
+//! A name is resolved as the root file system itself will see it, by openat2(2) with that folder
+//! for its root: `bin -> /usr/bin` leads to its own usr/bin, and nothing leads out. The last part
+//! of a name is never followed: what is there is removed, and the new one made where nothing is.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use common::{Failure, Tried, inroot, report};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{
+    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens,
+    makedev, mkdirat, mknodat, utimensat,
+};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{
+    Gid, Uid, UnlinkatFlags, fchown, fchownat, geteuid, linkat, symlinkat, unlinkat,
+};
+use xattr::FileExt;
+
+use crate::cli::Rules;
+use crate::tar::{Entry, Kind, Reader, quoted};
+
+/// What is known while a tree is being filled.
+pub struct Extractor<'a> {
+    root: BorrowedFd<'a>,
+    rules: &'a Rules,
+    privileged: bool,
+    /// The folder of the entry before, which mostly is that of the next one too.
+    parent: Option<(PathBuf, OwnedFd)>,
+    /// Folders get their attributes last, for what is made in them changes their times.
+    folders: Vec<Entry>,
+    entries: u64,
+    bytes: u64,
+    /// Extended attributes that could not be set, and why.
+    unset: Vec<String>,
+}
+
+impl<'a> Extractor<'a> {
+    pub fn new(root: BorrowedFd<'a>, rules: &'a Rules) -> Self {
+        Self {
+            root,
+            rules,
+            privileged: geteuid().is_root(),
+            parent: None,
+            folders: Vec::new(),
+            entries: 0,
+            bytes: 0,
+            unset: Vec::new(),
+        }
+    }
+
+    /// Extracts a whole archive.
+    pub fn all(&mut self, input: impl Read) -> Result<(), Failure> {
+        let mut reader = Reader::new(input);
+        while let Some(entry) = reader.next()? {
+            self.count(&entry)?;
+            self.one(entry, &mut reader)?;
+        }
+        reader.drain(self.rules.max_size)?;
+        fchmod(self.root, Mode::from_bits_truncate(0o755)).tried(|| "set the mode of the root")?;
+        self.finish()
+    }
+
+    fn count(&mut self, entry: &Entry) -> Result<(), Failure> {
+        self.entries += 1;
+        self.bytes = self.bytes.saturating_add(entry.length());
+        if self.entries > self.rules.max_entries {
+            return Err(entry
+                .failure(&format!("it has more than {} entries", self.rules.max_entries))
+                .hint("--max-entries N allows more"));
+        }
+        if self.bytes > self.rules.max_size {
+            let most = common::size::human(self.rules.max_size);
+            return Err(entry
+                .failure(&format!("its files are larger than {most} together"))
+                .hint("--max-size SIZE allows more"));
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, entry: Entry, data: &mut impl Read) -> Result<(), Failure> {
+        let path = inner_path(&entry)?;
+        let Some(name) = path.file_name().map(PathBuf::from) else {
+            return match entry.kind {
+                Kind::Folder => {
+                    self.folders.push(Entry { name: b".".to_vec(), ..entry });
+                    Ok(())
+                }
+                _ => Err(entry.failure("the root itself can only be a folder")),
+            };
+        };
+        let parent = self.parent_of(&path, &entry)?;
+        let made = self.make(&entry, &path, &parent, &name, data);
+        // A link may now stand where the next name leads through.
+        if !matches!(entry.kind, Kind::Symlink | Kind::HardLink) {
+            self.parent = path.parent().map(|path| (path.to_owned(), parent));
+        }
+        made?;
+        if entry.kind == Kind::Folder {
+            self.folders.push(Entry { name: path.as_os_str().as_bytes().to_vec(), ..entry });
+        }
+        Ok(())
+    }
+
+    fn make(
+        &mut self,
+        entry: &Entry,
+        path: &Path,
+        parent: &OwnedFd,
+        name: &Path,
+        data: &mut impl Read,
+    ) -> Result<(), Failure> {
+        match entry.kind {
+            Kind::Folder => self.folder(entry, path, parent, name),
+            Kind::File | Kind::Sparse => self.file(entry, parent, name, data),
+            Kind::HardLink => self.hard_link(entry, parent, name),
+            Kind::Symlink => {
+                let link = Path::new(std::ffi::OsStr::from_bytes(&entry.link));
+                make_way(entry, parent, name)?;
+                symlinkat(link, parent, name).tried(|| tried(entry, "make the symbolic link"))?;
+                self.attributes_by_name(entry, parent, name)
+            }
+            Kind::CharDevice | Kind::BlockDevice => self.device(entry, parent, name),
+            Kind::Fifo => {
+                make_way(entry, parent, name)?;
+                mknodat(parent, name, SFlag::S_IFIFO, Mode::S_IRUSR, 0)
+                    .tried(|| tried(entry, "make the FIFO"))?;
+                self.attributes_by_name(entry, parent, name)
+            }
+            // The reader keeps these to itself.
+            Kind::LongName | Kind::LongLink | Kind::Pax | Kind::PaxGlobal | Kind::Label => Ok(()),
+        }
+    }
+
+    /// The folder that an entry goes into; it is made if the archive has forgotten it.
+    fn parent_of(&mut self, path: &Path, entry: &Entry) -> Result<OwnedFd, Failure> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        match self.parent.take() {
+            Some((known, fd)) if known == folder => Ok(fd),
+            _ => self.open_folder(folder, entry),
+        }
+    }
+
+    fn open_folder(&self, folder: &Path, entry: &Entry) -> Result<OwnedFd, Failure> {
+        let path = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let failed = || tried(entry, &format!("enter its folder {}", quote(folder)));
+        match (inroot::open_in(self.root, path, flags), folder.file_name()) {
+            (Err(Errno::ENOENT), Some(name)) => {
+                let above = self.open_folder(folder.parent().unwrap_or(Path::new("")), entry)?;
+                mkdirat(&above, name, Mode::from_bits_truncate(0o755)).tried(failed)?;
+                inroot::open_in(above, Path::new(name), flags).tried(failed)
+            }
+            (outcome, _) => outcome.tried(failed),
+        }
+    }
+
+    fn folder(
+        &self,
+        entry: &Entry,
+        path: &Path,
+        parent: &OwnedFd,
+        name: &Path,
+    ) -> Result<(), Failure> {
+        let failed = || tried(entry, "make the folder");
+        match look(parent, name).tried(failed)? {
+            Some(stat) if is(&stat, SFlag::S_IFDIR) => Ok(()),
+            // bin -> usr/bin stays, if it leads to a folder: that is where its files belong.
+            Some(stat) if is(&stat, SFlag::S_IFLNK) && self.leads_to_folder(path) => Ok(()),
+            _ => {
+                make_way(entry, parent, name)?;
+                mkdirat(parent, name, Mode::S_IRWXU).tried(failed)
+            }
+        }
+    }
+
+    fn leads_to_folder(&self, path: &Path) -> bool {
+        inroot::open_in(self.root, path, OFlag::O_PATH | OFlag::O_DIRECTORY).is_ok()
+    }
+
+    fn file(
+        &mut self,
+        entry: &Entry,
+        parent: &OwnedFd,
+        name: &Path,
+        data: &mut impl Read,
+    ) -> Result<(), Failure> {
+        let flags =
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let create = || openat(parent, name, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let file = match create() {
+            Err(Errno::EEXIST) => {
+                make_way(entry, parent, name)?;
+                create()
+            }
+            outcome => outcome,
+        };
+        let mut file = File::from(file.tried(|| tried(entry, "make the file"))?);
+        fill(entry, &mut file, data)?;
+        self.attributes(entry, &file)
+    }
+
+    /// Links name their target by its path in the archive, as they do in a root: from its top.
+    fn hard_link(&self, entry: &Entry, parent: &OwnedFd, name: &Path) -> Result<(), Failure> {
+        let path = plain_path(&entry.link).ok_or_else(|| {
+            entry.failure(&format!("its target {} leads outside", quoted(&entry.link)))
+        })?;
+        let target = path.file_name().map(PathBuf::from);
+        let target = target.ok_or_else(|| entry.failure("a folder can't be linked"))?;
+        let failed = || tried(entry, &format!("link it to {}", quoted(&entry.link)));
+        let folder = path.parent().filter(|path| !path.as_os_str().is_empty());
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let folder = inroot::open_in(self.root, folder.unwrap_or(Path::new(".")), flags)
+            .tried(failed)
+            .map_err(|failure| failure.hint_if(Errno::ENOENT, || NOT_YET.into()))?;
+        match look(&folder, &target).tried(failed)? {
+            None => Err(Failure::errno(failed(), Errno::ENOENT).hint(NOT_YET)),
+            Some(stat) if is(&stat, SFlag::S_IFDIR) => {
+                Err(entry.failure("a folder can't be linked"))
+            }
+            Some(there) => {
+                let here = look(parent, name).tried(failed)?;
+                if here
+                    .is_some_and(|here| (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino))
+                {
+                    return Ok(());
+                }
+                make_way(entry, parent, name)?;
+                linkat(folder, &target, parent, name, AtFlags::empty()).tried(failed)
+            }
+        }
+    }
+
+    fn device(&mut self, entry: &Entry, parent: &OwnedFd, name: &Path) -> Result<(), Failure> {
+        if self.rules.skip_devices {
+            return Ok(());
+        }
+        let kind = match entry.kind {
+            Kind::CharDevice => SFlag::S_IFCHR,
+            _ => SFlag::S_IFBLK,
+        };
+        make_way(entry, parent, name)?;
+        mknodat(parent, name, kind, Mode::S_IRUSR, makedev(entry.device.0, entry.device.1))
+            .tried(|| tried(entry, "make the device node"))
+            .map_err(|failure| {
+                failure.hint_if(Errno::EPERM, || {
+                    "only root makes device nodes; --skip-devices leaves them out".into()
+                })
+            })?;
+        self.attributes_by_name(entry, parent, name)
+    }
+
+    /// Owner first, since a change of owner takes setuid bits and capabilities away; times last.
+    fn attributes(&mut self, entry: &Entry, file: &File) -> Result<(), Failure> {
+        if self.privileged {
+            fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
+                .tried(|| tried(entry, "set its owner"))?;
+        }
+        for (name, value) in entry.xattrs.iter().filter(|(name, _)| wanted(name)) {
+            let name = std::ffi::OsStr::from_bytes(name);
+            if let Err(error) = file.set_xattr(name, value) {
+                self.could_not(entry, name, &error)?;
+            }
+        }
+        fchmod(file, self.mode(entry)).tried(|| tried(entry, "set its mode"))?;
+        let (access, change) = (TimeSpec::UTIME_OMIT, time(entry));
+        futimens(file, &access, &change).tried(|| tried(entry, "set its time"))
+    }
+
+    /// The same for what can't be opened, or must not be: links, devices, FIFOs.
+    fn attributes_by_name(
+        &mut self,
+        entry: &Entry,
+        parent: &OwnedFd,
+        name: &Path,
+    ) -> Result<(), Failure> {
+        if self.privileged {
+            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+            fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+                .tried(|| tried(entry, "set its owner"))?;
+        }
+        let path = Path::new(&format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name);
+        for (attribute, value) in entry.xattrs.iter().filter(|(name, _)| wanted(name)) {
+            let attribute = std::ffi::OsStr::from_bytes(attribute);
+            if let Err(error) = xattr::set(&path, attribute, value) {
+                self.could_not(entry, attribute, &error)?;
+            }
+        }
+        if entry.kind != Kind::Symlink {
+            fchmodat(parent, name, self.mode(entry), FchmodatFlags::FollowSymlink)
+                .tried(|| tried(entry, "set its mode"))?;
+        }
+        let (access, change) = (TimeSpec::UTIME_OMIT, time(entry));
+        utimensat(parent, name, &access, &change, UtimensatFlags::NoFollowSymlink)
+            .tried(|| tried(entry, "set its time"))
+    }
+
+    /// The bits that lend the owner's power are dropped where the owner is not the one meant.
+    fn mode(&self, entry: &Entry) -> Mode {
+        let bits = if self.privileged { 0o7777 } else { 0o1777 };
+        Mode::from_bits_truncate(entry.mode & bits)
+    }
+
+    /// A file system without attributes, or a user without the right to them, is told once at the
+    /// end; anything else is an error.
+    fn could_not(
+        &mut self,
+        entry: &Entry,
+        name: &std::ffi::OsStr,
+        error: &io::Error,
+    ) -> Result<(), Failure> {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOTSUP | Errno::EPERM | Errno::EACCES) => {
+                self.unset.push(format!("{name:?} of {}", quoted(&entry.name)));
+                Ok(())
+            }
+            _ => Err(entry.failure(&format!("set its attribute {name:?}: {error}"))),
+        }
+    }
+
+    /// Folders, the deepest first.
+    fn finish(&mut self) -> Result<(), Failure> {
+        let mut folders = std::mem::take(&mut self.folders);
+        let depth = |entry: &Entry| entry.name.split(|byte| *byte == b'/').count();
+        folders.sort_by_key(|entry| std::cmp::Reverse((entry.name != b".", depth(entry))));
+        for entry in folders {
+            let path = Path::new(std::ffi::OsStr::from_bytes(&entry.name));
+            match inroot::open_plain(self.root, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+                Ok(folder) => self.attributes(&entry, &File::from(folder))?,
+                // Another entry has taken its place since, or it is a link that stayed.
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
+                Err(errno) => return Err(Failure::errno(tried(&entry, "open the folder"), errno)),
+            }
+        }
+        if let [first, rest @ ..] = self.unset.as_slice() {
+            let more = match rest.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            report::tell(&format!(
+                "fetch-rootfs: note: attributes that can't be set here: {first}{more}\n"
+            ));
+        }
+        Ok(())
+    }
+}
+
+const NOT_YET: &str = "a hard link must come after what it links to";
+
+fn tried(entry: &Entry, what: &str) -> String {
+    format!("extract {}: {what}", quoted(&entry.name))
+}
+
+fn quote(path: &Path) -> String {
+    quoted(path.as_os_str().as_bytes())
+}
+
+/// What the container's runtime keeps for itself, and a label of another machine's policy.
+fn wanted(name: &[u8]) -> bool {
+    !name.starts_with(b"trusted.overlay.") && name != b"security.selinux"
+}
+
+fn time(entry: &Entry) -> TimeSpec {
+    TimeSpec::new(entry.mtime.0, entry.mtime.1)
+}
+
+fn is(stat: &FileStat, kind: SFlag) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
+}
+
+/// What is there, not following a link; `None` for nothing.
+fn look(folder: impl AsFd, name: &Path) -> nix::Result<Option<FileStat>> {
+    match fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Nothing is ever opened that is there already: it may be a link, a device, or have a second
+/// name elsewhere.
+fn make_way(entry: &Entry, parent: &OwnedFd, name: &Path) -> Result<(), Failure> {
+    match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::EISDIR | Errno::EPERM) => unlinkat(parent, name, UnlinkatFlags::RemoveDir)
+            .tried(|| tried(entry, "replace the folder of that name")),
+        Err(errno) => Err(Failure::errno(tried(entry, "replace what is there"), errno)),
+    }
+}
+
+fn inner_path(entry: &Entry) -> Result<PathBuf, Failure> {
+    let path =
+        plain_path(&entry.name).ok_or_else(|| entry.failure("its name leads outside (..)"))?;
+    let long = path.iter().find(|part| part.len() > 255);
+    match long {
+        Some(_) => Err(entry.failure("a part of its name is longer than 255 bytes")),
+        None => Ok(path),
+    }
+}
+
+/// A name as a path below the root: without `/` at its start, without `.`; `None` if it has `..`.
+fn plain_path(name: &[u8]) -> Option<PathBuf> {
+    name.split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty() && *part != b".")
+        .map(|part| (part != b"..").then(|| std::ffi::OsStr::from_bytes(part)))
+        .collect()
+}
+
+/// Copies the data; where they have holes, so has the file.
+fn fill(entry: &Entry, file: &mut File, data: &mut impl Read) -> Result<(), Failure> {
+    let failed = || tried(entry, "write the file");
+    let mut copy = |file: &mut File, size: u64| {
+        let copied = io::copy(&mut data.by_ref().take(size), file).map_err(|error| match error
+            .raw_os_error()
+        {
+            Some(errno) => Failure::errno(failed(), Errno::from_raw(errno))
+                .hint_if(Errno::ENOSPC, || {
+                    "the disk is full: df -h shows where there is room".into()
+                }),
+            None => entry.failure(&format!("{error}")),
+        })?;
+        if copied == size { Ok(()) } else { Err(entry.failure("the archive ends too early")) }
+    };
+    let Some(holes) = &entry.holes else { return copy(file, entry.size) };
+    for (start, size) in &holes.parts {
+        file.seek(SeekFrom::Start(*start)).tried(failed)?;
+        copy(file, *size)?;
+    }
+    file.set_len(holes.length).tried(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_paths_below_the_root() {
+        for (name, wanted) in [
+            ("a/b", Some("a/b")),
+            ("./a", Some("a")),
+            ("/etc/passwd", Some("etc/passwd")),
+            ("//x//y/", Some("x/y")),
+            ("./", Some("")),
+            ("../x", None),
+            ("a/../../x", None),
+            ("a/..", None),
+            ("..a", Some("..a")),
+        ] {
+            assert_eq!(plain_path(name.as_bytes()), wanted.map(PathBuf::from), "{name}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Where a tree grows until all of it is there: a folder beside the target, on its file system, so
+//! that a rename makes it appear at once.
+//!
+//! It is locked as long as its maker lives. One that is not locked is left from a run that was
+//! killed, and the next run to the same target clears it away.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use common::{Failure, Tried};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, open, openat, renameat2};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::removal::remove_tree;
+
+/// The tree inside the staging folder, which gets the target's name.
+const TREE: &str = "root";
+
+/// A staging folder that is ours.
+#[derive(Debug)]
+pub struct Staging {
+    parent: OwnedFd,
+    name: OsString,
+    folder: Flock<File>,
+    tree: OwnedFd,
+}
+
+/// The target's folder and name.
+pub fn split(dir: &Path) -> Result<(PathBuf, OsString), Failure> {
+    let name = dir.file_name().ok_or_else(|| {
+        Failure::usage(format!("make {dir:?}: it has no name of its own"))
+            .hint("name a directory that is not there yet, as ./rootfs")
+    })?;
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    Ok((parent.to_owned(), name.to_owned()))
+}
+
+/// What the staging folders for a target start with.
+pub fn prefix(name: &OsStr) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".fetch-");
+    prefix
+}
+
+impl Staging {
+    /// Makes one beside the target, and clears away those that dead runs have left.
+    pub fn new(dir: &Path) -> Result<Self, Failure> {
+        let (path, name) = split(dir)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let parent = open(&path, flags, Mode::empty()).tried(|| format!("open {path:?}"))?;
+        let prefix = prefix(&name);
+        clear_dead(&parent, &prefix)?;
+        let mut name = prefix;
+        name.push(std::process::id().to_string());
+        let failed = || format!("make {:?} for the time being", path.join(&name));
+        let unfinished = |errno| Failure::errno(failed(), errno);
+        mkdirat(&parent, name.as_os_str(), Mode::S_IRWXU).map_err(unfinished)?;
+        let folder = openat(&parent, name.as_os_str(), flags, Mode::empty()).map_err(unfinished)?;
+        let folder = lock(folder).ok_or_else(|| unfinished(Errno::EAGAIN))?;
+        mkdirat(&*folder, TREE, Mode::S_IRWXU).map_err(unfinished)?;
+        let tree = openat(&*folder, TREE, flags, Mode::empty()).map_err(unfinished)?;
+        Ok(Self { parent, name, folder, tree })
+    }
+
+    /// The top of the tree.
+    pub fn tree(&self) -> &OwnedFd {
+        &self.tree
+    }
+
+    /// Gives the tree its name; all of it, or nothing, appears. An empty folder is replaced.
+    pub fn publish(&self, dir: &Path) -> Result<(), Failure> {
+        let (_, name) = split(dir)?;
+        let failed = || format!("rename the finished tree to {dir:?}");
+        let rename = |flags| renameat2(&*self.folder, TREE, &self.parent, name.as_os_str(), flags);
+        match rename(RenameFlags::RENAME_NOREPLACE) {
+            // rename(2) replaces an empty folder, and refuses one that has something in it.
+            Err(Errno::EEXIST | Errno::EINVAL) => {
+                rename(RenameFlags::empty()).tried(failed).map_err(|failure| {
+                    failure.hint_if(Errno::ENOTEMPTY, || "somebody else made it meanwhile".into())
+                })?;
+            }
+            outcome => outcome.tried(failed)?,
+        }
+        unlinkat(&self.parent, self.name.as_os_str(), UnlinkatFlags::RemoveDir)
+            .tried(|| format!("remove {:?}", self.name))
+    }
+
+    /// Removes it with all that is in it.
+    pub fn discard(&self) -> Result<(), Failure> {
+        match remove_tree(&self.parent, &c_name(&self.name)) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(Failure::errno(format!("remove {:?}", self.name), errno)),
+        }
+    }
+}
+
+fn lock(folder: OwnedFd) -> Option<Flock<File>> {
+    Flock::lock(File::from(folder), FlockArg::LockExclusiveNonblock).ok()
+}
+
+fn c_name(name: &OsStr) -> CString {
+    CString::new(name.as_bytes()).unwrap_or_default()
+}
+
+fn clear_dead(parent: &OwnedFd, prefix: &OsStr) -> Result<(), Failure> {
+    let failed = || "look for what a killed run has left";
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut entries = Dir::openat(parent, c".", OFlag::O_RDONLY, Mode::empty()).tried(failed)?;
+    let ours = |name: &[u8]| {
+        name.strip_prefix(prefix.as_bytes())
+            .is_some_and(|pid| !pid.is_empty() && pid.iter().all(u8::is_ascii_digit))
+    };
+    for entry in entries.iter() {
+        let entry = entry.tried(failed)?;
+        let name = entry.file_name();
+        if !ours(name.to_bytes()) {
+            continue;
+        }
+        // Not to be opened or locked: somebody else's, or alive.
+        let Ok(folder) = openat(parent.as_fd(), name, flags, Mode::empty()) else { continue };
+        if let Some(_held) = lock(folder) {
+            remove_tree(parent, name).tried(|| format!("remove {name:?}, left by a killed run"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Files get the modes that are asked for, whatever the caller's umask.
+pub fn without_umask() {
+    nix::sys::stat::umask(Mode::empty());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_has_a_folder_and_a_name() {
+        let split = |dir: &str| split(Path::new(dir)).ok();
+        assert_eq!(split("rootfs"), Some((".".into(), "rootfs".into())));
+        assert_eq!(split("a/b/"), Some(("a".into(), "b".into())));
+        assert_eq!(split("/x"), Some(("/".into(), "x".into())));
+        assert!(split("/").is_none() && split("a/..").is_none() && split("..").is_none());
+    }
+}

@@ -1,0 +1,186 @@
+//! The 512 bytes before each entry of a tar archive, as POSIX (ustar), GNU and old V7 write them.
+
+use common::Failure;
+
+/// An archive is made of blocks of this size.
+pub const BLOCK: usize = 512;
+
+/// What an entry is, by its type flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    File,
+    HardLink,
+    Symlink,
+    CharDevice,
+    BlockDevice,
+    Folder,
+    Fifo,
+    /// GNU's old form of a file with holes.
+    Sparse,
+    /// The next entry's name, or link target, which is too long for its header.
+    LongName,
+    LongLink,
+    /// Attributes of the next entry, or of all that follow.
+    Pax,
+    PaxGlobal,
+    /// A label for the volume: nothing to extract.
+    Label,
+}
+
+/// A header, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub kind: Kind,
+    pub name: Vec<u8>,
+    pub link: Vec<u8>,
+    pub mode: u32,
+    pub uid: u64,
+    pub gid: u64,
+    pub size: u64,
+    pub mtime: i64,
+    pub device: (u64, u64),
+}
+
+impl Header {
+    /// Reads a block; `None` for one of zeroes, which ends an archive.
+    pub fn parse(block: &[u8; BLOCK]) -> Result<Option<Self>, Failure> {
+        if block.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        let name = text(&block[..100]);
+        let fail = |what: &str| Failure::new(format!("read the entry {}: {what}", quoted(name)));
+        let sum = octal(&block[148..156]).ok_or_else(|| fail("its checksum is not a number"))?;
+        let summed = |(at, byte): (usize, &u8)| {
+            if (148..156).contains(&at) { u64::from(b' ') } else { u64::from(*byte) }
+        };
+        if block.iter().enumerate().map(summed).sum::<u64>() != sum {
+            return Err(fail(
+                "its checksum is wrong, the archive is damaged, or is no tar archive",
+            ));
+        }
+        let field = |from: usize, to: usize, what: &str| {
+            number(&block[from..to]).ok_or_else(|| fail(&format!("its {what} is no number")))
+        };
+        let positive = |from, to, what: &str| {
+            u64::try_from(field(from, to, what)?)
+                .map_err(|_| fail(&format!("its {what} is negative")))
+        };
+        let ustar = &block[257..263] == b"ustar\0";
+        let prefix = if ustar { text(&block[345..500]) } else { b"" };
+        let mut full = Vec::with_capacity(256);
+        if !prefix.is_empty() {
+            full.extend_from_slice(prefix);
+            full.push(b'/');
+        }
+        full.extend_from_slice(name);
+        let flag = block[156];
+        let old_folder = matches!(flag, 0 | b'0') && name.ends_with(b"/");
+        let kind = if old_folder { Some(Kind::Folder) } else { kind(flag) };
+        Ok(Some(Self {
+            kind: kind.ok_or_else(|| {
+                fail(&format!("nothing is known of its type {:?}", char::from(flag)))
+            })?,
+            name: full,
+            link: text(&block[157..257]).to_vec(),
+            mode: u32::try_from(positive(100, 108, "mode")?)
+                .map_err(|_| fail("its mode is too large"))?,
+            uid: positive(108, 116, "user")?,
+            gid: positive(116, 124, "group")?,
+            size: positive(124, 136, "size")?,
+            mtime: field(136, 148, "time")?,
+            device: (positive(329, 337, "device")?, positive(337, 345, "device")?),
+        }))
+    }
+}
+
+fn kind(flag: u8) -> Option<Kind> {
+    Some(match flag {
+        0 | b'0' | b'7' => Kind::File,
+        b'1' => Kind::HardLink,
+        b'2' => Kind::Symlink,
+        b'3' => Kind::CharDevice,
+        b'4' => Kind::BlockDevice,
+        b'5' => Kind::Folder,
+        b'6' => Kind::Fifo,
+        b'S' => Kind::Sparse,
+        b'L' => Kind::LongName,
+        b'K' => Kind::LongLink,
+        b'x' => Kind::Pax,
+        b'g' => Kind::PaxGlobal,
+        b'V' => Kind::Label,
+        _ => return None,
+    })
+}
+
+/// A field up to its first NUL.
+fn text(field: &[u8]) -> &[u8] {
+    field.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// Octal digits between spaces and NULs; an empty field is 0.
+fn octal(field: &[u8]) -> Option<u64> {
+    let padding = |byte: &u8| matches!(byte, b' ' | 0);
+    let start = field.iter().position(|byte| !padding(byte)).unwrap_or(field.len());
+    let rest = &field[start..];
+    let end = rest.iter().position(padding).unwrap_or(rest.len());
+    rest[end..].iter().all(padding).then_some(())?;
+    rest[..end].iter().try_fold(0u64, |sum, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 8)?;
+        sum.checked_mul(8)?.checked_add(u64::from(digit))
+    })
+}
+
+/// Octal digits, or GNU's big-endian two's complement for what does not fit, told by the top bit.
+pub fn number(field: &[u8]) -> Option<i64> {
+    let (first, rest) = field.split_first()?;
+    if first & 0x80 == 0 {
+        return i64::try_from(octal(field)?).ok();
+    }
+    let negative = first & 0x40 != 0;
+    let start = if negative { -1 } else { 0 };
+    let first = if negative { first | 0x80 } else { first & 0x7f };
+    let start = i128::from(start) << 8 | i128::from(first);
+    let value = rest
+        .iter()
+        .try_fold(start, |sum, byte| sum.checked_mul(256)?.checked_add(i128::from(*byte)))?;
+    i64::try_from(value).ok()
+}
+
+/// A name for a message: between quotes, control characters escaped, cut when very long.
+pub fn quoted(name: &[u8]) -> String {
+    const ENOUGH: usize = 120;
+    let text = String::from_utf8_lossy(&name[..name.len().min(ENOUGH)]).into_owned();
+    if name.len() > ENOUGH { format!("{text:?}...") } else { format!("{text:?}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_every_form() {
+        for (field, wanted) in [
+            (&b"0000644\0"[..], Some(0o644)),
+            (b"   644 \0", Some(0o644)),
+            (b"\0\0\0\0", Some(0)),
+            (b"77777777777 ", Some(0o77_777_777_777)),
+            (b"\x80\0\0\0\0\0\0\0\0\0\x01\0", Some(256)),
+            (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", Some(-1)),
+            (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe\0", Some(-512)),
+            (b"\x80\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),
+            (b"12x4", None),
+            (b"1 2 ", None),
+            (b"9", None),
+            (b"", None),
+        ] {
+            assert_eq!(number(field), wanted, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn zeroes_end_an_archive_and_rubbish_is_refused() {
+        assert_eq!(Header::parse(&[0; BLOCK]).expect("zeroes are fine"), None);
+        let lines = Header::parse(&[b'x'; BLOCK]).expect_err("no header").lines("t");
+        assert!(lines.contains("its checksum is not a number"), "{lines}");
+    }
+}
