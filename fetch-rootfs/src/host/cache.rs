@@ -18,7 +18,8 @@ pub type Cache = HashMap<OsString, Vec<PathBuf>>;
 pub fn parse(bytes: &[u8]) -> Cache {
     let bytes = new_part(bytes).unwrap_or_default();
     let count = number(bytes, 20).unwrap_or_default();
-    let mut entries: Vec<_> = (0..count).map_while(|index| entry(bytes, index)).flatten().collect();
+    let entries = bytes.get(48..).unwrap_or_default().chunks_exact(24).take(count);
+    let mut entries: Vec<_> = entries.filter_map(|entry| strings(bytes, entry)).collect();
     // Entries with hwcap bits are variants for particular processors; the sort is stable.
     entries.sort_by_key(|(_, _, hwcap)| *hwcap != [0; 8]);
     let mut cache = Cache::new();
@@ -37,14 +38,10 @@ fn new_part(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(start..).filter(|part| part.starts_with(MAGIC))
 }
 
-type Entry<'a> = (&'a OsStr, &'a OsStr, &'a [u8]);
-
-/// `None`: the file ends here. `Some(None)`: the entry's strings are nowhere.
-fn entry(bytes: &[u8], index: usize) -> Option<Option<Entry<'_>>> {
-    let start = index.checked_mul(24)?.checked_add(48)?;
-    let entry = bytes.get(start..)?.get(..24)?;
+/// An entry's name, path, and hwcap bits.
+fn strings<'a>(bytes: &'a [u8], entry: &'a [u8]) -> Option<(&'a OsStr, &'a OsStr, &'a [u8])> {
     let text = |at| string(bytes, number(entry, at)?);
-    Some(text(4).zip(text(8)).map(|(name, path)| (name, path, &entry[16..])))
+    Some((text(4)?, text(8)?, &entry[16..]))
 }
 
 fn string(bytes: &[u8], at: usize) -> Option<&OsStr> {

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -64,7 +64,7 @@ impl<'a> Libraries<'a> {
             return Ok(known.clone());
         }
         let what = || format!("read the ELF headers of {path:?}");
-        let file = File::open(self.machine.file(path)).tried(what)?;
+        let file = self.machine.open(path).tried(what)?;
         let elf = elf::read(&file).tried(what)?.map(Rc::new);
         self.known.insert(path.to_owned(), elf.clone());
         Ok(elf)
@@ -240,7 +240,7 @@ mod tests {
     const MUSL: &str = "/lib/ld-musl-x86_64.so.1";
 
     fn elf(loader: &str, needed: &[&str], rpath: &str, runpath: &str) -> Elf {
-        let this = File::open(std::env::current_exe().expect("a path")).expect("our own file");
+        let this = fs::File::open(std::env::current_exe().expect("a path")).expect("our own file");
         let this = elf::read(&this).expect("a good file").expect("an ELF file");
         let some = |text: &str| (!text.is_empty()).then(|| OsString::from(text));
         Elf {

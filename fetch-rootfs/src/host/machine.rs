@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 /// Where programs are even if PATH doesn't say so.
 const FOLDERS: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
@@ -49,6 +51,16 @@ impl Machine {
     /// Where this process finds a file of the machine.
     pub fn file(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Opens a regular file for reading. Nothing else is opened: a FIFO would hang, and some
+    /// devices act on it.
+    pub fn open(&self, path: &Path) -> io::Result<File> {
+        let path = self.file(path);
+        if !fs::metadata(&path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)
     }
 
     /// Follows a path to its end, component by component, as the kernel would.
@@ -113,7 +125,6 @@ impl Trail {
 
 /// The permissions of a file, without set-user-ID and the like.
 pub fn mode(metadata: &Metadata) -> u32 {
-    use std::os::unix::fs::MetadataExt;
     metadata.mode() & 0o777
 }
 

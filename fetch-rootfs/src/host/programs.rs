@@ -1,6 +1,5 @@
 //! Which programs a root gets, and what each of them needs to run.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +23,7 @@ const USUAL: &str = "
     sha224sum sha256sum sha384sum sha512sum shred shuf sleep sort split stat stdbuf stty sum sync
     tac tail tee test timeout touch tr true truncate tsort tty uname unexpand uniq unlink users vdir
     wc who whoami yes
-    free kill pgrep pidof pidwait pkill pmap ps pwdx slabtop sysctl tload top uptime vmstat w watch
+    free kill pgrep pidwait pkill pmap ps pwdx slabtop sysctl tload top uptime vmstat w watch
     awk cmp diff egrep fgrep find grep less more sed which xargs
     bzip2 gunzip gzip tar unxz xz xzcat zcat
     chrt dmesg findmnt flock getopt hostname ip ipcmk ipcrm ipcs losetup lsblk lsns mount
@@ -126,7 +125,7 @@ fn closure(
 fn interpreters(machine: &Machine, script: &Path) -> Result<Vec<PathBuf>, Failure> {
     const LONGEST_LINE: u64 = 256; // BINPRM_BUF_SIZE
     let mut head = Vec::new();
-    let file = File::open(machine.file(script)).tried(|| format!("read {script:?}"))?;
+    let file = machine.open(script).tried(|| format!("read {script:?}"))?;
     file.take(LONGEST_LINE).read_to_end(&mut head).tried(|| format!("read {script:?}"))?;
     let Some(line) = head.strip_prefix(b"#!") else { return Ok(Vec::new()) };
     let line = String::from_utf8_lossy(line.split(|byte| *byte == b'\n').next().unwrap_or(line));
