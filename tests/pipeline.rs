@@ -318,7 +318,7 @@ fn container_shows_its_pipeline() -> Test {
         shown.silent(),
         format!(
             "cgset mem 10M -- nsenter-lite --pid --mount --uts --ipc --hostname container -- \
-             bindmount --std {path} -- chrootx {path} /bin/sh -c 'echo  $$'\n"
+             bindmount --mkdir --std {path} -- chrootx {path} /bin/sh -c 'echo  $$'\n"
         )
     );
     Ok(())
