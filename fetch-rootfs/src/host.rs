@@ -7,6 +7,7 @@
 
 mod cache;
 mod libraries;
+mod loader;
 mod machine;
 mod piece;
 mod programs;

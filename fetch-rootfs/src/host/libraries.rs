@@ -1,15 +1,12 @@
 //! Which libraries a program loads: found as its loader would, see `ld.so(8)`, without running
 //! anything, for a program that nobody vouches for must not run (`ldd` may run it).
 //!
-//! glibc looks for each name in the RPATHs of the object that wants it and of those that loaded
-//! it, in its RUNPATH, in `/etc/ld.so.cache`, then in folders built into the loader. musl has no
-//! cache but a list of folders, and takes a RUNPATH for an RPATH. A name that has been loaded is
-//! not looked for again. LD_LIBRARY_PATH is not heeded: a root has no environment.
+//! A name that has been loaded is not looked for again. `LD_LIBRARY_PATH` is not heeded: a root
+//! has no environment.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -17,6 +14,7 @@ use common::elf::{self, Elf};
 use common::{Failure, Tried};
 
 use super::cache::{self, Cache};
+use super::loader::{Loader, Object};
 use super::machine::Machine;
 
 /// Finds libraries on a machine.
@@ -24,31 +22,6 @@ pub struct Libraries<'a> {
     machine: &'a Machine,
     cache: Cache,
     known: HashMap<PathBuf, Option<Rc<Elf>>>,
-}
-
-/// A program or library as it is loaded.
-struct Object {
-    path: PathBuf,
-    /// What `$ORIGIN` stands for.
-    origin: PathBuf,
-    elf: Rc<Elf>,
-    /// Which object asked for it.
-    loader: Option<usize>,
-}
-
-impl Object {
-    /// The folders of a search path, which has colons between them.
-    fn folders(&self, list: Option<OsString>) -> Vec<PathBuf> {
-        let list = list.unwrap_or_default();
-        let entries = list.as_bytes().split(|byte| *byte == b':');
-        entries.filter_map(|entry| expand(entry, &self.origin)).collect()
-    }
-}
-
-/// The loader's own ways.
-struct Loader {
-    musl: bool,
-    folders: Vec<PathBuf>,
 }
 
 impl<'a> Libraries<'a> {
@@ -72,57 +45,41 @@ impl<'a> Libraries<'a> {
 
     /// The files that are loaded for a program, given by its real path: the loader first.
     pub fn needed_by(&mut self, program: &Path, elf: Rc<Elf>) -> Result<Vec<PathBuf>, Failure> {
-        let mut files = Vec::new();
-        let loader = self.loader(program, &elf, &mut files)?;
-        let origin = program.parent().unwrap_or(Path::new("/")).to_owned();
-        let mut objects = vec![Object { path: program.to_owned(), origin, elf, loader: None }];
+        let (loader, mut files) = self.loader(program, &elf)?;
         // Some libraries ask for the loader, which is there before them.
-        let own = objects[0].elf.interpreter.as_deref().and_then(Path::file_name);
+        let own = elf.interpreter.as_deref().and_then(Path::file_name);
         let mut names: HashSet<OsString> = own.map(OsStr::to_owned).into_iter().collect();
+        let mut objects = vec![Object::new(program.to_owned(), elf, None)];
         // Breadth first, as the loader does: what is found early serves all that ask later.
         let mut wanting = 0;
-        while wanting < objects.len() {
-            let needed = objects[wanting].elf.needed.clone();
-            for name in needed {
-                if loader.has_inside(&name) || !names.insert(name.clone()) {
-                    continue;
+        while let Some(object) = objects.get(wanting) {
+            for name in object.elf.needed.clone() {
+                if !loader.has_inside(&name) && names.insert(name.clone()) {
+                    let library = self.library(&name, &objects, wanting, &loader)?;
+                    files.push(library.path.clone());
+                    objects.push(library);
                 }
-                let object = self.library(&name, &objects, wanting, &loader)?;
-                files.push(object.path.clone());
-                objects.push(object);
             }
             wanting += 1;
         }
         Ok(files)
     }
 
-    fn loader(
-        &mut self,
-        program: &Path,
-        elf: &Elf,
-        files: &mut Vec<PathBuf>,
-    ) -> Result<Loader, Failure> {
-        let Some(path) = &elf.interpreter else {
-            return Ok(Loader { musl: false, folders: built_in(None) });
-        };
+    /// The loader of a program, and the files that it is made of.
+    fn loader(&mut self, program: &Path, elf: &Elf) -> Result<(Loader, Vec<PathBuf>), Failure> {
+        let Some(path) = &elf.interpreter else { return Ok((Loader::glibc(None), Vec::new())) };
         let what = || format!("find the loader {path:?} of {program:?}");
         let real = Path::new("/").join(self.machine.walk(path).tried(what)?.real);
         if self.headers(path)?.is_none_or(|loader| loader.kind != elf.kind) {
             return Err(Failure::new(format!("{}: it is for another kind of program", what())));
         }
-        files.push(path.clone());
-        let list = musl_list(path);
-        let Some(list) = list else {
-            return Ok(Loader { musl: false, folders: built_in(real.parent()) });
+        let Some(list) = Loader::musl_list(path) else {
+            return Ok((Loader::glibc(real.parent()), vec![path.clone()]));
         };
-        let folders = match fs::read(self.machine.file(&list)) {
-            Ok(text) => {
-                files.push(list);
-                text.split(|byte| b":\n".contains(byte)).map(path_of).collect()
-            }
-            Err(_) => ["/lib", "/usr/local/lib", "/usr/lib"].map(PathBuf::from).to_vec(),
-        };
-        Ok(Loader { musl: true, folders })
+        match fs::read(self.machine.file(&list)) {
+            Ok(folders) => Ok((Loader::musl(&folders), vec![path.clone(), list])),
+            Err(_) => Ok((Loader::musl(b"/lib:/usr/local/lib:/usr/lib"), vec![path.clone()])),
+        }
     }
 
     /// The first file of that name that can be loaded together with what asks for it.
@@ -134,13 +91,12 @@ impl<'a> Libraries<'a> {
         loader: &Loader,
     ) -> Result<Object, Failure> {
         let wants = &objects[wanting];
-        for path in self.candidates(name, objects, wanting, loader) {
+        for path in loader.candidates(name, objects, wanting, &self.cache) {
             // A file that is not there, or is no library, or one for another processor, does not
             // end the search.
             let Ok(Some(elf)) = self.headers(&path) else { continue };
             if elf.kind == wants.elf.kind {
-                let origin = path.parent().unwrap_or(Path::new("/")).to_owned();
-                return Ok(Object { path, origin, elf, loader: Some(wanting) });
+                return Ok(Object::new(path, elf, Some(wanting)));
             }
         }
         let (name, path) = (name.to_string_lossy(), &wants.path);
@@ -149,87 +105,6 @@ impl<'a> Libraries<'a> {
         ))
         .hint("ldconfig makes the list of the libraries that are installed; ldconfig -p shows it"))
     }
-
-    fn candidates(
-        &self,
-        name: &OsStr,
-        objects: &[Object],
-        wanting: usize,
-        loader: &Loader,
-    ) -> Vec<PathBuf> {
-        if name.as_bytes().contains(&b'/') {
-            let path = expand(name.as_bytes(), &objects[wanting].origin);
-            return path.into_iter().collect();
-        }
-        let mut paths: Vec<PathBuf> =
-            loader.own_folders(objects, wanting).iter().map(|folder| folder.join(name)).collect();
-        if !loader.musl {
-            paths.extend(self.cache.get(name).into_iter().flatten().cloned());
-        }
-        paths.extend(loader.folders.iter().map(|folder| folder.join(name)));
-        paths.retain(|path| path.is_absolute());
-        paths
-    }
-}
-
-impl Loader {
-    /// The folders that an object, and those on whose behalf it was loaded, ask for.
-    fn own_folders(&self, objects: &[Object], wanting: usize) -> Vec<PathBuf> {
-        let chain: Vec<&Object> = std::iter::successors(Some(&objects[wanting]), |object| {
-            object.loader.map(|loader| &objects[loader])
-        })
-        .collect();
-        if self.musl {
-            let either = |elf: &Elf| elf.runpath.clone().or(elf.rpath.clone());
-            return chain.iter().flat_map(|object| object.folders(either(&object.elf))).collect();
-        }
-        if let Some(runpath) = &objects[wanting].elf.runpath {
-            return objects[wanting].folders(Some(runpath.clone()));
-        }
-        let heeded = chain.iter().filter(|object| object.elf.runpath.is_none());
-        heeded.flat_map(|object| object.folders(object.elf.rpath.clone())).collect()
-    }
-
-    /// musl's loader is its libc, and answers for the names of that libc's parts.
-    fn has_inside(&self, name: &OsStr) -> bool {
-        const PARTS: [&str; 7] = ["c", "pthread", "rt", "m", "dl", "util", "xnet"];
-        let part = name.to_str().and_then(|name| name.strip_prefix("lib"));
-        let part = part.and_then(|part| part.split_once('.'));
-        self.musl && part.is_some_and(|(part, _)| PARTS.contains(&part))
-    }
-}
-
-/// Folders built into glibc's loader. On Debian they are named for the processor, as the folder
-/// is that the loader itself is in; a library for another one is passed over by its headers.
-fn built_in(loader: Option<&Path>) -> Vec<PathBuf> {
-    let usual = ["/lib64", "/usr/lib64", "/lib", "/usr/lib"].map(PathBuf::from);
-    loader.map(Path::to_owned).into_iter().chain(usual).collect()
-}
-
-/// `/lib/ld-musl-x86_64.so.1` has its folders in `/etc/ld-musl-x86_64.path`.
-fn musl_list(loader: &Path) -> Option<PathBuf> {
-    let name = loader.file_name()?.to_str()?;
-    let kind = name.strip_prefix("ld-musl-")?.split_once('.')?.0;
-    Some(format!("/etc/ld-musl-{kind}.path").into())
-}
-
-/// Puts a folder in for `$ORIGIN`. An entry that is relative then, or has other variables, is
-/// left out: it would mean something else inside the root.
-fn expand(entry: &[u8], origin: &Path) -> Option<PathBuf> {
-    let mut path = Vec::new();
-    let mut rest = entry;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'$') {
-        path.extend(&rest[..at]);
-        let variable = &rest[at + 1..];
-        rest = variable.strip_prefix(b"ORIGIN").or(variable.strip_prefix(b"{ORIGIN}"))?;
-        path.extend(origin.as_os_str().as_bytes());
-    }
-    path.extend(rest);
-    Some(path_of(&path)).filter(|path| path.is_absolute())
-}
-
-fn path_of(bytes: &[u8]) -> PathBuf {
-    OsString::from_vec(bytes.to_vec()).into()
 }
 
 #[cfg(test)]

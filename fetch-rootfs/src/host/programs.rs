@@ -10,7 +10,7 @@ use super::libraries::Libraries;
 use super::machine::{Machine, Trail};
 
 /// Every root has it: scripts begin with it, and so does a person.
-pub const SHELL: &str = "/bin/sh";
+const SHELL: &str = "/bin/sh";
 
 /// What a person expects who enters a root to look around. No editor: one needs a lot besides
 /// itself. No su: it needs PAM, and `chrootx -u` is there.

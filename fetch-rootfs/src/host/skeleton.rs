@@ -9,12 +9,12 @@ use common::{Failure, Tried};
 use super::machine::Machine;
 use super::tree::Tree;
 
-/// Folders, in the order of hier(7).
+/// Folders, see hier(7).
 const FOLDERS: [(&str, u32, &str); 17] = [
     ("bin", 0o755, "programs; hier(7)"),
     ("dev", 0o755, "a place to mount the devices at; hier(7)"),
     ("etc", 0o755, "settings; hier(7)"),
-    ("home", 0o755, "the users own folders; hier(7)"),
+    ("home", 0o755, "the folders of users; hier(7)"),
     ("lib", 0o755, "libraries; hier(7)"),
     ("mnt", 0o755, "a place to mount something at for a while; hier(7)"),
     ("opt", 0o755, "what is added by hand; hier(7)"),
@@ -23,7 +23,7 @@ const FOLDERS: [(&str, u32, &str); 17] = [
     ("run", 0o755, "what running programs leave for others; hier(7)"),
     ("sbin", 0o755, "programs for root; hier(7)"),
     ("sys", 0o755, "a place to mount sysfs at; sysfs(5)"),
-    ("tmp", 0o1777, "anybody may write here, and remove only what is his: sticky; inode(7)"),
+    ("tmp", 0o1777, "all may write here, and remove only what they own: sticky; inode(7)"),
     ("usr/bin", 0o755, "programs; hier(7)"),
     ("usr/sbin", 0o755, "programs for root; hier(7)"),
     ("var/log", 0o755, "logs; hier(7)"),
@@ -47,32 +47,16 @@ const FILES: [(&str, &str, &str); 5] = [
         "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n",
         "names are looked up in these files, no service is asked; nsswitch.conf(5)",
     ),
-    ("etc/resolv.conf", "", "a place to mount the machines own at; resolv.conf(5)"),
+    ("etc/resolv.conf", "", "a place to mount that of the host at; resolv.conf(5)"),
 ];
 
-/// Terminals that people sit at. Elsewhere their names are in folders of two hex digits.
-const TERMINALS: [&str; 20] = [
-    "alacritty",
-    "ansi",
-    "dumb",
-    "foot",
-    "konsole",
-    "linux",
-    "rxvt",
-    "rxvt-unicode",
-    "rxvt-unicode-256color",
-    "screen",
-    "screen-256color",
-    "st-256color",
-    "tmux",
-    "tmux-256color",
-    "vt100",
-    "vt220",
-    "xterm",
-    "xterm-256color",
-    "xterm-ghostty",
-    "xterm-kitty",
-];
+/// Terminals that people sit at.
+const TERMINALS: &str = "
+    alacritty ansi dumb foot konsole linux rxvt rxvt-unicode rxvt-unicode-256color screen
+    screen-256color st-256color tmux tmux-256color vt100 vt220 xterm xterm-256color xterm-ghostty
+    xterm-kitty
+";
+
 const TERMINFO: [&str; 4] =
     ["/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo"];
 
@@ -85,7 +69,7 @@ pub fn add(tree: &mut Tree<'_>) -> Result<(), Failure> {
         tree.text(Path::new(path), content, why).tried(|| format!("plan the file {path:?}"))?;
     }
     tree.take_if_there(Path::new("/etc/os-release"), "whose programs these are; os-release(5)");
-    // A loader may be named by it, by programs that are put in later.
+    // Programs that are put in later name their loader by it.
     tree.take_if_there(Path::new("/lib64"), "libraries; hier(7)");
     Ok(())
 }
@@ -106,7 +90,8 @@ pub fn add_for_libraries(tree: &mut Tree<'_>, machine: &Machine) {
 }
 
 fn terminals(tree: &mut Tree<'_>) {
-    for name in TERMINALS {
+    for name in TERMINALS.split_ascii_whitespace() {
+        // Where file names don't tell upper from lower case, the folder is a number.
         let first = &name[..1];
         for folder in TERMINFO.map(Path::new) {
             for under in [first.to_owned(), format!("{:02x}", first.as_bytes()[0])] {
