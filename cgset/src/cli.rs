@@ -10,13 +10,16 @@ use crate::key::{Key, Setting};
 
 /// Limit what processes may use, by control groups
 ///
-/// The group is named cgset-PID, below the one that the process is in, and beside it with cgroup
-/// v2; a process that is in such a group already stays in it. With --group it is the group of that
-/// name, below the top of each tree. Its path goes to standard output: on a machine where
-/// controllers have trees of their own, the path of the first KEY's, or for create that of memory.
+/// The group is named cgset-PID, below the one that the process is in, or beside it with cgroup v2;
+/// a process that has such a group already stays in it. With --group it is the group of that name,
+/// below the top of each tree: box, box/inner, or a path as cgset prints it. The path goes to
+/// standard output. Where controllers have trees of their own (v1) a group is a folder in each that
+/// is used, and the path is that of the first KEY's; for create, which makes it for memory, cpu
+/// and pids, that of memory.
 ///
 /// With -- COMMAND, COMMAND runs in the group from its first instruction. When it ends, what it
-/// left running in the group is killed, and the group is removed, unless it was there before.
+/// left running in the group is killed, and the group is removed; one that was there before stays,
+/// with all that is in it.
 #[derive(Debug, Default, Parser)]
 #[command(
     name = "cgset",
@@ -36,9 +39,11 @@ use crate::key::{Key, Setting};
     cpu.weight 1..10000     share of the CPU when it is short; 100 is the usual\n  \
     pids N|max              processes and threads\n\n\
     Sizes are as in coreutils: 10M and 10MiB are 10 x 1024 x 1024 bytes, 10MB is 10 x 1000 x 1000.\n\n\
-    show --json prints one object: paths, processes (PIDs), memory (limit, current, peak in bytes,\n\
-    oom_kill), cpu (quota_us, period_us, weight, usage_us, throttled_us), pids (limit, current); a\n\
-    limit that is not set is null. Source: the control files of cgroups(7).\n\n\
+    show prints a name and a value on each line; limits that are not set are max. With --json, one\n\
+    object: paths; processes (their PIDs); memory {limit, current, peak: bytes; oom_kill: how often\n\
+    the kernel has killed}; swap {limit, current: bytes}; cpu {quota_us, period_us, weight or\n\
+    shares, usage_us, throttled_us}; pids {limit, current}. What is not set, or not known here, is\n\
+    null. A group whose name is a number is shown by its path.\n\n\
     Exit status: 0 done, 1 failed, 2 wrong usage. With COMMAND: its own, 128+N if signal N ended it;\n\
     125 if cgset fails, 126 if COMMAND can't be run, 127 if it is not found.")]
 pub struct Cli {
@@ -119,17 +124,22 @@ impl Cli {
         let mut settings = Vec::new();
         let mut rest = words;
         while let [key, after @ ..] = rest {
-            if key.is_empty() || !key.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            if !key.starts_with(|c: char| c.is_ascii_alphabetic()) {
                 break;
             }
             let [value, after @ ..] = after else {
                 Key::parse(key)?;
                 return Err(wrong(&format!("{key:?} has no value (is a shell variable empty?)")));
             };
-            settings.push(Setting::parse(key, value)?);
+            let setting = Setting::parse(key, value)?;
+            if settings.iter().any(|before: &Setting| before.key == setting.key) {
+                return Err(wrong(&format!("{key} is given twice")));
+            }
+            settings.push(setting);
             rest = after;
         }
-        if settings.is_empty() && (self.group.is_none() || rest.is_empty()) {
+        let nobody = rest.is_empty() && self.command.is_empty();
+        if settings.is_empty() && (self.group.is_none() || nobody) {
             return Err(wrong("no KEY VALUE: what is to be limited?"));
         }
         Ok(Request::Set { settings, who: self.who(rest)? })
@@ -141,22 +151,34 @@ impl Cli {
             ([_, ..], _) => Err(wrong("there are both a PID and a COMMAND")),
             ([], ["-"]) => Ok(Who::Stdin),
             ([], []) if self.group.is_some() => Ok(Who::Nobody),
-            ([], []) => Err(Failure::usage("limit a process: none is given").hint(
-                "name a PID, - for standard input, --group GROUP, or -- COMMAND; is a shell \
-                    variable empty?",
-            )),
+            ([], []) => {
+                Err(Failure::usage("limit a process: none is given (is the variable empty?)")
+                    .hint("name a PID, - for standard input, --group GROUP, or -- COMMAND"))
+            }
             ([], words) => {
-                let pids: Vec<Pid> =
-                    words.iter().map(|word| pid::parse(word)).collect::<Result<_, _>>()?;
-                match pids.iter().find(|pid| pid.as_raw() == 1 && !self.force) {
-                    Some(_) => Err(Failure::usage("limit process 1: the machine hangs on it")
-                        .hint("add --force if that is what you want")),
-                    None => Ok(Who::Pids(pids)),
-                }
+                let pids: Result<Vec<Pid>, _> = words.iter().map(|word| pid::parse(word)).collect();
+                self.accept(&pids?).map(Who::Pids)
             }
         }
     }
+
+    /// The PIDs, each once, if they may be moved at all.
+    pub fn accept(&self, pids: &[Pid]) -> Result<Vec<Pid>, Failure> {
+        if pids.contains(&INIT) && !self.force {
+            return Err(Failure::usage("limit process 1: the machine hangs on it")
+                .hint("add --force if that is what you want"));
+        }
+        Ok(pids
+            .iter()
+            .enumerate()
+            .filter(|(n, p)| !pids[..*n].contains(p))
+            .map(|(_, p)| *p)
+            .collect())
+    }
 }
+
+/// The process that all others are left to.
+pub const INIT: Pid = Pid::from_raw(1);
 
 fn wrong(what: &str) -> Failure {
     Failure::usage(format!("read the command line: {what}")).hint("cgset --help shows the usage")
@@ -195,6 +217,15 @@ mod tests {
                     who: Who::Command(["sh", "-c", "x"].map(OsString::from).into()),
                 },
             ),
+            (
+                &["mem", "10M", "42", "43", "42"],
+                Request::Set { settings: mem(), who: pids(&[42, 43]) },
+            ),
+            (&["mem", "10M", "1", "--force"], Request::Set { settings: mem(), who: pids(&[1]) }),
+            (
+                &["-g", "x", "--", "sh"],
+                Request::Set { settings: vec![], who: Who::Command(vec!["sh".into()]) },
+            ),
             (&["create", "x"], Request::Create("x".into())),
             (&["show", "x", "--json"], Request::Show("x".into())),
             (&["rm", "--kill", "x", "y"], Request::Remove(vec!["x".into(), "y".into()])),
@@ -208,8 +239,13 @@ mod tests {
         for (args, why) in [
             (&[][..], "what is to be limited?"),
             (&["42"], "what is to be limited?"),
-            (&["mem"], "has no value"),
-            (&["mem", "10M"], "is a shell variable empty?"),
+            (&["-g", "x"], "what is to be limited?"),
+            (&["--", "sh"], "what is to be limited?"),
+            (&["mem"], "\"mem\" has no value"),
+            (&["mem", "10M", "cpu", "--", "sh"], "\"cpu\" has no value"),
+            (&["mem", "10M", "mem", "20M", "42"], "mem is given twice"),
+            (&["mem", "10M"], "none is given (is the variable empty?)"),
+            (&["mem", "", "42"], "read mem \"\": it is empty"),
             (&["mem", "10M", ""], "read a PID from \"\""),
             (&["mem", "10M", "0x1"], "read a PID from \"0x1\""),
             (&["mem", "10M", "0"], "read a PID from \"0\""),
@@ -217,7 +253,8 @@ mod tests {
             (&["mem", "10M", "1"], "--force"),
             (&["mem", "010M", "42"], "octal"),
             (&["mem", "10X", "42"], "\"X\""),
-            (&["memory", "10M", "42"], "keys are mem, swap, cpu"),
+            (&["memory", "10M", "42"], "is mem meant? keys are mem, swap, cpu"),
+            (&["creat", "x"], "is create meant?"),
             (&["mem", "10M", "42", "--", "sh"], "both a PID and a COMMAND"),
             (&["create"], "create takes one GROUP"),
             (&["create", "x", "--json"], "--json does not go"),

@@ -1,10 +1,10 @@
 //! Groups by name: where a group of that name lies in each tree, and which one a process gets.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use common::Failure;
+use common::{Failure, pid};
 use nix::unistd::Pid;
 
 use crate::hierarchy::{Hierarchy, Layout, Version};
@@ -17,6 +17,8 @@ const OURS: &str = "cgset-";
 pub struct Group<'a> {
     pub tree: &'a Hierarchy,
     pub dir: PathBuf,
+    /// What may be there of this name is left from a process that had the same number once.
+    pub fresh: bool,
 }
 
 /// Reads a name such as `a/b`, or a path as cgset prints it; gives the path below a mount point.
@@ -57,7 +59,7 @@ pub fn named<'a>(below: &Path, trees: &[&'a Hierarchy]) -> Vec<Group<'a>> {
         let search = is_ours(below) && !dir.exists();
         search.then(|| find(&tree.mount, below.file_name()?)).flatten().unwrap_or(dir)
     };
-    trees.iter().map(|tree| Group { tree, dir: dir(tree) }).collect()
+    trees.iter().map(|tree| Group { tree, dir: dir(tree), fresh: false }).collect()
 }
 
 fn is_ours(path: &Path) -> bool {
@@ -66,45 +68,73 @@ fn is_ours(path: &Path) -> bool {
 
 /// The folder of this name below another.
 fn find(dir: &Path, name: &OsStr) -> Option<PathBuf> {
-    let entries = fs::read_dir(dir).ok()?.flatten();
-    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let folders: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
+    let folders = inner(dir);
     let here = folders.iter().find(|folder| folder.file_name() == Some(name)).cloned();
     here.or_else(|| folders.iter().find_map(|folder| find(folder, name)))
 }
 
-/// The group that a process gets: the one that it has from us already, else a new one.
-pub fn for_process(pid: Pid, tree: &Hierarchy) -> Result<Group<'_>, Failure> {
-    let now = tree.group_of(pid)?;
-    if is_ours(&now) { Ok(Group { tree, dir: tree.mount.join(now) }) } else { new_for(pid, tree) }
+/// The groups that a process gets: in each tree the one that it has from us already, else a new
+/// one, of the name that it has elsewhere, so that what belongs together is called the same.
+pub fn for_process<'a>(
+    pid: Pid,
+    trees: &[&'a Hierarchy],
+    layout: &Layout,
+) -> Result<Vec<Group<'a>>, Failure> {
+    let present = layout.0.iter().filter_map(|tree| tree.group_of(pid).ok());
+    let name =
+        present.filter(|dir| is_ours(dir)).find_map(|dir| dir.file_name().map(OsStr::to_owned));
+    let name = name.unwrap_or_else(|| name_for(pid));
+    let group = |tree: &&'a Hierarchy| {
+        let now = tree.group_of(pid)?;
+        if is_ours(&now) {
+            return Ok(Group { tree, dir: now, fresh: false });
+        }
+        let dir = place(&now, tree).join(&name);
+        let fresh = inside(&dir).is_empty();
+        Ok(Group { tree, dir, fresh })
+    };
+    trees.iter().map(group).collect()
 }
 
-/// A new group, named after the process, which keeps it under the limits of those above.
+/// New groups for what this process starts, under the limits that it is under itself.
+pub fn for_command<'a>(this: Pid, trees: &[&'a Hierarchy]) -> Result<Vec<Group<'a>>, Failure> {
+    let group = |tree: &&'a Hierarchy| {
+        let dir = place(&tree.group_of(this)?, tree).join(name_for(this));
+        Ok(Group { tree, dir, fresh: true })
+    };
+    trees.iter().map(group).collect()
+}
+
+fn name_for(pid: Pid) -> OsString {
+    format!("{OURS}{pid}").into()
+}
+
+/// Where a new group for a process goes that is in the group `now`.
 ///
 /// A v2 group that has processes can't have inner groups with controllers; so there the new group
 /// stands beside the present one, unless that is the root, which is exempt.
-pub fn new_for(pid: Pid, tree: &Hierarchy) -> Result<Group<'_>, Failure> {
-    let now = tree.group_of(pid)?;
-    let above = match tree.version {
-        Version::V1 => now.as_path(),
-        Version::V2 => now.parent().unwrap_or(Path::new("")),
-    };
-    Ok(Group { tree, dir: tree.mount.join(above).join(format!("{OURS}{pid}")) })
+fn place<'a>(now: &'a Path, tree: &Hierarchy) -> &'a Path {
+    match tree.version {
+        Version::V2 if now != tree.mount => now.parent().unwrap_or(now),
+        _ => now,
+    }
+}
+
+/// The processes in a group and those in it.
+pub fn inside(dir: &Path) -> Vec<Pid> {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let here = text.lines().filter_map(|line| pid::parse(line).ok());
+    here.chain(inner(dir).iter().flat_map(|dir| inside(dir))).collect()
+}
+
+/// The groups in a group.
+pub fn inner(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|entry| entry.path()).collect()
 }
 
 impl Group<'_> {
-    /// The folders to be made, from above.
-    pub fn missing(&self) -> Vec<PathBuf> {
-        let mut missing: Vec<PathBuf> = self
-            .dir
-            .ancestors()
-            .take_while(|dir| *dir != self.tree.mount && !dir.exists())
-            .map(Path::to_owned)
-            .collect();
-        missing.reverse();
-        missing
-    }
-
     /// The groups above it, from the top of the tree.
     pub fn above(&self) -> Vec<PathBuf> {
         let above =
@@ -154,5 +184,20 @@ mod tests {
         let group = &named(Path::new("a/b"), &[&layout.0[0]])[0];
         let top = Path::new("/sys/fs/cgroup/memory");
         assert_eq!(group.above(), [top.to_owned(), top.join("a")]);
+    }
+
+    #[test]
+    fn a_new_group_is_inside_with_v1_and_beside_with_v2() {
+        let layout = layout();
+        let (v1, v2) = (&layout.0[0], &layout.0[1]);
+        for (tree, now, above) in [
+            (v1, "/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory"),
+            (v1, "/sys/fs/cgroup/memory/a", "/sys/fs/cgroup/memory/a"),
+            (v2, "/sys/fs/cgroup", "/sys/fs/cgroup"),
+            (v2, "/sys/fs/cgroup/a", "/sys/fs/cgroup"),
+            (v2, "/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a"),
+        ] {
+            assert_eq!(place(Path::new(now), tree), Path::new(above), "{now}");
+        }
     }
 }

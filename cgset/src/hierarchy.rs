@@ -2,12 +2,14 @@
 //! one; and a machine may have both, some controllers here and some there.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use common::mountinfo::{self, Mount};
 use common::{Failure, Tried};
-use nix::errno::Errno;
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::Pid;
+
+use crate::process::or_gone;
 
 /// The two kinds of trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +36,9 @@ pub struct Layout(pub Vec<Hierarchy>);
 impl Layout {
     /// Reads the mount table, and from the v2 tree which controllers it has.
     pub fn read() -> Result<Self, Failure> {
-        Self::from_mounts(&mountinfo::read()?, |mount| {
+        let mut mounts = mountinfo::read()?;
+        mounts.retain(is_visible);
+        Self::from_mounts(&mounts, |mount| {
             let file = mount.join("cgroup.controllers");
             fs::read_to_string(&file).tried(|| format!("read {file:?}"))
         })
@@ -53,10 +57,20 @@ impl Layout {
             };
             let controllers: Vec<String> =
                 controllers.trim().split(',').map(str::to_owned).collect();
-            // A tree may be mounted a second time, or in part: the first is the machine's own.
-            if found.iter().all(|h| (h.version, &h.controllers) != (version, &controllers)) {
-                let (mount, root) = (mount.target.clone(), mount.root.clone());
-                found.push(Hierarchy { version, mount, root, controllers });
+            let tree = Hierarchy {
+                version,
+                mount: mount.target.clone(),
+                root: mount.root.clone(),
+                controllers,
+            };
+            // A tree may be mounted a second time, or in part: the first whole one is the best.
+            let same = |h: &&mut Hierarchy| {
+                (h.version, &h.controllers) == (tree.version, &tree.controllers)
+            };
+            match found.iter_mut().find(same) {
+                None => found.push(tree),
+                Some(part) if !part.is_whole() && tree.is_whole() => *part = tree,
+                Some(_) => {}
             }
         }
         if found.is_empty() {
@@ -68,22 +82,25 @@ impl Layout {
 
     /// The tree that has this controller.
     pub fn with(&self, controller: &str) -> Result<&Hierarchy, Failure> {
-        let found = self.0.iter().find(|h| h.controllers.iter().any(|name| name == controller));
+        let found = self.0.iter().find(|tree| tree.has(controller));
         found.ok_or_else(|| {
             let places: Vec<String> =
-                self.0.iter().map(|h| format!("{}", h.mount.display())).collect();
+                self.0.iter().map(|h| h.mount.display().to_string()).collect();
             Failure::new(format!(
                 "find the {controller} controller: not in {}",
                 places.join(", ")
             ))
             .hint(format!(
-                "grep {controller} /proc/cgroups shows whether the kernel has it; the boot option \
-                 cgroup_disable may turn it off"
+                "grep {controller} /proc/cgroups shows whether the kernel has it; if it does, mount \
+                 it: mount -t cgroup -o {controller} cgroup DIR"
             ))
         })
     }
 
     /// The trees of these controllers, each once, in this order.
+    ///
+    /// v1 limits CPU time by one controller and counts it by another, which may have a tree of its
+    /// own: then that follows.
     pub fn with_all<'a>(
         &self,
         controllers: impl IntoIterator<Item = &'a str>,
@@ -91,8 +108,12 @@ impl Layout {
         let mut trees: Vec<&Hierarchy> = Vec::new();
         for controller in controllers {
             let tree = self.with(controller)?;
-            if !trees.contains(&tree) {
-                trees.push(tree);
+            let counting = (controller, tree.version) == ("cpu", Version::V1);
+            let counting = counting.then(|| self.with("cpuacct").ok()).flatten();
+            for tree in [Some(tree), counting].into_iter().flatten() {
+                if !trees.contains(&tree) {
+                    trees.push(tree);
+                }
             }
         }
         Ok(trees)
@@ -100,24 +121,45 @@ impl Layout {
 }
 
 impl Hierarchy {
-    /// The group that a process is in, as a path below the mount point.
+    /// The folder of the group that a process is in.
     pub fn group_of(&self, pid: Pid) -> Result<PathBuf, Failure> {
         let file = format!("/proc/{pid}/cgroup");
-        let text = fs::read_to_string(file).tried(|| format!("look at process {pid}"));
-        let text = text.map_err(|failure| match failure.kernel_said() {
-            Some(Errno::ENOENT | Errno::ESRCH) => gone(pid),
-            _ => failure,
-        })?;
+        let text = fs::read_to_string(file)
+            .tried(|| format!("look at process {pid}"))
+            .map_err(or_gone(pid))?;
         let group = text.lines().find_map(|line| self.on_line(line)).ok_or_else(|| {
             Failure::new(format!("find the group of process {pid}: not in {:?}", self.mount))
         })?;
-        // What is mounted is perhaps only a part, and the process may be outside of it.
-        group.strip_prefix(&self.root).map(Path::to_owned).map_err(|_| {
+        self.folder(&group).ok_or_else(|| {
             Failure::new(format!(
-                "find the group of process {pid}: {group:?} is outside of what is mounted on {:?}",
-                self.mount
+                "find the group of process {pid}: {group:?} is outside of what {:?} shows, which \
+                 is {:?}",
+                self.mount, self.root
             ))
+            .hint("is this a container? run cgset outside of it, or name a group: --group GROUP")
         })
+    }
+
+    /// Where a group is seen. What is mounted is perhaps only a part; and both the part and the
+    /// group are told from the root of our cgroup namespace, so that a way up starts with `..`.
+    fn folder(&self, group: &Path) -> Option<PathBuf> {
+        let below = group.strip_prefix(&self.root).ok()?;
+        let up = below.components().any(|part| part == Component::ParentDir);
+        (!up).then(|| self.below(below))
+    }
+
+    /// The folder of a group that is named from the mount point.
+    pub fn below(&self, name: &Path) -> PathBuf {
+        // Joined with nothing, a path gets a slash at its end.
+        if name.as_os_str().is_empty() { self.mount.clone() } else { self.mount.join(name) }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    pub fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
     }
 
     /// `4:memory:/a/b` or `0::/a/b`
@@ -125,19 +167,21 @@ impl Hierarchy {
         let mut fields = line.splitn(3, ':');
         let (_, names, path) = (fields.next()?, fields.next()?, fields.next()?);
         let ours = match self.version {
-            Version::V1 => names
-                .split(',')
-                .any(|name| !name.is_empty() && self.controllers.iter().any(|ours| ours == name)),
+            Version::V1 => names.split(',').any(|name| !name.is_empty() && self.has(name)),
             Version::V2 => names.is_empty(),
         };
         ours.then(|| PathBuf::from(path))
     }
 }
 
-/// A process that is not there.
-pub fn gone(pid: Pid) -> Failure {
-    Failure::new(format!("find process {pid}: it does not exist (any more)"))
-        .hint("ps -e lists the processes")
+/// Whether a mount is what one sees at its place: another may have been mounted over it.
+fn is_visible(mount: &Mount) -> bool {
+    let magic = match mount.kind.as_str() {
+        "cgroup" => CGROUP_SUPER_MAGIC,
+        "cgroup2" => CGROUP2_SUPER_MAGIC,
+        _ => return false,
+    };
+    statfs(&mount.target).is_ok_and(|there| there.filesystem_type() == magic)
 }
 
 #[cfg(test)]
@@ -166,6 +210,50 @@ mod tests {
         assert!(place("io").is_err());
         let all = layout.with_all(["cpu", "memory", "cpu"]).expect("all are there");
         assert_eq!(all.len(), 2);
+    }
+
+    #[test]
+    fn the_whole_tree_is_better_than_a_part() {
+        let table = b"\
+            52 47 0:33 /docker/x /part rw - cgroup cgroup rw,memory\n\
+            53 47 0:33 / /whole rw - cgroup cgroup rw,memory\n";
+        let layout = layout(table, "").expect("there is one");
+        assert_eq!(layout.0.len(), 1);
+        assert_eq!(layout.0[0].mount, Path::new("/whole"));
+    }
+
+    #[test]
+    fn cpu_time_is_counted_beside() {
+        let table = b"\
+            52 47 0:33 / /c/cpu rw - cgroup cgroup rw,cpu\n\
+            53 47 0:34 / /c/cpuacct rw - cgroup cgroup rw,cpuacct\n";
+        let layout = layout(table, "").expect("there are two");
+        assert_eq!(layout.with_all(["cpu"]).expect("it is there").len(), 2);
+    }
+
+    #[test]
+    fn a_part_of_a_tree_shows_the_groups_in_it() {
+        let tree = |root: &str| Hierarchy {
+            version: Version::V2,
+            mount: "/m".into(),
+            root: root.into(),
+            controllers: Vec::new(),
+        };
+        for (root, group, folder) in [
+            ("/", "/", Some("/m")),
+            ("/", "/a/b", Some("/m/a/b")),
+            ("/", "/../x", None),
+            ("/a", "/a/b", Some("/m/b")),
+            ("/a", "/c", None),
+            ("/..", "/", None),
+            ("/..", "/../x", Some("/m/x")),
+        ] {
+            assert_eq!(
+                tree(root).folder(Path::new(group)),
+                folder.map(PathBuf::from),
+                "{root} {group}"
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The keys and their values: one table, and a parser for each kind of value.
 
 use common::{Failure, size};
+use nix::unistd::{SysconfVar, sysconf};
 
 /// A resource that can be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +21,9 @@ const KEYS: [(&str, Key, &str, &str); 5] = [
     ("cpu.weight", Key::CpuWeight, "cpu", "1 to 10000, 100 is the usual"),
     ("pids", Key::Pids, "pids", "64, max"),
 ];
+
+/// The controllers of all keys: a group that is made without any key is made for these.
+pub const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
 /// A value, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +45,25 @@ pub struct Setting {
     pub value: Value,
 }
 
+/// What may stand in the place of the first key.
+const COMMANDS: [&str; 3] = ["create", "show", "rm"];
+
+/// The name that was perhaps meant.
+fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = known.map(|known| (strsim::jaro_winkler(name, known), known));
+    near.filter(|(near, _)| *near > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+}
+
 impl Key {
     /// The key of this name.
     pub fn parse(name: &str) -> Result<Self, Failure> {
         let found = KEYS.iter().find(|(known, ..)| *known == name);
         found.map(|(_, key, ..)| *key).ok_or_else(|| {
             let names: Vec<&str> = KEYS.iter().map(|(name, ..)| *name).collect();
+            let meant = similar(name, names.iter().copied().chain(COMMANDS));
+            let meant = meant.map(|name| format!("is {name} meant? ")).unwrap_or_default();
             Failure::usage(format!("read the key {name:?}: there is none of this name"))
-                .hint(format!("keys are {}; a PID is a decimal number", names.join(", ")))
+                .hint(format!("{meant}keys are {}; a PID is a decimal number", names.join(", ")))
         })
     }
 
@@ -89,16 +104,20 @@ impl Setting {
             }
         };
         match (key, value) {
-            (Key::Mem, Value::Number(bytes)) if bytes < PAGE => {
-                Err(fail("less than a page of 4096 bytes, in which nothing can run"))
-            }
+            (Key::Mem, Value::Number(bytes)) if bytes < page() => Err(fail(&format!(
+                "less than a page of {} bytes, in which nothing can run",
+                page()
+            ))),
             _ => Ok(Self { key, value }),
         }
     }
 }
 
-/// What the kernel counts memory in, on the machines we know.
-pub const PAGE: u64 = 4096;
+/// What the kernel counts memory in.
+pub fn page() -> u64 {
+    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| size.try_into().ok()).unwrap_or(4096)
+}
 
 /// Decimal digits, no leading zero, no sign.
 fn number(text: &str) -> Option<u64> {
@@ -173,6 +192,12 @@ pub fn shares(weight: u64) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "1 to 10000 comes in, 2 to 262144 goes out"
+)]
 mod tests {
     use super::*;
 
@@ -240,5 +265,26 @@ mod tests {
         }
         let all: Vec<u64> = (1..=10_000).map(shares).collect();
         assert!(all.windows(2).all(|pair| pair[0] <= pair[1]), "more weight, not fewer shares");
+        // The way back, as runtimes compute it.
+        let weight = |shares: u64| {
+            let l = (shares as f64).log2();
+            10f64.powf((l * l + 125.0 * l) / 612.0 - 7.0 / 34.0).ceil() as u64
+        };
+        assert!((2..10_000).all(|w| w == 100 || weight(shares(w)) == w));
+    }
+
+    #[test]
+    fn a_near_miss_is_recognised() {
+        for (typed, meant) in [
+            ("memory", Some("mem")),
+            ("memory.max", Some("mem")),
+            ("cpus", Some("cpu")),
+            ("cpu.wieght", Some("cpu.weight")),
+            ("pid", Some("pids")),
+            ("delete", None),
+        ] {
+            let names = KEYS.iter().map(|(name, ..)| *name).chain(COMMANDS);
+            assert_eq!(similar(typed, names), meant, "{typed}");
+        }
     }
 }

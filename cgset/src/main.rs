@@ -3,11 +3,15 @@
 //! A control group is a folder, its limits are files in it, and a process is moved into it by its
 //! number written to one of them.
 
+mod attach;
 mod cli;
+mod control;
 mod group;
 mod hierarchy;
 mod key;
+mod note;
 mod plan;
+mod process;
 mod remove;
 mod run;
 mod setting;
@@ -19,6 +23,7 @@ use std::process::ExitCode;
 use common::{Failure, report, step::perform};
 
 use crate::cli::{Cli, Request};
+use crate::step::Hands;
 
 fn main() -> ExitCode {
     report::main(cli::form, |cli| run(&cli))
@@ -31,6 +36,6 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
         let text = if cli.json { shown.json() } else { shown.text() };
         return report::print(&text).map(|()| 0);
     }
-    let mode = cli.narration.mode();
-    perform(&plan::plan(cli, request)?, mode, &mut step::Hands::default())
+    let steps = plan::plan(cli, request)?;
+    perform(&steps, cli.narration.mode(), &mut Hands::holding_signals()?)
 }

@@ -1,8 +1,9 @@
 //! From the request to the steps. Reads where the groups are and what is in them; writes nothing.
 //!
 //! The order is always the same: make the group, set its limits, attach last. So no process is
-//! ever in a group without them, and a failure has nothing to give back but folders.
+//! ever in a group without them, and a failure has little to give back.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,87 +13,32 @@ use nix::unistd::{Pid, getpid};
 use crate::cli::{Cli, Request, Who};
 use crate::group::{self, Group};
 use crate::hierarchy::{Hierarchy, Layout, Version};
-use crate::key::{Key, Setting};
-use crate::remove;
+use crate::key::{CONTROLLERS, Setting};
 use crate::setting::{self, Write};
 use crate::step::Step;
-
-/// The controllers that `create` makes a group for, and `show` looks at.
-pub const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+use crate::{note, process, remove};
 
 /// What cgset will do. `show` has no steps, and does not come here.
 pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
+    let request = match request {
+        Request::Set { settings, who: Who::Stdin } => {
+            let pids = some(cli.accept(&pid::from_stdin()?)?)?;
+            Request::Set { settings, who: Who::Pids(pids) }
+        }
+        request => request,
+    };
     let layout = Layout::read()?;
     match request {
         Request::Create(name) => create(&name, &layout),
         Request::Remove(names) => {
+            let trees = trees(&layout)?;
             let plans: Result<Vec<_>, _> =
-                names.iter().map(|name| remove::plan(name, &layout, cli.kill)).collect();
+                names.iter().map(|name| remove::plan(name, &layout, &trees, cli.kill)).collect();
             Ok(plans?.concat())
         }
         Request::Set { settings, who } => set(cli, &settings, who, &layout),
         Request::Show(_) => Ok(Vec::new()),
     }
-}
-
-/// The trees of [`CONTROLLERS`] that this machine has.
-pub fn trees(layout: &Layout) -> Vec<&Hierarchy> {
-    let present = CONTROLLERS.into_iter().filter(|name| layout.with(name).is_ok());
-    layout.with_all(present).unwrap_or_default()
-}
-
-fn create(name: &str, layout: &Layout) -> Result<Vec<Step>, Failure> {
-    let below = group::parse_name(name, layout)?;
-    let groups = group::named(&below, &trees(layout));
-    let mut steps = Vec::new();
-    for group in &groups {
-        steps.extend(make(group, &CONTROLLERS)?);
-    }
-    if !steps.iter().any(|step| matches!(step, Step::Make(_))) {
-        return Err(Failure::new(format!("create the group {name:?}: it is there already"))
-            .hint(format!("cgset show {name}; to remove it: cgset rm {name}")));
-    }
-    steps.extend(groups.first().map(|group| Step::Print(group.dir.clone())));
-    Ok(steps)
-}
-
-fn set(cli: &Cli, settings: &[Setting], who: Who, layout: &Layout) -> Result<Vec<Step>, Failure> {
-    let who = match who {
-        Who::Stdin => Who::Pids(some(pid::from_stdin()?)?),
-        who => who,
-    };
-    let controllers: Vec<&str> = settings.iter().map(|setting| setting.key.controller()).collect();
-    let trees = if settings.is_empty() { trees(layout) } else { layout.with_all(controllers)? };
-    let groups = groups(cli, &who, &trees, layout)?;
-    let mut steps = Vec::new();
-    for group in &groups {
-        let here: Vec<Setting> = settings
-            .iter()
-            .filter(|s| group.tree.controllers.iter().any(|name| name == s.key.controller()))
-            .copied()
-            .collect();
-        let names: Vec<&str> = here.iter().map(|setting| setting.key.controller()).collect();
-        steps.extend(make(group, &names)?);
-        let writes = setting::writes(&here, group.tree.version, &group.dir)?;
-        for write in &writes {
-            check_use(write, group.tree.version, cli.force)?;
-        }
-        steps.extend(writes.into_iter().map(Step::Write));
-    }
-    steps.extend(swap_note(settings)?);
-    match who {
-        Who::Command(command) => steps.extend(run(&groups, command)),
-        Who::Pids(pids) => {
-            for pid in &pids {
-                steps.extend(attach(*pid, &groups, settings)?);
-            }
-            steps.extend(groups.first().map(|group| Step::Print(group.dir.clone())));
-        }
-        Who::Nobody | Who::Stdin => {
-            steps.extend(groups.first().map(|group| Step::Print(group.dir.clone())));
-        }
-    }
-    Ok(steps)
 }
 
 fn some(pids: Vec<Pid>) -> Result<Vec<Pid>, Failure> {
@@ -102,62 +48,131 @@ fn some(pids: Vec<Pid>) -> Result<Vec<Pid>, Failure> {
     Ok(pids)
 }
 
-fn groups<'a>(
-    cli: &Cli,
-    who: &Who,
-    trees: &[&'a Hierarchy],
-    layout: &Layout,
-) -> Result<Vec<Group<'a>>, Failure> {
-    if let Some(name) = &cli.group {
-        return Ok(group::named(&group::parse_name(name, layout)?, trees));
+/// The trees that this machine has for the controllers of all keys.
+pub fn trees(layout: &Layout) -> Result<Vec<&Hierarchy>, Failure> {
+    let present = CONTROLLERS.into_iter().filter(|name| layout.with(name).is_ok());
+    let trees = layout.with_all(present)?;
+    if trees.is_empty() {
+        layout.with(CONTROLLERS[0])?;
     }
-    let process = |tree: &&'a Hierarchy| match who {
-        Who::Pids(pids) if !pids.is_empty() => group::for_process(pids[0], tree),
-        _ => group::new_for(getpid(), tree),
+    Ok(trees)
+}
+
+fn create(name: &str, layout: &Layout) -> Result<Vec<Step>, Failure> {
+    let below = group::parse_name(name, layout)?;
+    let groups = group::named(&below, &trees(layout)?);
+    if groups.iter().all(|group| group.dir.is_dir()) {
+        return Err(Failure::new(format!("create the group {name:?}: it is there already"))
+            .hint(format!("cgset show {name}; to remove it: cgset rm {name}")));
+    }
+    let mut steps = Vec::new();
+    for group in &groups {
+        steps.extend(make(group, &CONTROLLERS)?);
+    }
+    steps.extend(print(&groups));
+    Ok(steps)
+}
+
+fn set(cli: &Cli, settings: &[Setting], who: Who, layout: &Layout) -> Result<Vec<Step>, Failure> {
+    let controllers: Vec<&str> = settings.iter().map(|setting| setting.key.controller()).collect();
+    let trees = if settings.is_empty() { trees(layout)? } else { layout.with_all(controllers)? };
+    if let Who::Pids(pids) = &who {
+        pids.iter().try_for_each(|pid| process::check(*pid))?;
+    }
+    let groups = match (&cli.group, &who) {
+        (Some(name), _) => group::named(&group::parse_name(name, layout)?, &trees),
+        (None, Who::Pids(pids)) => group::for_process(pids[0], &trees, layout)?,
+        (None, _) => group::for_command(getpid(), &trees)?,
     };
-    trees.iter().map(process).collect()
+    let mut steps = Vec::new();
+    for group in &groups {
+        steps.extend(limit(group, settings, cli.force)?);
+    }
+    steps.extend(note::swap(settings)?.map(Step::Note));
+    match who {
+        Who::Command(command) => steps.extend(run(&groups, command)?),
+        Who::Pids(pids) => {
+            for pid in pids {
+                steps.extend(attach(pid, &groups, settings)?);
+            }
+            steps.extend(print(&groups));
+        }
+        Who::Nobody | Who::Stdin => steps.extend(print(&groups)),
+    }
+    Ok(steps)
+}
+
+/// The group's path in the tree of the first key.
+fn print(groups: &[Group]) -> Option<Step> {
+    groups.first().map(|group| Step::Print(group.dir.clone()))
+}
+
+/// The steps that make a group and set those limits that belong into its tree.
+fn limit(group: &Group, settings: &[Setting], force: bool) -> Result<Vec<Step>, Failure> {
+    let here = settings.iter().filter(|setting| group.tree.has(setting.key.controller()));
+    let here: Vec<Setting> = here.copied().collect();
+    let controllers: Vec<&str> = here.iter().map(|setting| setting.key.controller()).collect();
+    let mut steps = make(group, &controllers)?;
+    let writes = setting::writes(&here, group.tree.version, &group.dir)?;
+    for write in &writes {
+        check_use(write, force)?;
+    }
+    steps.extend(writes.into_iter().map(Step::Write));
+    Ok(steps)
 }
 
 /// The steps that make a group and give it these controllers. With v2 each group above has to
 /// hand them down.
 fn make(group: &Group, controllers: &[&str]) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
-    if group.tree.version == Version::V2 {
-        for dir in group.above() {
-            let (file, enabled) = subtree_control(&dir);
-            let missing: Vec<&str> = controllers
-                .iter()
-                .filter(|name| group.tree.controllers.iter().any(|ours| ours == *name))
-                .filter(|name| !enabled.split_whitespace().any(|there| there == **name))
-                .copied()
-                .collect();
-            if let (false, true) = (missing.is_empty(), dir.exists()) {
-                check_empty(&dir, &missing)?;
-            }
-            steps.extend(missing_dir(&dir));
-            let text = missing.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
-            steps.extend((!text.is_empty()).then_some(Step::Enable { file, text }));
+    for dir in group.above() {
+        steps.extend(missing(&dir)?);
+        if group.tree.version == Version::V2 {
+            let here = controllers.iter().copied().filter(|name| group.tree.has(name));
+            steps.extend(enable(&dir, here)?);
         }
-        steps.extend(missing_dir(&group.dir));
-        return Ok(steps);
     }
-    steps.extend(group.missing().into_iter().map(Step::Make));
+    if group.fresh && group.dir.is_dir() {
+        steps.push(Step::Remove { dirs: vec![group.dir.clone()], kill: false });
+        steps.push(Step::Make(group.dir.clone()));
+    } else {
+        steps.extend(missing(&group.dir)?);
+    }
     Ok(steps)
 }
 
-fn missing_dir(dir: &Path) -> Option<Step> {
-    (!dir.exists()).then(|| Step::Make(dir.to_owned()))
+fn missing(dir: &Path) -> Result<Option<Step>, Failure> {
+    if dir.exists() && !dir.is_dir() {
+        let what = format!("make the group {dir:?}: a control file has this name");
+        return Err(Failure::usage(what).hint("give the group another name"));
+    }
+    Ok((!dir.exists()).then(|| Step::Make(dir.to_owned())))
 }
 
-fn subtree_control(dir: &Path) -> (PathBuf, String) {
+fn enable<'a>(
+    dir: &Path,
+    controllers: impl Iterator<Item = &'a str>,
+) -> Result<Option<Step>, Failure> {
     let file = dir.join("cgroup.subtree_control");
     let enabled = fs::read_to_string(&file).unwrap_or_default();
-    (file, enabled)
+    let mut missing: Vec<String> = Vec::new();
+    for name in controllers.map(|name| format!("+{name}")) {
+        if !enabled.split_whitespace().any(|there| there == &name[1..]) && !missing.contains(&name)
+        {
+            missing.push(name);
+        }
+    }
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    let text = missing.join(" ");
+    check_empty(dir, &text)?;
+    Ok(Some(Step::Enable { file, text }))
 }
 
 /// The kernel refuses memory here, and takes cpu and pids with an effect that nobody wants: the
 /// group becomes threaded, and processes can't be put into the inner ones any more.
-fn check_empty(dir: &Path, controllers: &[&str]) -> Result<(), Failure> {
+fn check_empty(dir: &Path, controllers: &str) -> Result<(), Failure> {
     let is_root = !dir.join("cgroup.type").exists();
     let pids = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     if is_root || pids.is_empty() {
@@ -165,28 +180,28 @@ fn check_empty(dir: &Path, controllers: &[&str]) -> Result<(), Failure> {
     }
     let pids: Vec<&str> = pids.lines().take(5).collect();
     Err(Failure::new(format!(
-        "limit {} below {dir:?}: it holds processes itself ({} ...), and cgroup v2 limits only \
-         groups without inner ones",
-        controllers.join(", "),
+        "write {controllers:?} to {:?}: the group holds processes itself ({} ...), and cgroup v2 \
+         limits only groups without inner ones",
+        dir.join("cgroup.subtree_control"),
         pids.join(" ")
     ))
     .hint(
-        "name a group elsewhere: --group GROUP; or start in one: systemd-run --user --scope -p \
-        Delegate=yes",
+        "name a group elsewhere: --group GROUP; or start in a delegated one: systemd-run --user \
+         --scope -p Delegate=yes sh",
     ))
 }
 
 /// v1 refuses a limit below what is used; v2 takes it, and kills at once.
-fn check_use(write: &Write, version: Version, force: bool) -> Result<(), Failure> {
-    if version == Version::V1 || force || !write.file.ends_with("memory.max") {
+fn check_use(write: &Write, force: bool) -> Result<(), Failure> {
+    if force || !write.file.ends_with("memory.max") {
         return Ok(());
     }
     let current = setting::read_number(&write.file.with_file_name("memory.current"))?;
     match (current, write.text.parse()) {
         (Some(current), Ok(limit)) if current > limit => Err(Failure::new(format!(
-            "set {:?} to {}: the group uses {}, and the kernel would kill now",
+            "write {:?} to {:?}: the group uses {}, and the kernel would kill now",
+            write.text,
             write.file,
-            write.human(),
             size::human(current)
         ))
         .hint("add --force if that is what you want")),
@@ -197,56 +212,164 @@ fn check_use(write: &Write, version: Version, force: bool) -> Result<(), Failure
 fn attach(pid: Pid, groups: &[Group], settings: &[Setting]) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
     for group in groups {
-        let from = group.tree.mount.join(group.tree.group_of(pid)?);
-        steps.extend((from != group.dir).then(|| Step::Attach {
-            pid,
-            from,
-            to: group.dir.clone(),
-        }));
+        let from = group.tree.group_of(pid)?;
+        if from == group.dir {
+            continue;
+        }
+        let note = note::left(&format!("process {pid}"), &from, group);
+        steps.push(Step::Attach { pid, from, to: group.dir.clone() });
+        steps.extend(note.map(Step::Note));
     }
-    if steps.is_empty() {
-        return Ok(steps);
-    }
-    let limits = setting::memory_limit(settings)?;
-    if let (Some(limit), Some(held)) = (limits, held(pid))
-        && held > limit / 10
-    {
-        steps.push(Step::Note(format!(
-            "process {pid} already holds {}, which the kernel does not count against {}; to \
-                 limit from the start: cgset mem ... -- COMMAND",
-            size::human(held),
-            size::human(limit)
-        )));
+    if !steps.is_empty() {
+        steps.extend(note::held(pid, groups, settings)?.map(Step::Note));
     }
     Ok(steps)
 }
 
-/// The memory that only this process holds and that would have to be counted: VmRSS less files.
-fn held(pid: Pid) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
-}
-
-/// With swap, a process that needs more than its memory limit is not killed but slowed down.
-fn swap_note(settings: &[Setting]) -> Result<Option<Step>, Failure> {
-    let limited = settings.iter().any(|setting| setting.key == Key::Swap);
-    let limit = setting::memory_limit(settings)?.filter(|_| !limited);
-    let swap = setting::machine("SwapTotal:")?;
-    Ok(limit.filter(|_| swap > 0).map(|limit| {
-        let (swap, limit) = (size::human(swap), size::human(limit));
-        Step::Note(format!(
-            "{swap} of swap is active and not limited; add swap 0 for no more than {limit} in all"
-        ))
-    }))
-}
-
-fn run(groups: &[Group], command: Vec<std::ffi::OsString>) -> Vec<Step> {
-    let dirs: Vec<PathBuf> = groups.iter().map(|group| group.dir.clone()).collect();
-    let mut steps = vec![Step::Run { command, dirs }];
+/// COMMAND's run, and what follows it.
+fn run(groups: &[Group], command: Vec<OsString>) -> Result<Vec<Step>, Failure> {
+    let mut steps = Vec::new();
     for group in groups {
-        steps.extend(group.missing().into_iter().rev().map(|dir| Step::Remove { dir, kill: true }));
+        let from = group.tree.group_of(getpid())?;
+        steps.extend(note::left("COMMAND", &from, group).map(Step::Note));
     }
-    steps.push(Step::End);
-    steps
+    let dirs: Vec<PathBuf> = groups.iter().map(|group| group.dir.clone()).collect();
+    steps.push(Step::Run { command, dirs });
+    steps.extend(end(groups));
+    Ok(steps)
+}
+
+/// The groups that were not there before go, from below, and COMMAND's status is ours.
+fn end(groups: &[Group]) -> Vec<Step> {
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for group in groups {
+        let above = group.above();
+        let new_above = above.into_iter().filter(|dir| !dir.exists());
+        let new = (group.fresh || !group.dir.exists()).then(|| group.dir.clone());
+        dirs.extend(new_above.chain(new).rev());
+    }
+    let remove = (!dirs.is_empty()).then_some(Step::Remove { dirs, kill: true });
+    remove.into_iter().chain([Step::End]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use support::{TempDir, scratch};
+
+    /// A machine with memory on v2 and cpu and pids on v1, of plain folders.
+    fn mixed() -> (TempDir, Layout) {
+        let top = scratch();
+        let tree = |version, name: &str, controllers: &[&str]| {
+            let mount = top.path().join(name);
+            fs::create_dir(&mount).expect("ours");
+            let controllers = controllers.iter().map(|name| (*name).to_owned()).collect();
+            Hierarchy { version, mount, root: "/".into(), controllers }
+        };
+        let layout = Layout(vec![
+            tree(Version::V1, "cpu", &["cpu", "cpuacct"]),
+            tree(Version::V1, "pids", &["pids"]),
+            tree(Version::V2, "unified", &["memory", "io"]),
+        ]);
+        (top, layout)
+    }
+
+    fn lines(top: &TempDir, steps: &[Step]) -> String {
+        use common::Step as _;
+        let line = |step: &Step| match step.line() {
+            common::Line::Run(text) | common::Line::Exec(text) | common::Line::Within(text) => text,
+        };
+        let lines: Vec<String> = steps.iter().map(line).collect();
+        lines.join("\n").replace(&format!("{}/", top.path().display()), "")
+    }
+
+    fn settings(pairs: &[(&str, &str)]) -> Vec<Setting> {
+        pairs.iter().map(|(k, v)| Setting::parse(k, v).expect("a good setting")).collect()
+    }
+
+    fn named(name: &str) -> Cli {
+        Cli { group: Some(name.into()), ..Cli::default() }
+    }
+
+    #[test]
+    fn each_limit_goes_where_its_controller_is() {
+        let (top, layout) = mixed();
+        let settings = settings(&[("mem", "10M"), ("pids", "5")]);
+        let steps = set(&named("a/b"), &settings, Who::Nobody, &layout).expect("a plan");
+        assert_eq!(
+            lines(&top, &steps),
+            "echo +memory > unified/cgroup.subtree_control\n\
+             mkdir unified/a\n\
+             echo +memory > unified/a/cgroup.subtree_control\n\
+             mkdir unified/a/b\n\
+             echo 10485760 > unified/a/b/memory.max\n\
+             mkdir pids/a\n\
+             mkdir pids/a/b\n\
+             echo 5 > pids/a/b/pids.max\n\
+             echo unified/a/b"
+        );
+    }
+
+    #[test]
+    fn a_command_s_groups_go_when_it_ends_and_those_of_before_stay() {
+        let (top, layout) = mixed();
+        fs::create_dir(top.path().join("pids/a")).expect("ours");
+        let group = |tree: usize, name: &str| Group {
+            tree: &layout.0[tree],
+            dir: layout.0[tree].mount.join(name),
+            fresh: false,
+        };
+        let remove = |dirs: &[&str]| Step::Remove {
+            dirs: dirs.iter().map(|dir| top.path().join(dir)).collect(),
+            kill: true,
+        };
+        let (old, new) = (group(1, "a"), group(0, "a/b"));
+        assert_eq!(end(std::slice::from_ref(&old)), [Step::End]);
+        assert_eq!(end(&[new]), [remove(&["cpu/a/b", "cpu/a"]), Step::End]);
+        assert_eq!(end(&[Group { fresh: true, ..old }]), [remove(&["pids/a"]), Step::End]);
+    }
+
+    #[test]
+    fn create_makes_it_for_every_controller_and_once() {
+        let (top, layout) = mixed();
+        let steps = create("box", &layout).expect("a plan");
+        assert_eq!(
+            lines(&top, &steps),
+            "echo +memory > unified/cgroup.subtree_control\n\
+             mkdir unified/box\nmkdir cpu/box\nmkdir pids/box\necho unified/box"
+        );
+        for tree in &layout.0 {
+            fs::create_dir(tree.mount.join("box")).expect("ours");
+        }
+        let lines = create("box", &layout).expect_err("it is there").lines("cgset");
+        assert!(lines.contains("it is there already"), "{lines}");
+        fs::write(layout.0[0].mount.join("cpu.shares"), "").expect("ours");
+        assert!(create("cpu.shares", &layout).is_err());
+    }
+
+    #[test]
+    fn a_v2_group_with_processes_hands_nothing_down() {
+        let (_top, layout) = mixed();
+        let dir = layout.0[2].mount.join("a");
+        fs::create_dir(&dir).expect("ours");
+        fs::write(dir.join("cgroup.type"), "domain\n").expect("ours");
+        fs::write(dir.join("cgroup.procs"), "42\n").expect("ours");
+        let plan = set(&named("a/b"), &settings(&[("mem", "10M")]), Who::Nobody, &layout);
+        let lines = plan.expect_err("refused").lines("cgset");
+        assert!(lines.contains("holds processes itself (42"), "{lines}");
+    }
+
+    #[test]
+    fn v2_is_not_asked_to_kill_by_accident() {
+        let (_top, layout) = mixed();
+        let dir = layout.0[2].mount.join("a");
+        fs::create_dir(&dir).expect("ours");
+        fs::write(dir.join("memory.current"), "20971520\n").expect("ours");
+        let mem = settings(&[("mem", "10M")]);
+        let lines =
+            set(&named("a"), &mem, Who::Nobody, &layout).expect_err("refused").lines("cgset");
+        assert!(lines.contains("the group uses 20 MiB"), "{lines}");
+        let force = Cli { force: true, ..named("a") };
+        assert!(set(&force, &mem, Who::Nobody, &layout).is_ok());
+    }
 }

@@ -1,67 +1,72 @@
 //! Groups taken away: a group that is empty, and what is in it if that is asked for.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{Failure, Tried, pid, shell, sys};
+use common::{Failure, Tried, shell, sys};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid};
 
-use crate::group;
-use crate::hierarchy::Layout;
-use crate::step::{Step, explain, write};
+use crate::cli::INIT;
+use crate::control::{explain, write};
+use crate::group::{self, inner, inside};
+use crate::hierarchy::{Hierarchy, Layout};
+use crate::step::Step;
 
 /// How long the end of killed processes may take before a group counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The steps that remove a group of this name from every tree that has one.
-pub fn plan(name: &str, layout: &Layout, kill: bool) -> Result<Vec<Step>, Failure> {
+pub fn plan(
+    name: &str,
+    layout: &Layout,
+    trees: &[&Hierarchy],
+    kill: bool,
+) -> Result<Vec<Step>, Failure> {
     let below = group::parse_name(name, layout)?;
-    let groups = group::named(&below, &layout.0.iter().collect::<Vec<_>>());
+    let groups = group::named(&below, trees);
     let dirs: Vec<PathBuf> =
         groups.into_iter().map(|group| group.dir).filter(|dir| dir.is_dir()).collect();
     if dirs.is_empty() {
         return Err(Failure::new(format!("remove the group {name:?}: there is none of this name"))
             .hint("find /sys/fs/cgroup -type d lists them"));
     }
-    let inside: Vec<String> =
-        dirs.iter().flat_map(|dir| inside(dir)).map(|pid| pid.to_string()).collect();
+    let mut inside: Vec<Pid> = dirs.iter().flat_map(|dir| inside(dir)).collect();
+    inside.sort_unstable();
+    inside.dedup();
+    if let Some(pid) = inside.iter().find(|pid| [INIT, getpid()].contains(pid)) {
+        let who = if *pid == INIT { "process 1" } else { "this very cgset" };
+        return Err(Failure::new(format!("remove the group {name:?}: {who} is in it")));
+    }
     if let (false, [first, ..]) = (kill, inside.as_slice()) {
+        let list: Vec<String> = inside.iter().take(8).map(Pid::to_string).collect();
+        let more = if inside.len() > 8 { " ..." } else { "" };
         return Err(Failure::new(format!(
-            "remove the group {name:?}: it has processes, {}",
-            inside.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(" ")
+            "remove the group {name:?}: it holds processes: {}{more}",
+            list.join(" ")
         ))
         .hint(format!("see what it is: ps -p {first}; to kill them all: cgset rm --kill {name}")));
     }
-    Ok(dirs.into_iter().map(|dir| Step::Remove { dir, kill }).collect())
+    Ok(vec![Step::Remove { dirs, kill }])
 }
 
 /// The same in shell.
-pub fn line(dir: &Path, kill: bool) -> String {
-    let dir = shell::operand(dir);
-    let remove = format!("find {dir} -depth -type d -exec rmdir {{}} \\;");
+pub fn line(dirs: &[PathBuf], kill: bool) -> String {
+    let list = dirs.iter().map(shell::operand).collect::<Vec<_>>().join(" ");
     if !kill {
-        return remove;
+        return format!("find {list} -depth -type d -exec rmdir {{}} +");
     }
     format!(
-        "find {dir} -name cgroup.procs -exec cat {{}} + | while read -r pid; do kill -KILL \"$pid\" \
-         || :; done; while [ -d {dir} ]; do {remove} 2>/dev/null || sleep 0.1; done"
+        "for group in {list}; do while [ -d \"$group\" ]; do \
+         find \"$group\" -name cgroup.procs -exec cat {{}} + | \
+         while read -r pid; do kill -KILL \"$pid\" || :; done; \
+         find \"$group\" -depth -type d -exec rmdir {{}} + || sleep 0.1; \
+         done 2>/dev/null; done"
     )
-}
-
-/// The processes in a group and those in it.
-fn inside(dir: &Path) -> Vec<Pid> {
-    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    let here = text.lines().filter_map(|line| pid::parse(line).ok());
-    here.chain(inner(dir).iter().flat_map(|dir| inside(dir))).collect()
-}
-
-fn inner(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
 /// Removes a group with those in it. A process that has ended leaves its group a little later, so
@@ -102,16 +107,18 @@ fn remove_tree(dir: &Path) -> std::io::Result<()> {
 }
 
 /// By `cgroup.kill` where there is one (v2 since Linux 5.14): new forks can't slip away from it.
+/// Else by number; which process that is, is certain if it is inside with the pidfd already open.
 fn kill_all(dir: &Path) -> Result<(), Failure> {
     let file = dir.join("cgroup.kill");
     if file.exists() {
         return write(&file, "1");
     }
-    for pid in inside(dir) {
+    let held = inside(dir).into_iter().filter_map(|pid| Some((pid, sys::pidfd_open(pid).ok()?)));
+    let held: Vec<(Pid, OwnedFd)> = held.collect();
+    let still = inside(dir);
+    for (_, pidfd) in held.iter().filter(|(pid, _)| still.contains(pid)) {
         // Over already, or not ours to kill: then the group stays busy, and that is said.
-        if let Ok(pidfd) = sys::pidfd_open(pid) {
-            let _ = sys::pidfd_send_signal(pidfd, Signal::SIGKILL);
-        }
+        let _ = sys::pidfd_send_signal(pidfd, Signal::SIGKILL);
     }
     Ok(())
 }

@@ -4,18 +4,19 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use common::resident::{self, Side};
-use common::{Failure, exec, report, size};
+use common::{Failure, Tried, exec, report, size};
+use nix::sys::signal::SigSet;
 
+use crate::control::write;
 use crate::setting::{limit, read_number};
-use crate::step::write;
 
 /// Runs it; gives its status. A child joins the groups itself before it becomes COMMAND, so that
 /// COMMAND has no moment outside of them.
-pub fn run(command: &[OsString], dirs: &[PathBuf]) -> Result<u8, Failure> {
+pub fn run(command: &[OsString], dirs: &[PathBuf], mask: SigSet) -> Result<u8, Failure> {
     let kills_before = kills(dirs);
     let child = match resident::fork(false)? {
         Side::Parent(child) => child,
-        Side::Child => return Err(join(dirs, command).in_child()),
+        Side::Child => return Err(join(dirs, command, mask).in_child()),
     };
     let status = child.wait()?;
     let kills = kills(dirs).saturating_sub(kills_before);
@@ -26,8 +27,9 @@ pub fn run(command: &[OsString], dirs: &[PathBuf]) -> Result<u8, Failure> {
 }
 
 /// `0` means whoever writes it.
-fn join(dirs: &[PathBuf], command: &[OsString]) -> Failure {
+fn join(dirs: &[PathBuf], command: &[OsString], mask: SigSet) -> Failure {
     let joined = dirs.iter().try_for_each(|dir| write(&dir.join("cgroup.procs"), "0"));
+    let joined = joined.and_then(|()| mask.thread_set_mask().tried(|| "restore the signal mask"));
     joined.map_or_else(|failure| failure, |()| exec::exec(command))
 }
 

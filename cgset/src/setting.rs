@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, size};
+use common::{Failure, Tried};
 
 use crate::hierarchy::Version;
-use crate::key::{self, Key, PAGE, Setting, Value};
+use crate::key::{self, Key, Setting, Value, page};
 
 /// One control file and what is to stand in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,9 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
                     _ => ("-1".into(), "100000".into()),
                 };
                 // With no quota in force any period will do, so the two can't contradict.
-                writes.push(("cpu.cfs_quota_us", "-1".into()));
+                if read_number(&dir.join("cpu.cfs_quota_us"))?.is_some() || quota == "-1" {
+                    writes.push(("cpu.cfs_quota_us", "-1".into()));
+                }
                 writes.push(("cpu.cfs_period_us", period));
                 if quota != "-1" {
                     writes.push(("cpu.cfs_quota_us", quota));
@@ -55,30 +57,32 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
 fn v1_memory(settings: &[Setting], dir: &Path) -> Result<Vec<(&'static str, String)>, Failure> {
     const MEM: &str = "memory.limit_in_bytes";
     const BOTH: &str = "memory.memsw.limit_in_bytes";
-    let value = |wanted| settings.iter().rev().find(|s| s.key == wanted).map(|s| s.value);
+    let value = |wanted| settings.iter().find(|s| s.key == wanted).map(|s| s.value);
+    let (old_mem, old_both) = (limit(&dir.join(MEM))?, limit(&dir.join(BOTH))?);
     let mem = value(Key::Mem).map(|value| bytes(value, "-1")).transpose()?;
-    let Some(swap) = value(Key::Swap) else {
-        return Ok(mem.map(|mem| (MEM, mem)).into_iter().collect());
+    let new_mem = mem.as_ref().map_or(old_mem, |text| text.parse().ok());
+    // A limit of swap alone stays what it is when that of memory changes.
+    let swap = match (value(Key::Swap), &mem, old_mem, old_both) {
+        (Some(Value::Number(swap)), ..) => Some(swap),
+        (None, Some(_), Some(mem), Some(both)) => Some(both.saturating_sub(mem)),
+        (None, ..) if old_both.is_none() => {
+            return Ok(mem.map(|mem| (MEM, mem)).into_iter().collect());
+        }
+        (None, None, ..) => return Ok(Vec::new()),
+        _ => None,
     };
-    let effective =
-        mem.clone().map_or_else(|| read_number(&dir.join(MEM)), |text| Ok(text.parse().ok()))?;
-    let both = match (effective, swap) {
-        (Some(mem), Value::Number(swap)) if mem < UNLIMITED => (mem + swap).to_string(),
-        (_, Value::Max) => "-1".into(),
-        _ => {
+    let both = match (new_mem, swap) {
+        (Some(mem), Some(swap)) => mem.saturating_add(swap).to_string(),
+        (None, Some(_)) if value(Key::Swap).is_some() => {
             return Err(Failure::usage("limit swap: cgroup v1 counts it together with memory")
                 .hint("limit memory too: mem 10M swap 0"));
         }
+        _ => "-1".into(),
     };
-    let mem = mem.map(|mem| (MEM, mem));
-    // Whichever way the limits move, the larger one must give way first. In a new group, whose
-    // files are not there yet, both are unlimited.
-    let raising = match (both.parse::<u64>(), read_number(&dir.join(BOTH))?) {
-        (Ok(new), old) => old.is_some_and(|old| new >= old),
-        (Err(_), _) => true,
-    };
-    let both = Some((BOTH, both));
-    Ok(if raising { [both, mem] } else { [mem, both] }.into_iter().flatten().collect())
+    // Whichever way the limits move, the larger one must give way first.
+    let raises = both.parse().map_or(true, |new: u64| old_both.is_some_and(|old| new >= old));
+    let (mem, both) = (mem.map(|mem| (MEM, mem)), Some((BOTH, both)));
+    Ok(if raises { [both, mem] } else { [mem, both] }.into_iter().flatten().collect())
 }
 
 /// What v1 shows for "no limit" is a little less than 2^63.
@@ -124,7 +128,7 @@ fn bytes(value: Value, max: &str) -> Result<String, Failure> {
     match value {
         Value::Number(bytes) => Ok(bytes.to_string()),
         Value::PerMille(share) => {
-            Ok((machine("MemTotal:")? / 1000 * share / PAGE * PAGE).to_string())
+            Ok((machine("MemTotal:")? / 1000 * share / page() * page()).to_string())
         }
         _ => Ok(max.into()),
     }
@@ -148,19 +152,10 @@ impl Write {
             name.starts_with("memory.")
         });
         match (memory, self.text.parse::<u64>(), shown.parse::<u64>()) {
-            (true, Ok(wanted), Ok(shown)) => shown == wanted / PAGE * PAGE,
+            (true, Ok(wanted), Ok(shown)) => shown == wanted / page() * page(),
             (true, Err(_), Ok(shown)) => self.text == "-1" && shown >= UNLIMITED,
             _ if self.text == "max" => shown.split(' ').next() == Some("max"),
             _ => self.text == shown,
-        }
-    }
-
-    /// For people: `10 MiB`, or the text.
-    pub fn human(&self) -> String {
-        let memory = self.file.to_string_lossy().contains("memory.");
-        match self.text.parse() {
-            Ok(bytes) if memory => size::human(bytes),
-            _ => self.text.clone(),
         }
     }
 }
@@ -204,7 +199,6 @@ mod tests {
     fn v1_files() {
         let settings = [("mem", "10M"), ("swap", "1M"), ("cpu", "1.5"), ("pids", "64")];
         let wanted = [
-            ("cpu.cfs_quota_us", "-1"),
             ("cpu.cfs_period_us", "100000"),
             ("cpu.cfs_quota_us", "150000"),
             ("pids.max", "64"),
@@ -220,6 +214,48 @@ mod tests {
                 ("memory.limit_in_bytes", "-1"),
             ])
         );
+    }
+
+    /// The v1 memory files of a group that has these limits already.
+    fn v1_changes(mem: &str, both: &str, settings: &[(&str, &str)]) -> Vec<(String, String)> {
+        let dir = support::scratch();
+        fs::write(dir.path().join("memory.limit_in_bytes"), mem).expect("ours");
+        fs::write(dir.path().join("memory.memsw.limit_in_bytes"), both).expect("ours");
+        let settings: Vec<Setting> = settings
+            .iter()
+            .map(|(key, value)| Setting::parse(key, value).expect("a good setting"))
+            .collect();
+        let changes = v1_memory(&settings, dir.path()).expect("good settings");
+        changes.into_iter().map(|(file, text)| (file.replace("_in_bytes", ""), text)).collect()
+    }
+
+    #[test]
+    fn v1_memory_and_both_never_cross() {
+        const NONE: &str = "9223372036854771712\n";
+        let (mem, both) = ("memory.limit", "memory.memsw.limit");
+        let ten = ("10485760\n", "10485760\n");
+        for (old, settings, wanted) in [
+            (ten, &[("mem", "20M")][..], &[(both, "20971520"), (mem, "20971520")][..]),
+            (ten, &[("mem", "5M")], &[(mem, "5242880"), (both, "5242880")]),
+            (ten, &[("swap", "1M")], &[(both, "11534336")]),
+            (ten, &[("mem", "max")], &[(both, "-1"), (mem, "-1")]),
+            (ten, &[("mem", "5M"), ("swap", "max")], &[(both, "-1"), (mem, "5242880")]),
+            (("10485760\n", NONE), &[("mem", "20M")], &[(mem, "20971520")]),
+            (
+                (NONE, NONE),
+                &[("mem", "10M"), ("swap", "0")],
+                &[(mem, "10485760"), (both, "10485760")],
+            ),
+            (ten, &[("pids", "5")], &[]),
+        ] {
+            assert_eq!(v1_changes(old.0, old.1, settings), pairs(wanted), "{old:?} {settings:?}");
+        }
+    }
+
+    #[test]
+    fn v1_swap_alone_can_not_be_counted() {
+        let swap = [Setting::parse("swap", "0").expect("a good setting")];
+        assert!(v1_memory(&swap, Path::new("/no/group")).is_err());
     }
 
     #[test]

@@ -6,42 +6,43 @@ use std::path::{Path, PathBuf};
 use common::{Failure, pid, size};
 use serde_json::{Value, json};
 
-use crate::group::{self, Group};
-use crate::hierarchy::{Layout, gone};
+use crate::group;
+use crate::hierarchy::Layout;
 use crate::plan;
+use crate::process::gone;
 use crate::run;
 use crate::setting::{limit, read_number};
 
 /// A group, in all the trees that have it.
 pub struct Shown {
     dirs: Vec<PathBuf>,
+    /// Those of them whose processes are the group's: not the top of a tree, where all the rest is.
+    members: Vec<PathBuf>,
 }
 
 /// Finds the group of this name, or the groups that a process is in.
 pub fn find(what: &str) -> Result<Shown, Failure> {
     let layout = Layout::read()?;
-    let trees = plan::trees(&layout);
+    let trees = plan::trees(&layout)?;
     let is_pid = what.bytes().all(|byte| byte.is_ascii_digit()) && !what.is_empty();
     if is_pid {
         let pid = pid::parse(what)?;
         if !pid::exists(pid) {
             return Err(gone(pid));
         }
-        let dirs: Result<Vec<PathBuf>, Failure> =
-            trees.iter().map(|tree| Ok(tree.mount.join(tree.group_of(pid)?))).collect();
-        return Ok(Shown { dirs: dirs? });
+        let dirs: Result<Vec<_>, _> = trees.iter().map(|tree| tree.group_of(pid)).collect();
+        let (dirs, top) = (dirs?, |dir: &PathBuf| trees.iter().any(|tree| tree.mount == *dir));
+        let members = dirs.iter().filter(|dir| !top(dir)).cloned().collect();
+        return Ok(Shown { dirs, members });
     }
-    let below = group::parse_name(what, &layout)?;
-    let groups = group::named(&below, &layout.0.iter().collect::<Vec<_>>());
-    let dirs = groups.into_iter().map(|Group { dir, .. }| dir).filter(|dir| dir.is_dir());
-    let mut dirs: Vec<PathBuf> = dirs.collect();
-    let first = trees.first().map(|tree| tree.mount.join(&below));
-    dirs.sort_by_key(|dir| Some(dir) != first.as_ref());
+    let groups = group::named(&group::parse_name(what, &layout)?, &trees);
+    let dirs = groups.into_iter().map(|group| group.dir).filter(|dir| dir.is_dir());
+    let dirs: Vec<PathBuf> = dirs.collect();
     if dirs.is_empty() {
         return Err(Failure::new(format!("show the group {what:?}: there is none of this name"))
             .hint(format!("make it: cgset create {what}")));
     }
-    Ok(Shown { dirs })
+    Ok(Shown { members: dirs.clone(), dirs })
 }
 
 /// `key` of a file of lines `key number`.
@@ -49,6 +50,10 @@ fn field(file: &Path, key: &str) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
+
+const LIMIT: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
+const CURRENT: [&str; 2] = ["memory.current", "memory.usage_in_bytes"];
+const PEAK: [&str; 2] = ["memory.peak", "memory.max_usage_in_bytes"];
 
 impl Shown {
     /// The first file of one of these names in the group.
@@ -61,12 +66,29 @@ impl Shown {
         read_number(&self.file(names)?).ok()?
     }
 
+    fn limit(&self, names: &[&str]) -> Option<u64> {
+        limit(&self.file(names)?).ok()?
+    }
+
     fn processes(&self) -> Vec<i32> {
-        let texts = self.dirs.iter().map(|dir| fs::read_to_string(dir.join("cgroup.procs")));
+        let dirs = if self.members.is_empty() { &self.dirs } else { &self.members };
+        let texts = dirs.iter().map(|dir| fs::read_to_string(dir.join("cgroup.procs")));
         let mut pids: Vec<i32> = texts.flatten().flat_map(|text| numbers(&text)).collect();
         pids.sort_unstable();
         pids.dedup();
         pids
+    }
+
+    /// Limit and use of swap. v1 has only those of memory and swap together.
+    fn swap(&self) -> (Option<u64>, Option<u64>) {
+        if self.file(&["memory.swap.max"]).is_some() {
+            return (self.limit(&["memory.swap.max"]), self.number(&["memory.swap.current"]));
+        }
+        let beside = |both: Option<u64>, memory: Option<u64>| Some(both?.saturating_sub(memory?));
+        (
+            beside(self.limit(&["memory.memsw.limit_in_bytes"]), self.limit(&LIMIT)),
+            beside(self.number(&["memory.memsw.usage_in_bytes"]), self.number(&CURRENT)),
+        )
     }
 
     /// Quota and period in microseconds.
@@ -82,68 +104,80 @@ impl Shown {
 
     /// Microseconds used, and microseconds in which the quota held it back. v1 has nanoseconds.
     fn cpu_use(&self) -> (Option<u64>, Option<u64>) {
-        let Some(stat) = self.file(&["cpu.stat"]) else { return (None, None) };
-        let nanoseconds = |ns: Option<u64>| ns.map(|ns| ns / 1000);
-        let usage =
-            field(&stat, "usage_usec ").or_else(|| nanoseconds(self.number(&["cpuacct.usage"])));
-        let throttled = field(&stat, "throttled_usec ")
-            .or_else(|| nanoseconds(field(&stat, "throttled_time ")));
-        (usage, throttled)
+        let microseconds = |ns: Option<u64>| ns.map(|ns| ns / 1000);
+        let stat = |key: &str| field(&self.file(&["cpu.stat"])?, key);
+        (
+            stat("usage_usec ").or_else(|| microseconds(self.number(&["cpuacct.usage"]))),
+            stat("throttled_usec ").or_else(|| microseconds(stat("throttled_time "))),
+        )
     }
 
-    fn memory_limit(&self) -> Option<u64> {
-        limit(&self.file(&["memory.max", "memory.limit_in_bytes"])?).ok()?
-    }
-
-    /// Lines of a name and a value.
+    /// A name and a value on each line, with one space between.
     pub fn text(&self) -> String {
-        let (quota, period) = self.cpu();
-        let (usage, throttled) = self.cpu_use();
-        let bytes = |bytes: Option<u64>| bytes.map(|n| format!("{n} ({})", size::human(n)));
-        let seconds =
-            |us: Option<u64>| us.map(|us| format!("{}.{:03} s", us / 1_000_000, us / 1000 % 1000));
-        let count = |number: Option<u64>| number.map(|number| number.to_string());
-        let max = |text: Option<String>| Some(text.unwrap_or_else(|| "max".into()));
-        let share = |quota: u64| format!("{quota} us in {} us", period.unwrap_or_default());
         let mut rows: Vec<(&str, Option<String>)> =
             self.dirs.iter().map(|dir| ("path", Some(dir.display().to_string()))).collect();
-        rows.push(("processes", Some(self.processes().len().to_string())));
-        if self.file(&["memory.max", "memory.limit_in_bytes"]).is_some() {
-            rows.push(("memory.limit", max(bytes(self.memory_limit()))));
-            rows.push(("memory.current", bytes(self.number(&CURRENT))));
-            rows.push(("memory.peak", bytes(self.number(&PEAK))));
-            rows.push(("oom_kill", Some(run::kills(&self.dirs).to_string())));
-        }
-        if self.file(&["cpu.max", "cpu.cfs_quota_us"]).is_some() {
-            rows.push(("cpu.quota", max(quota.map(share))));
-            rows.push(("cpu.weight", count(self.number(&["cpu.weight"]))));
-            rows.push(("cpu.shares", count(self.number(&["cpu.shares"]))));
-            rows.push(("cpu.usage", seconds(usage)));
-            rows.push(("cpu.throttled", seconds(throttled)));
-        }
+        rows.push(("processes", Some(list(&self.processes()))));
+        rows.extend(self.memory_rows());
+        rows.extend(self.cpu_rows());
         if self.file(&["pids.max"]).is_some() {
-            rows.push(("pids.limit", max(count(self.number(&["pids.max"])))));
-            rows.push(("pids.current", count(self.number(&["pids.current"]))));
+            rows.push(("pids.limit", or_max(self.number(&["pids.max"]).map(|n| n.to_string()))));
+            rows.push(("pids.current", self.number(&["pids.current"]).map(|n| n.to_string())));
         }
         let present = rows.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        present.fold(String::new(), |text, (name, value)| text + &format!("{name:<15} {value}\n"))
+        present.fold(String::new(), |text, (name, value)| text + &format!("{name:>14} {value}\n"))
+    }
+
+    fn memory_rows(&self) -> Vec<(&'static str, Option<String>)> {
+        if self.file(&LIMIT).is_none() {
+            return Vec::new();
+        }
+        let bytes = |bytes: Option<u64>| bytes.map(|n| format!("{n} ({})", size::human(n)));
+        let (swap, swapped) = self.swap();
+        vec![
+            ("memory.limit", or_max(bytes(self.limit(&LIMIT)))),
+            ("memory.current", bytes(self.number(&CURRENT))),
+            ("memory.peak", bytes(self.number(&PEAK))),
+            ("oom_kill", Some(run::kills(&self.dirs).to_string())),
+            ("swap.limit", swapped.and_then(|_| or_max(bytes(swap)))),
+            ("swap.current", bytes(swapped)),
+        ]
+    }
+
+    fn cpu_rows(&self) -> Vec<(&'static str, Option<String>)> {
+        if self.file(&["cpu.max", "cpu.cfs_quota_us"]).is_none() {
+            return Vec::new();
+        }
+        let (quota, period) = self.cpu();
+        let (usage, throttled) = self.cpu_use();
+        let share = |quota: u64| format!("{quota} us in {} us", period.unwrap_or_default());
+        let seconds =
+            |us: Option<u64>| us.map(|us| format!("{}.{:03} s", us / 1_000_000, us / 1000 % 1000));
+        vec![
+            ("cpu.quota", or_max(quota.map(share))),
+            ("cpu.weight", self.number(&["cpu.weight"]).map(|n| n.to_string())),
+            ("cpu.shares", self.number(&["cpu.shares"]).map(|n| n.to_string())),
+            ("cpu.usage", seconds(usage)),
+            ("cpu.throttled", seconds(throttled)),
+        ]
     }
 
     /// One object.
     pub fn json(&self) -> String {
         let (quota, period) = self.cpu();
         let (usage, throttled) = self.cpu_use();
+        let (swap, swapped) = self.swap();
         let paths: Vec<Value> =
             self.dirs.iter().map(|dir| Value::from(dir.to_string_lossy())).collect();
         let object = json!({
             "paths": paths,
             "processes": self.processes(),
             "memory": {
-                "limit": self.memory_limit(),
+                "limit": self.limit(&LIMIT),
                 "current": self.number(&CURRENT),
                 "peak": self.number(&PEAK),
-                "oom_kill": run::kills(&self.dirs),
+                "oom_kill": self.file(&LIMIT).map(|_| run::kills(&self.dirs)),
             },
+            "swap": { "limit": swap, "current": swapped },
             "cpu": {
                 "quota_us": quota,
                 "period_us": period,
@@ -161,9 +195,104 @@ impl Shown {
     }
 }
 
-const CURRENT: [&str; 2] = ["memory.current", "memory.usage_in_bytes"];
-const PEAK: [&str; 2] = ["memory.peak", "memory.max_usage_in_bytes"];
-
 fn numbers(text: &str) -> Vec<i32> {
     text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+fn or_max(limit: Option<String>) -> Option<String> {
+    Some(limit.unwrap_or_else(|| "max".into()))
+}
+
+/// How many, and which: `2 (41 42)`; of many, the first few.
+fn list(pids: &[i32]) -> String {
+    const FEW: usize = 8;
+    let few: Vec<String> = pids.iter().take(FEW).map(i32::to_string).collect();
+    match pids.len() {
+        0 => "0".into(),
+        count if count > FEW => format!("{count} ({} ...)", few.join(" ")),
+        count => format!("{count} ({})", few.join(" ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use support::{TempDir, scratch};
+
+    fn group(files: &[(&str, &str)]) -> (TempDir, Shown) {
+        let dir = scratch();
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).expect("ours");
+        }
+        let dirs = vec![dir.path().to_owned()];
+        (dir, Shown { members: dirs.clone(), dirs })
+    }
+
+    fn row<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+        text.lines().find_map(|line| line.trim_start().strip_prefix(name)?.strip_prefix(' '))
+    }
+
+    #[test]
+    fn both_versions_read_the_same() {
+        let (_v1, v1) = group(&[
+            ("memory.limit_in_bytes", "10485760\n"),
+            ("memory.usage_in_bytes", "1048576\n"),
+            ("memory.memsw.limit_in_bytes", "11534336\n"),
+            ("memory.memsw.usage_in_bytes", "1048576\n"),
+            ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"),
+            ("cpu.cfs_quota_us", "50000\n"),
+            ("cpu.cfs_period_us", "100000\n"),
+            ("cpu.stat", "nr_periods 9\nthrottled_time 2500000000\n"),
+            ("cpuacct.usage", "1500000000\n"),
+            ("pids.max", "max\n"),
+            ("cgroup.procs", "42\n41\n"),
+        ]);
+        let (_v2, v2) = group(&[
+            ("memory.max", "10485760\n"),
+            ("memory.current", "1048576\n"),
+            ("memory.swap.max", "1048576\n"),
+            ("memory.swap.current", "0\n"),
+            ("memory.events", "max 36\noom 1\noom_kill 1\n"),
+            ("cpu.max", "50000 100000\n"),
+            ("cpu.stat", "usage_usec 1500000\nthrottled_usec 2500000\n"),
+            ("pids.max", "max\n"),
+            ("cgroup.procs", "41\n42\n"),
+        ]);
+        for shown in [v1, v2] {
+            let text = shown.text();
+            for (name, value) in [
+                ("processes", "2 (41 42)"),
+                ("memory.limit", "10485760 (10 MiB)"),
+                ("oom_kill", "1"),
+                ("swap.limit", "1048576 (1 MiB)"),
+                ("swap.current", "0 (0 B)"),
+                ("cpu.quota", "50000 us in 100000 us"),
+                ("cpu.usage", "1.500 s"),
+                ("cpu.throttled", "2.500 s"),
+                ("pids.limit", "max"),
+            ] {
+                assert_eq!(row(&text, name), Some(value), "{text}");
+            }
+            let json: Value = serde_json::from_str(&shown.json()).expect("JSON");
+            assert_eq!(json["memory"]["oom_kill"], 1);
+            assert_eq!(json["swap"]["limit"], 1 << 20);
+            assert_eq!(json["cpu"]["usage_us"], 1_500_000);
+            assert_eq!(json["pids"]["limit"], Value::Null);
+            assert_eq!(json["processes"], json!([41, 42]));
+        }
+    }
+
+    #[test]
+    fn what_is_not_limited_is_max_and_what_is_not_there_is_silent() {
+        let (_dir, shown) = group(&[("memory.max", "max\n"), ("memory.current", "0\n")]);
+        let text = shown.text();
+        assert_eq!(row(&text, "memory.limit"), Some("max"));
+        assert!(!text.contains("cpu.") && !text.contains("swap."), "{text}");
+    }
+
+    #[test]
+    fn of_many_processes_the_first_few_are_named() {
+        assert_eq!(list(&[]), "0");
+        assert_eq!(list(&(1..=9).collect::<Vec<_>>()), "9 (1 2 3 4 5 6 7 8 ...)");
+    }
 }

@@ -1,19 +1,16 @@
 //! What cgset does, step by step.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Flow, Line, Tried, exec, report, shell, sys};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{Pid, geteuid};
+use common::{Failure, Flow, Line, Tried, exec, report, shell};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::unistd::Pid;
 
-use crate::hierarchy::gone;
+use crate::control::{explain, explain_enable, set, write};
 use crate::setting::Write;
-use crate::{remove, run};
+use crate::{attach, remove, run};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +27,8 @@ pub enum Step {
     Note(String),
     /// COMMAND, in these groups, to its end.
     Run { command: Vec<OsString>, dirs: Vec<PathBuf> },
-    /// A group goes, and what runs in it if `kill`.
-    Remove { dir: PathBuf, kill: bool },
+    /// Groups go, and what runs in them if `kill`.
+    Remove { dirs: Vec<PathBuf>, kill: bool },
     /// The group's path.
     Print(PathBuf),
     /// COMMAND's status becomes ours.
@@ -39,12 +36,26 @@ pub enum Step {
 }
 
 /// What is held while the steps are done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Hands {
     /// What stood in the files that were written.
     before: Vec<String>,
     /// COMMAND's status.
     status: u8,
+    /// The signals that the caller blocks.
+    mask: SigSet,
+}
+
+impl Hands {
+    /// From now on, what would end us half way waits: all is done, or all is taken back. While
+    /// COMMAND runs, they are passed on to it.
+    pub fn holding_signals() -> Result<Self, Failure> {
+        let ends: SigSet = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM]
+            .into_iter()
+            .collect();
+        let mask = ends.thread_swap_mask(SigmaskHow::SIG_BLOCK).tried(|| "block signals")?;
+        Ok(Self { before: Vec::new(), status: 0, mask })
+    }
 }
 
 impl common::Step for Step {
@@ -62,7 +73,7 @@ impl common::Step for Step {
                 let script = shell::quote(&format!("{join}exec \"$@\""));
                 format!("status=0; sh -e -c {script} sh {} || status=$?", exec::line(command))
             }
-            Self::Remove { dir, kill } => remove::line(dir, *kill),
+            Self::Remove { dirs, kill } => remove::line(dirs, *kill),
             Self::Print(dir) => format!("echo {}", shell::operand(dir)),
             Self::End => "exit \"$status\"".into(),
         })
@@ -72,13 +83,10 @@ impl common::Step for Step {
         match self {
             Self::Enable { .. } => "the groups below get these controllers; cgroups(7)",
             Self::Make(_) => "a folder here is a control group; cgroups(7)",
-            Self::Write(_) => "the limit, before anything is in the group; cgroups(7)",
+            Self::Write(_) => "the limit, before anything new is in the group; cgroups(7)",
             Self::Attach { .. } => "the process, and what it starts from now on; cgroups(7)",
             Self::Note(_) => "what is often overlooked",
-            Self::Run { .. } => {
-                "a child that joins the group and then becomes the command; \
-                fork(2), execve(2)"
-            }
+            Self::Run { .. } => "a child joins, then becomes the command; fork(2), execve(2)",
             Self::Remove { .. } => "an empty group is removed as a folder is; rmdir(2)",
             Self::Print(_) => "for the next program",
             Self::End => "end as the command ended; exit(3)",
@@ -88,18 +96,17 @@ impl common::Step for Step {
 
     fn act(&self, hands: &mut Hands) -> Result<Flow, Failure> {
         match self {
-            Self::Enable { file, text } => write(file, text)?,
+            Self::Enable { file, text } => write(file, text).map_err(explain_enable)?,
             Self::Make(dir) => {
                 fs::create_dir(dir).tried(|| format!("make the group {dir:?}")).map_err(explain)?;
             }
-            Self::Write(wanted) => {
-                hands.before.push(read(&wanted.file)?);
-                set(wanted).inspect_err(|_| drop(hands.before.pop()))?;
-            }
-            Self::Attach { pid, from, to } => attach(*pid, from, to)?,
+            Self::Write(wanted) => hands.before.push(set(wanted)?),
+            Self::Attach { pid, from, to } => attach::attach(*pid, from, to)?,
             Self::Note(text) => report::tell(&format!("cgset: note: {text}\n")),
-            Self::Run { command, dirs } => hands.status = run::run(command, dirs)?,
-            Self::Remove { dir, kill } => remove::remove(dir, *kill)?,
+            Self::Run { command, dirs } => hands.status = run::run(command, dirs, hands.mask)?,
+            Self::Remove { dirs, kill } => {
+                dirs.iter().try_for_each(|dir| remove::remove(dir, *kill))?;
+            }
             Self::Print(dir) => report::print(&format!("{}\n", dir.display()))?,
             Self::End => return Ok(Flow::Done(hands.status)),
         }
@@ -114,10 +121,7 @@ impl common::Step for Step {
                 Some(before) if wanted.file.exists() => write(&wanted.file, &before),
                 _ => Ok(()),
             },
-            Self::Attach { pid, from, .. } => match move_to(*pid, from) {
-                Err(failure) if failure.kernel_said() == Some(Errno::ESRCH) => Ok(()),
-                outcome => outcome,
-            },
+            Self::Attach { pid, from, .. } => attach::take_back(*pid, from),
             _ => Ok(()),
         }
     }
@@ -125,106 +129,4 @@ impl common::Step for Step {
 
 fn echo(text: &str, file: &Path) -> String {
     format!("echo {text} > {}", shell::operand(file))
-}
-
-fn read(file: &Path) -> Result<String, Failure> {
-    let text = fs::read_to_string(file).tried(|| format!("read {file:?}")).map_err(explain)?;
-    Ok(text.trim_end().to_owned())
-}
-
-/// One write(2), for the kernel takes each for a command of its own; and its answer is looked at,
-/// which a shell's echo does, but not every language's buffered file.
-pub fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    OpenOptions::new()
-        .write(true)
-        .open(file)
-        .and_then(|mut open| open.write_all(text.as_bytes()))
-        .tried(|| format!("write {text:?} to {file:?}"))
-        .map_err(explain)
-}
-
-fn set(wanted: &Write) -> Result<(), Failure> {
-    let Write { file, text } = wanted;
-    write(file, text).map_err(|failure| {
-        failure.hint_if(Errno::EBUSY, || {
-            "more than that is in use, and cgroup v1 does not take it back; a limit from the start \
-             holds: cgset mem SIZE -- COMMAND"
-                .into()
-        })
-    })?;
-    let shown = read(file)?;
-    if wanted.agrees(&shown) {
-        return Ok(());
-    }
-    Err(Failure::new(format!("write {text:?} to {file:?}: it reads back as {shown:?}")))
-}
-
-fn move_to(pid: Pid, dir: &Path) -> Result<(), Failure> {
-    write(&dir.join("cgroup.procs"), &pid.to_string())
-}
-
-/// A number can come to mean another process at any time. The pidfd can't: if its process is over
-/// after the move, it may have been another that was moved, and it is moved back.
-fn attach(pid: Pid, from: &Path, to: &Path) -> Result<(), Failure> {
-    let pidfd = sys::pidfd_open(pid).map_err(|errno| match errno {
-        Errno::ESRCH => gone(pid),
-        errno => Failure::errno(format!("open process {pid}"), errno),
-    })?;
-    move_to(pid, to).map_err(|failure| match failure.kernel_said() {
-        Some(Errno::ESRCH) => gone(pid),
-        _ => explain_attach(failure, pid, to),
-    })?;
-    if is_over(&pidfd)? {
-        // Nobody is left to be moved back, as a rule.
-        let _ = move_to(pid, from);
-        return Err(gone(pid));
-    }
-    Ok(())
-}
-
-fn is_over(pidfd: &OwnedFd) -> Result<bool, Failure> {
-    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    Ok(poll(&mut fds, PollTimeout::ZERO).tried(|| "look at the process")? > 0)
-}
-
-fn explain_attach(failure: Failure, pid: Pid, to: &Path) -> Failure {
-    failure
-        .hint_if(Errno::EINVAL, || {
-            format!("is {pid} a kernel thread, or a real-time task, which a v1 cpu group refuses?")
-        })
-        .hint_if(Errno::EBUSY, || {
-            format!("{to:?} has inner groups with limits: attach to one of them")
-        })
-        .hint_if(Errno::EOPNOTSUPP, || {
-            format!("{to:?} is not a domain, see its file cgroup.type: a group above is threaded")
-        })
-}
-
-/// What stands behind an errno of the cgroup file system.
-pub fn explain(failure: Failure) -> Failure {
-    let privilege = || {
-        if geteuid().is_root() {
-            return "root lacks the right here, as in a container; its engine may delegate it"
-                .into();
-        }
-        "that takes root (note that sudo echo X > FILE opens FILE as you: sudo cgset ...); or a \
-         delegated group: systemd-run --user --scope -p Delegate=yes sh"
-            .into()
-    };
-    failure
-        .hint_if(Errno::EACCES, privilege)
-        .hint_if(Errno::EPERM, privilege)
-        .hint_if(Errno::EROFS, || {
-            "the control groups are mounted read-only here, as in a container".into()
-        })
-        .hint_if(Errno::EAGAIN, || {
-            "a group above limits their number: see its cgroup.max.descendants and \
-             cgroup.max.depth"
-                .into()
-        })
-        .hint_if(Errno::ENOENT, || {
-            "the group is gone, or its parent does not hand this controller \
-            down: see cgroup.subtree_control there"
-                .into()
-        })
 }

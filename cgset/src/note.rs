@@ -1,0 +1,98 @@
+//! What is true, and often overlooked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{Failure, size};
+use nix::unistd::Pid;
+
+use crate::group::Group;
+use crate::key::{Key, Setting};
+use crate::process;
+use crate::setting::{self, limit};
+
+/// Files that limit the memory of a group.
+const MEMORY: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
+
+/// The limit counts only what is allocated in the group: what a process brings along stays where
+/// it was counted.
+pub fn held(pid: Pid, groups: &[Group], settings: &[Setting]) -> Result<Option<String>, Failure> {
+    let there = || groups.iter().find_map(|group| memory_limit(&group.dir));
+    let allowed = setting::memory_limit(settings)?.or_else(there);
+    let (Some(allowed), Some(held)) = (allowed, process::memory(pid)) else { return Ok(None) };
+    Ok((held > allowed).then(|| {
+        format!(
+            "process {pid} already holds {}, which the kernel does not count against the limit of \
+             {}, only what it takes from now on; to limit from the start: cgset mem SIZE -- COMMAND",
+            size::human(held),
+            size::human(allowed)
+        )
+    }))
+}
+
+/// With swap, a process that needs more than its memory limit is not killed but slowed down.
+pub fn swap(settings: &[Setting]) -> Result<Option<String>, Failure> {
+    let limited = settings.iter().any(|setting| setting.key == Key::Swap);
+    let allowed = setting::memory_limit(settings)?.filter(|_| !limited);
+    let swap = setting::machine("SwapTotal:")?;
+    Ok(allowed.filter(|_| swap > 0).map(|allowed| {
+        let (swap, allowed) = (size::human(swap), size::human(allowed));
+        format!("{swap} of swap is active and not limited; add swap 0 for no more than {allowed}")
+    }))
+}
+
+/// In a group elsewhere, the limits of those that a process was in hold for it no more.
+pub fn left(who: &str, from: &Path, group: &Group) -> Option<String> {
+    let left = from.ancestors().take_while(|dir| !group.dir.starts_with(dir));
+    let left: Vec<PathBuf> = left.filter_map(a_limit).collect();
+    let files: Vec<String> = left.iter().map(|file| format!("{}", file.display())).collect();
+    (!files.is_empty())
+        .then(|| format!("{who} is no longer under the limits of {}", files.join(" and ")))
+}
+
+/// A file that limits memory or CPU time in this group.
+fn a_limit(dir: &Path) -> Option<PathBuf> {
+    let number = |name: &str, sets: fn(&str) -> bool| {
+        let file = dir.join(name);
+        let text = fs::read_to_string(&file).ok()?;
+        sets(&text).then_some(file)
+    };
+    let memory = MEMORY.map(|name| dir.join(name));
+    let memory = memory.into_iter().find(|file| limit(file).is_ok_and(|limit| limit.is_some()));
+    memory
+        .or_else(|| number("cpu.max", |text| !text.starts_with("max")))
+        .or_else(|| number("cpu.cfs_quota_us", |text| !text.starts_with('-')))
+}
+
+fn memory_limit(dir: &Path) -> Option<u64> {
+    MEMORY.iter().find_map(|name| limit(&dir.join(name)).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hierarchy::{Hierarchy, Version};
+
+    #[test]
+    fn limits_that_are_left_behind_are_named() {
+        let top = support::scratch();
+        let tree = Hierarchy {
+            version: Version::V2,
+            mount: top.path().into(),
+            root: "/".into(),
+            controllers: Vec::new(),
+        };
+        let dir = |name: &str| tree.mount.join(name);
+        fs::create_dir_all(dir("a/b")).expect("ours");
+        fs::write(dir("a/memory.max"), "1048576\n").expect("ours");
+        fs::write(dir("a/b/memory.max"), "max\n").expect("ours");
+        fs::write(dir("a/b/cpu.max"), "max 100000\n").expect("ours");
+        let group = |name: &str| Group { tree: &tree, dir: dir(name), fresh: false };
+        let note = left("process 42", &dir("a/b"), &group("box")).expect("a limit is left");
+        assert!(note.ends_with("/a/memory.max"), "{note}");
+        assert_eq!(left("process 42", &dir("a/b"), &group("a/box")), None);
+        fs::write(dir("a/b/cpu.max"), "50000 100000\n").expect("ours");
+        let note = left("process 42", &dir("a/b"), &group("a/box")).expect("a limit is left");
+        assert!(note.ends_with("/a/b/cpu.max"), "{note}");
+    }
+}

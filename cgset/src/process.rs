@@ -1,0 +1,87 @@
+//! What must be so of a process before it is moved, and what it holds.
+
+use std::fs;
+
+use common::{Failure, Tried};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+/// A thread of the kernel's own, in the flags of `/proc/PID/stat`; see `include/linux/sched.h`.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// A process that is not there.
+pub fn gone(pid: Pid) -> Failure {
+    Failure::new(format!("find the groups of process {pid}: process {pid} does not exist (ESRCH)"))
+        .hint("it has ended, or is in another PID namespace; ps -e lists the processes")
+}
+
+/// Turns the errors by which /proc and the kernel say so into [`gone`].
+pub fn or_gone(pid: Pid) -> impl Fn(Failure) -> Failure {
+    move |failure| match failure.kernel_said() {
+        Some(Errno::ENOENT | Errno::ESRCH) => gone(pid),
+        _ => failure,
+    }
+}
+
+/// Refuses what is no process that could be limited: a thread, one of the kernel's, a zombie.
+pub fn check(pid: Pid) -> Result<(), Failure> {
+    let status = read(pid, "status")?;
+    let leader = field(&status, "Tgid:").unwrap_or_default();
+    if leader != pid.to_string() {
+        return Err(Failure::new(format!("limit process {pid}: it is a thread of {leader}"))
+            .hint(format!("limit its process, with all threads: cgset ... {leader}")));
+    }
+    let (state, flags) = state_and_flags(&read(pid, "stat")?);
+    if flags & PF_KTHREAD != 0 {
+        return Err(Failure::new(format!("limit process {pid}: it is a thread of the kernel")));
+    }
+    match state {
+        'Z' | 'X' => Err(gone(pid)),
+        _ => Ok(()),
+    }
+}
+
+/// The memory of a process that a group would count if it had been allocated there: not the files.
+pub fn memory(pid: Pid) -> Option<u64> {
+    let status = read(pid, "status").ok()?;
+    let part = |name| field(&status, name)?.split_whitespace().next()?.parse::<u64>().ok();
+    Some((part("RssAnon:")? + part("RssShmem:")?) * 1024)
+}
+
+fn read(pid: Pid, file: &str) -> Result<String, Failure> {
+    let text = fs::read(format!("/proc/{pid}/{file}"))
+        .tried(|| format!("look at process {pid}"))
+        .map_err(or_gone(pid))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+/// `42 (name) S 1 42 42 0 -1 4194560 …`, where the name may have spaces and parentheses.
+fn state_and_flags(stat: &str) -> (char, u32) {
+    let after = stat.rsplit_once(") ").map(|(_, after)| after).unwrap_or_default();
+    let mut fields = after.split(' ');
+    let state = fields.next().and_then(|state| state.chars().next()).unwrap_or('?');
+    (state, fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_parentheses_do_not_mislead() {
+        let stat = "42 (a) Z (b) S 1 42 42 0 -1 2129984 0 0";
+        assert_eq!(state_and_flags(stat), ('S', PF_KTHREAD | 0x8040));
+        assert_eq!(state_and_flags(""), ('?', 0));
+    }
+
+    #[test]
+    fn this_process_can_be_limited_and_holds_memory() {
+        let pid = nix::unistd::getpid();
+        check(pid).expect("a process");
+        assert!(memory(pid).expect("the kernel says") > 0);
+    }
+}
