@@ -35,7 +35,7 @@ fn pieces_of(machine: &Machine, programs: &[String]) -> Result<Vec<Piece>, Failu
     }
     skeleton::add(&mut tree)?;
     skeleton::add_for_libraries(&mut tree, machine);
-    Ok(tree.into_pieces())
+    Ok([Piece::Top { mode: 0o755 }].into_iter().chain(tree.into_pieces()).collect())
 }
 
 #[cfg(test)]
@@ -47,6 +47,7 @@ mod tests {
 
     fn path_of(piece: &Piece) -> &Path {
         match piece {
+            Piece::Top { .. } => Path::new(""),
             Piece::Folder { path, .. }
             | Piece::Copy { to: path, .. }
             | Piece::HardLink { path, .. }
@@ -100,7 +101,8 @@ mod tests {
         let folder = support::scratch();
         for pieces in [pieces_of(&machine(folder.path()), &[]), pieces(&[])] {
             let pieces = pieces.expect("both machines have a shell");
-            for (index, piece) in pieces.iter().enumerate() {
+            assert_eq!(pieces[0], Piece::Top { mode: 0o755 });
+            for (index, piece) in pieces.iter().enumerate().skip(1) {
                 let parent = path_of(piece).parent().expect("a relative path");
                 let made = |earlier: &Piece| {
                     matches!(earlier, Piece::Folder { .. }) && path_of(earlier) == parent

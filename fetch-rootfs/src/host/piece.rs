@@ -18,6 +18,8 @@ use nix::unistd::{linkat, symlinkat};
 /// A piece of the root. Paths in it are relative to its top, and none leads through a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
+    /// The top folder, which is there.
+    Top { mode: u32 },
     /// A folder.
     Folder { path: PathBuf, mode: u32, why: &'static str },
     /// A file of this machine, with its times; its owner is whoever makes the root.
@@ -35,6 +37,7 @@ impl Piece {
     pub fn line(&self, root: &Path) -> String {
         let at = |path: &Path| shell::operand(root.join(path));
         match self {
+            Self::Top { mode } => format!("chmod {mode:04o} {}", shell::operand(root)),
             Self::Folder { path, mode, .. } => format!("mkdir -m {mode:04o} {}", at(path)),
             Self::Copy { from, to, mode, .. } => {
                 format!("install -p -m {mode:04o} {} {}", shell::operand(from), at(to))
@@ -58,6 +61,7 @@ impl Piece {
     /// The reason, and the manual page.
     pub fn why(&self) -> String {
         match self {
+            Self::Top { .. } => "all who are in it pass through its top; path_resolution(7)",
             Self::Folder { why, .. } | Self::Copy { why, .. } | Self::Text { why, .. } => *why,
             Self::HardLink { .. } => "the same file by a second name; link(2)",
             Self::Link { .. } => "a name that this machine has for it; symlink(7)",
@@ -68,6 +72,9 @@ impl Piece {
     /// Puts it below `root`, where it must not be yet. Modes are exact, whatever the umask.
     pub fn place(&self, root: BorrowedFd<'_>) -> Result<(), Failure> {
         match self {
+            Self::Top { mode } => {
+                top(root, *mode).tried(|| "open the top folder of the root to all")
+            }
             Self::Folder { path, mode, .. } => {
                 folder(root, path, *mode).tried(|| format!("make the folder {path:?} of the root"))
             }
@@ -80,6 +87,11 @@ impl Piece {
                 .tried(|| format!("write the file {path:?} of the root")),
         }
     }
+}
+
+fn top(root: BorrowedFd<'_>, mode: u32) -> nix::Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    fchmod(openat(root, ".", flags, Mode::empty())?, Mode::from_bits_truncate(mode))
 }
 
 fn folder(root: BorrowedFd<'_>, path: &Path, mode: u32) -> nix::Result<()> {
@@ -150,13 +162,14 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
 
-    fn top(folder: &Path) -> OwnedFd {
+    fn opened(folder: &Path) -> OwnedFd {
         open(folder, OFlag::O_PATH, Mode::empty()).expect("a folder")
     }
 
     fn every_kind(from: PathBuf) -> Vec<Piece> {
         let why = "a test";
         vec![
+            Piece::Top { mode: 0o751 },
             Piece::Folder { path: "it's a folder".into(), mode: 0o1777, why },
             Piece::Copy { from, to: "it's a folder/copy".into(), mode: 0o711, why },
             Piece::HardLink { target: "it's a folder/copy".into(), path: "-second".into() },
@@ -181,11 +194,11 @@ mod tests {
         let from = scratch.path().join("a file");
         fs::write(&from, "content").expect("a file");
         for piece in every_kind(from) {
-            piece.place(top(by_call.path()).as_fd()).expect("an empty folder");
+            piece.place(opened(by_call.path()).as_fd()).expect("an empty folder");
             support::run(&mut support::sh(piece.line(by_line.path()))).silent();
         }
         let listed = listing(by_call.path());
-        assert!(listed.contains("link l 777 1 -e"), "{listed}");
+        assert!(listed.starts_with(" d 751") && listed.contains("link l 777 1 -e"), "{listed}");
         assert_eq!(listed, listing(by_line.path()));
         let copy = fs::metadata(by_call.path().join("-second")).expect("it is there");
         assert_eq!((copy.nlink(), copy.mode() & 0o7777), (2, 0o711));
@@ -203,7 +216,7 @@ mod tests {
             (text("file"), "(EEXIST)"),
             (Piece::Folder { path: "out".into(), mode: 0o755, why: "" }, "(EEXIST)"),
         ] {
-            let failure = piece.place(top(root.path()).as_fd()).expect_err("a link is there");
+            let failure = piece.place(opened(root.path()).as_fd()).expect_err("a link is there");
             assert!(failure.lines("t").contains(why), "{}", failure.lines("t"));
         }
         assert_eq!(fs::read_dir(outside.path()).expect("a folder").count(), 0);
@@ -215,7 +228,7 @@ mod tests {
         let from = scratch.path().join("fifo");
         nix::unistd::mkfifo(&from, Mode::S_IRWXU).expect("a FIFO");
         let piece = Piece::Copy { from, to: "x".into(), mode: 0o755, why: "" };
-        let failure = piece.place(top(root.path()).as_fd()).expect_err("no file");
+        let failure = piece.place(opened(root.path()).as_fd()).expect_err("no file");
         assert!(failure.lines("t").contains("not a regular file"), "{}", failure.lines("t"));
     }
 }
