@@ -304,7 +304,7 @@ fn container_binds_read_write_and_read_only() -> Test {
     assert_eq!(container(&["-v", &shared], &root, &["/bin/sh", "-c", script]).silent(), "hello\n");
     assert_eq!(fs::read_to_string(data.join("out")).expect("it was written"), "back\n");
     let refused = container(&["-v", &format!("{shared}:ro")], &root, &["/bin/sh", "-c", script]);
-    assert!(refused.status == 1 && refused.stderr.contains("Read-only"), "{refused:?}");
+    assert!(refused.status != 0 && refused.stderr.contains("Read-only"), "{refused:?}");
     Ok(())
 }
 
