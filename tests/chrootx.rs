@@ -20,6 +20,7 @@ support::tests!(
     the_double_chroot_escapes_from_chroot_and_not_from_the_default,
     users_and_groups_come_from_the_new_root,
     a_user_can_not_get_back_to_root,
+    a_user_still_dies_with_its_parent,
     a_passwd_that_is_a_link_to_the_outside_is_read_inside,
     a_working_directory_outside_is_refused,
     statuses_are_those_of_env_and_chroot,
@@ -172,6 +173,23 @@ fn a_user_can_not_get_back_to_root() -> Test {
              CapPrm:\t{none}\nCapEff:\t{none}\n"
         )
     );
+    Ok(())
+}
+
+/// setpriv(1) asks the kernel to kill it with its parent, and tells what is still asked for.
+fn a_user_still_dies_with_its_parent() -> Test {
+    need_root()?;
+    let status = run(Command::new("setpriv")
+        .args([
+            "--pdeathsig",
+            "KILL",
+            env!("CARGO_BIN_EXE_chrootx"),
+            "-u",
+            "65534:65534",
+            "--chroot",
+        ])
+        .args(["/", "setpriv", "--dump"]));
+    assert!(status.silent().contains("Parent death signal: KILL"));
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use common::{Failure, Flow, Line, Tried, exec, shell, sys};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::{get_pdeathsig, set_pdeathsig};
 use nix::unistd::{
     Gid, Uid, chdir, chroot, getresgid, getresuid, pivot_root, setgroups, setresgid, setresuid,
 };
@@ -149,7 +150,15 @@ fn pivot() -> Result<(), Failure> {
     umount2(".", MntFlags::MNT_DETACH).tried(|| "unmount the old root")
 }
 
+/// The kernel forgets that a process is to be killed with its parent when its user or group
+/// changes; but whoever asked for that meant it for COMMAND.
 fn become_user(who: &Identity) -> Result<(), Failure> {
+    let with_parent = get_pdeathsig().tried(|| "read the signal of the parent's death")?;
+    change_user(who)?;
+    set_pdeathsig(with_parent).tried(|| "keep the signal of the parent's death")
+}
+
+fn change_user(who: &Identity) -> Result<(), Failure> {
     let groups: Vec<Gid> = who.groups.iter().copied().map(Gid::from_raw).collect();
     let gid = Gid::from_raw(who.gid);
     setgroups(&groups).tried(|| format!("set the groups {:?}", who.groups)).map_err(mapped)?;
