@@ -29,7 +29,15 @@ impl Mounted {
                 .tried(|| format!("set {} on the mount of {src:?}", options.words()))
                 .map_err(explain_attributes)?;
         }
-        self.attach(tree, place)
+        self.attach(tree, place)?;
+        // Attached below a shared mount it has become shared itself, so this comes last.
+        let (Some((all, attr)), Some(mount)) = (options.propagation_attr(), self.0.last()) else {
+            return Ok(());
+        };
+        let depth = if all { sys::AT_RECURSIVE } else { 0 };
+        sys::mount_setattr(mount, depth, &attr)
+            .tried(|| format!("set the propagation of {:?}", place.path()))
+            .inspect_err(|_| drop(self.take_back()))
     }
 
     /// Puts a detached mount in its place.

@@ -80,19 +80,22 @@ impl Options {
         Some(format!("--make-{r}{}", propagation.word))
     }
 
-    /// The same for `mount_setattr(2)`; `None` if there is nothing to set.
+    /// What is set on the mount, for `mount_setattr(2)`; `None` for nothing.
     pub fn attr(self) -> Option<sys::mount_attr> {
         let set = self.attributes().into_iter().filter(|(set, ..)| *set);
         let attr_set = set.fold(0, |sum, (_, _, flag)| sum | flag);
-        let propagation = self.propagation.map_or(0, |propagation| propagation.flag.bits());
-        (attr_set | propagation != 0).then_some(sys::mount_attr {
-            attr_set,
-            attr_clr: 0,
-            propagation,
-            userns_fd: 0,
-        })
+        (attr_set != 0).then_some(sys::mount_attr { attr_set, ..NOTHING })
+    }
+
+    /// The propagation, for the same call.
+    pub fn propagation_attr(self) -> Option<(bool, sys::mount_attr)> {
+        let Propagation { flag, all, .. } = self.propagation?;
+        Some((all, sys::mount_attr { propagation: flag.bits(), ..NOTHING }))
     }
 }
+
+const NOTHING: sys::mount_attr =
+    sys::mount_attr { attr_set: 0, attr_clr: 0, propagation: 0, userns_fd: 0 };
 
 fn no(word: &str) -> Failure {
     Failure::usage(format!("read the mount options: no option is called {word:?}"))
@@ -111,7 +114,8 @@ mod tests {
         assert_eq!(options.make().as_deref(), Some("--make-rslave"));
         let attr = options.attr().expect("something is set");
         assert_eq!(attr.attr_set, sys::MOUNT_ATTR_RDONLY | sys::MOUNT_ATTR_NODEV);
-        assert_eq!(attr.propagation, MsFlags::MS_SLAVE.bits());
+        let (all, attr) = options.propagation_attr().expect("rslave is set");
+        assert!(all && attr.propagation == MsFlags::MS_SLAVE.bits());
         let plain = Options::parse("bind,rw").expect("known words");
         assert_eq!(plain, Options::parse("").expect("nothing"));
         assert!(plain.attr().is_none() && plain.make().is_none());
