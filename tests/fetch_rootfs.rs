@@ -1,3 +1,733 @@
-//! Black-box tests of fetch-rootfs against the real kernel.
+//! Black-box tests of fetch-rootfs: real archives, a server on loopback, and archives that mean
+//! harm.
 
-support::tests!();
+#[path = "fetch_rootfs/archive.rs"]
+mod archive;
+#[path = "fetch_rootfs/server.rs"]
+mod server;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use archive::{Archive, Head, block, sum};
+use server::Server;
+use support::{
+    Ran, Signal, TempDir, Test, need_program, need_root, run, run_with_input, scratch, wait,
+};
+
+support::tests!(
+    published_archives_are_extracted_as_tar_does,
+    every_compression_is_told_by_content,
+    every_kind_of_entry_is_kept,
+    sparse_files_keep_their_holes,
+    standard_input_is_a_source,
+    a_url_is_a_source,
+    a_server_that_fails_is_told_in_a_line,
+    a_wrong_checksum_leaves_nothing,
+    what_is_no_archive_is_told_by_what_it_is,
+    a_signal_leaves_nothing_and_is_told_by_the_status,
+    a_killed_run_is_cleared_away_by_the_next,
+    hostile_names_stay_inside,
+    hostile_links_stay_inside,
+    damaged_archives_are_refused,
+    bombs_are_refused_at_once,
+    links_within_the_root_lead_where_they_lead_inside,
+    a_deep_tree_takes_linear_time,
+    a_user_gets_what_a_user_can_have,
+    wrong_usage_is_one_line,
+    the_dry_run_script_does_the_same,
+    a_dry_run_changes_nothing,
+);
+
+fn fetch() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_fetch-rootfs"))
+}
+
+/// Runs it on an archive given by standard input, into `root` of the folder.
+fn extract(folder: &Path, archive: &[u8], options: &[&str]) -> Ran {
+    run_with_input(fetch().args(options).arg("-").arg(folder.join("root")), archive)
+}
+
+/// All that can be seen of a tree: names, types, modes, owners, sizes, link counts, times, link
+/// targets, devices, contents, extended attributes.
+fn fingerprint(root: &Path) -> String {
+    let script =
+        "cd \"$1\"; find . -printf '%p %y %m %U %G %n %T@ %l' \\( -type f -printf ' %s' -o \
+        -true \\) -printf '\\n' | sort; find . -type f -exec sha256sum {} + | sort
+        find . \\( -type c -o -type b \\) -exec stat -c '%n %t %T' {} + | sort
+        getfattr -Rhd -m- . 2>/dev/null || true";
+    run(support::sh(script).arg(root)).silent()
+}
+
+/// The names in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("a folder").flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+const PUBLISHED: [&str; 3] = [
+    "alpine-minirootfs-3.20.3-x86_64.tar.gz",
+    "busybox-stable-musl-x86_64.tar.xz",
+    "almalinux-9-micro-aarch64.tar.xz",
+];
+
+fn published_archives_are_extracted_as_tar_does() -> Test {
+    need_root()?;
+    for name in PUBLISHED {
+        let (file, folder) = (support::archive(name)?, scratch());
+        let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+        fs::create_dir(&theirs).expect("our own folder");
+        let printed = run(fetch().arg(&file).arg(&ours)).silent();
+        assert_eq!(printed, format!("{}\n", ours.display()));
+        let mut tar = Command::new("tar");
+        tar.args(["--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf"]).arg(&file);
+        run(tar.arg("-C").arg(&theirs)).silent();
+        // Where an archive says nothing of its top, that is as new as the run.
+        for root in [&ours, &theirs] {
+            run(Command::new("touch").args(["-d", "@0"]).arg(root)).silent();
+        }
+        assert_eq!(fingerprint(&ours), fingerprint(&theirs), "{name}");
+        assert_eq!(names(folder.path()), ["ours", "theirs"]);
+    }
+    Ok(())
+}
+
+fn small() -> Vec<u8> {
+    Archive::default().folder("etc/").file("etc/hostname", "box\n").end()
+}
+
+/// Through the compressing program of that name.
+fn compressed(program: &str, data: &[u8]) -> Result<Vec<u8>, support::Skip> {
+    need_program(program)?;
+    let folder = scratch();
+    let file = folder.path().join("x");
+    fs::write(&file, data).expect("our own folder");
+    let out = Command::new(program).arg("-c").arg(&file).output().expect("it is installed");
+    assert!(out.status.success());
+    Ok(out.stdout)
+}
+
+fn every_compression_is_told_by_content() -> Test {
+    for program in ["cat", "gzip", "xz", "zstd", "bzip2"] {
+        let folder = scratch();
+        let file = folder.path().join("misleading.zip");
+        let data = match program {
+            "cat" => small(),
+            program => compressed(program, &small())?,
+        };
+        // Two members, or frames, or streams, one behind the other, are one archive.
+        let halves = match program {
+            "cat" => vec![data.clone()],
+            program => {
+                vec![compressed(program, &small()[..700])?, compressed(program, &small()[700..])?]
+            }
+        };
+        for data in [data, halves.concat()] {
+            fs::write(&file, data).expect("our own folder");
+            let root = folder.path().join("root");
+            run(fetch().arg(&file).arg(&root)).silent();
+            assert_eq!(fs::read(root.join("etc/hostname")).expect(program), b"box\n");
+            fs::remove_dir_all(root).expect("our own folder");
+        }
+    }
+    Ok(())
+}
+
+/// Everything that a root file system has, by GNU tar, there and back.
+fn every_kind_of_entry_is_kept() -> Test {
+    need_root()?;
+    need_program("setfattr")?;
+    let folder = scratch();
+    let make = "cd \"$1\"; umask 0; mkdir -p t/d/e t/sticky t/none; cd t
+        echo x >f; chmod 4755 f; ln f hard; ln -s f sym; ln -s /nowhere dangling; mkfifo -m 640 fifo
+        mknod -m 666 null c 1 3; mknod disk b 7 9; echo y >d/e/g; chown 123:456 d/e/g; chown -h 7:8 sym
+        chmod 1777 sticky; chmod 000 none; chmod 0555 d; setfattr -n user.note -v hello f
+        setfattr -n user.note -v dir d; truncate -s 3000 hole; chmod 6711 d/e/g; touch 'a b
+c'
+        name=$(printf %0120d 7); mkdir -p $name/$name; echo long >$name/$name/$name; ln -s $name/$name/$name l
+        find . -exec touch -h -d '2001-02-03 04:05:06.123456789' {} +";
+    run(support::sh(make).arg(folder.path())).silent();
+    if let Ok(setcap) = need_program("setcap") {
+        let file = folder.path().join("t/hard");
+        run(Command::new(setcap).arg("cap_net_raw+ep").arg(file)).silent();
+    }
+    let original = folder.path().join("t");
+    for format in ["gnu", "posix"] {
+        let (file, root) = (folder.path().join("a.tar"), folder.path().join("root"));
+        let mut tar = Command::new("tar");
+        if format == "posix" {
+            tar.args(["--xattrs", "--xattrs-include=*"]);
+        }
+        tar.args(["--format", format, "-cf"]);
+        run(tar.arg(&file).arg("-C").arg(&original).arg(".")).silent();
+        // Through a umask that would take bits away.
+        let script = "umask 077; exec \"$1\" \"$2\" \"$3\"";
+        let ours = env!("CARGO_BIN_EXE_fetch-rootfs");
+        run(support::sh(script).arg(ours).arg(&file).arg(&root)).silent();
+        let (mut wanted, mut got) = (fingerprint(&original), fingerprint(&root));
+        if format == "gnu" {
+            // Its times are whole seconds, and it has no place for attributes.
+            let plain = |text: &str| {
+                let lines = text.split("# file:").next().unwrap_or_default();
+                lines.trim_end().replace(".1234567890", ".0000000000")
+            };
+            (wanted, got) = (plain(&wanted), plain(&got));
+        }
+        assert_eq!(got, wanted, "{format}");
+        fs::remove_dir_all(root).expect("our own folder");
+    }
+    Ok(())
+}
+
+fn sparse_files_keep_their_holes() -> Test {
+    let folder = scratch();
+    let make = "cd \"$1\"; mkdir t; truncate -s 50M t/f; printf start | dd of=t/f conv=notrunc status=none
+        for at in 1 5 9 13 17 21 25; do printf $at | dd of=t/f bs=1M seek=$at conv=notrunc status=none; done
+        tar --sparse --format=gnu -cf a.tar -C t .; tar --sparse --format=posix -cf p.tar -C t .";
+    run(support::sh(make).arg(folder.path())).silent();
+    let root = folder.path().join("root");
+    run(fetch().arg(folder.path().join("a.tar")).arg(&root)).silent();
+    let (wanted, got) = (folder.path().join("t/f"), root.join("f"));
+    assert!(fs::read(&wanted).expect("made above") == fs::read(&got).expect("extracted"));
+    assert!(fs::metadata(&got).expect("it is there").blocks() * 512 < 1 << 20, "it has holes");
+    let refused = run(fetch().arg(folder.path().join("p.tar")).arg(folder.path().join("other")));
+    refused.fails(1, "fetch-rootfs", &["sparse in pax's form"]);
+    Ok(())
+}
+
+fn standard_input_is_a_source() -> Test {
+    let folder = scratch();
+    let root = folder.path().join("root");
+    let printed = extract(folder.path(), &compressed("gzip", &small())?, &[]).silent();
+    assert_eq!(printed, format!("{}\n", root.display()));
+    assert_eq!(names(&root), ["etc"]);
+    fs::remove_dir_all(&root).expect("our own folder");
+    fs::create_dir(&root).expect("our own folder");
+    extract(folder.path(), &small(), &[]).silent();
+    assert_eq!(names(&root), ["etc"], "an empty directory is taken");
+    Ok(())
+}
+
+/// Random bytes don't compress: the archive is long enough to be cut in two.
+fn large() -> Vec<u8> {
+    let mut state = 1u32;
+    let noise: Vec<u8> = (0..200_000)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24).to_le_bytes()[0]
+        })
+        .collect();
+    Archive::default().folder("etc/").with_data(b'0', "noise", &noise).file("last", "x").end()
+}
+
+fn a_url_is_a_source() -> Test {
+    let body = compressed("gzip", &large())?;
+    let server = Server::start(body.clone());
+    for path in ["good", "moved", "chunked"] {
+        let folder = scratch();
+        let root = folder.path().join("root");
+        let sum = run_with_input(&mut Command::new("sha256sum"), &body).silent();
+        let sum = sum.split(' ').next().unwrap_or_default().to_owned();
+        run(fetch().args(["--sha256", &sum]).arg(server.url(path)).arg(&root)).silent();
+        assert_eq!(names(&root), ["etc", "last", "noise"], "{path}");
+        assert_eq!(names(folder.path()), ["root"]);
+    }
+    Ok(())
+}
+
+fn a_server_that_fails_is_told_in_a_line() -> Test {
+    let plain = Server::start(large());
+    let packed = Server::start(compressed("gzip", &large())?);
+    for server in [&plain, &packed] {
+        for (path, parts) in [
+            ("none", &["404", "hint: is the address right?"][..]),
+            ("error", &["503", "hint: "]),
+            ("loop", &["redirected more than 10 times"]),
+            ("elsewhere", &["file:///etc/passwd", "not as safe"]),
+            ("truncated", &["fetch-rootfs: "]),
+            ("stalls", &["timeout"]),
+        ] {
+            let folder = scratch();
+            let start = Instant::now();
+            let mut command = fetch();
+            command.args(["--timeout", "1"]).arg(server.url(path)).arg(folder.path().join("root"));
+            let ran = run(&mut command);
+            ran.fails(1, "fetch-rootfs", parts);
+            assert!(names(folder.path()).is_empty(), "{path}");
+            assert!(start.elapsed() < Duration::from_secs(20), "{path}");
+        }
+    }
+    let folder = scratch();
+    let refused = run(fetch().arg("http://127.0.0.1:1/x").arg(folder.path().join("root")));
+    refused.fails(1, "fetch-rootfs", &["http://127.0.0.1:1/x", "refused"]);
+    Ok(())
+}
+
+fn a_wrong_checksum_leaves_nothing() -> Test {
+    let server = Server::start(large());
+    let folder = scratch();
+    let (root, wrong) = (folder.path().join("root"), "0".repeat(64));
+    run(fetch().args(["--sha256", &wrong]).arg(server.url("good")).arg(&root)).fails(
+        1,
+        "fetch-rootfs",
+        &["its SHA-256 is", &wrong, "hint: "],
+    );
+    assert!(names(folder.path()).is_empty());
+    Ok(())
+}
+
+fn what_is_no_archive_is_told_by_what_it_is() -> Test {
+    for (bytes, why) in [
+        (&b""[..], "it is empty"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "it is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:x\n", "git-lfs"),
+        (b"PK\x03\x04rest", "a zip archive"),
+        (&[b'x'; 2000], "no tar archive"),
+    ] {
+        let folder = scratch();
+        extract(folder.path(), bytes, &[]).fails(1, "fetch-rootfs", &[why, "hint: "]);
+        assert!(names(folder.path()).is_empty());
+    }
+    Ok(())
+}
+
+/// Starts a slow fetch; waits until it has begun to write.
+fn slow(server: &Server, folder: &TempDir) -> std::process::Child {
+    let root = folder.path().join("root");
+    let mut command = fetch();
+    command.arg(server.url("slow")).arg(root).process_group(0);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    support::eventually("a temporary folder", || {
+        let staging = names(folder.path()).into_iter().find(|name| name.contains(".fetch-"))?;
+        (!names(&folder.path().join(staging).join("root")).is_empty()).then_some(())
+    });
+    child
+}
+
+fn a_signal_leaves_nothing_and_is_told_by_the_status() -> Test {
+    let server = Server::start(large());
+    for (signal, number) in [(Signal::SIGINT, 2), (Signal::SIGTERM, 15), (Signal::SIGHUP, 1)] {
+        // To the group, as a terminal's Ctrl-C; or to the process alone.
+        for group in [true, false] {
+            let folder = scratch();
+            let mut child = slow(&server, &folder);
+            support::send(&child, signal, group);
+            let status = wait(&mut child, Duration::from_secs(10)).expect("it ends by itself");
+            assert_eq!(status.code(), Some(128 + number), "{signal}");
+            assert!(names(folder.path()).is_empty(), "{signal} {group}");
+        }
+    }
+    Ok(())
+}
+
+fn a_killed_run_is_cleared_away_by_the_next() -> Test {
+    let server = Server::start(large());
+    let folder = scratch();
+    let mut child = slow(&server, &folder);
+    let mut alive = slow_beside(&server, &folder);
+    child.kill().expect("our own child");
+    child.wait().expect("our own child");
+    support::eventually("the worker to end with its parent", || {
+        let left = names(folder.path()).len();
+        (left == 2).then_some(())
+    });
+    extract(folder.path(), &small(), &[]).silent();
+    let left = names(folder.path());
+    assert!(left.len() == 2 && left[1] == "root", "the live one's stays: {left:?}");
+    alive.kill().expect("our own child");
+    alive.wait().expect("our own child");
+    Ok(())
+}
+
+/// Another run to the same target, at the same time.
+fn slow_beside(server: &Server, folder: &TempDir) -> std::process::Child {
+    let mut command = fetch();
+    command.arg(server.url("slow")).arg(folder.path().join("root")).process_group(0);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    support::eventually("a second temporary folder", || {
+        (names(folder.path()).len() == 2).then_some(())
+    });
+    child
+}
+
+/// A folder with things that must not change, beside the one that is extracted into.
+struct Canary {
+    folder: TempDir,
+    before: String,
+}
+
+impl Canary {
+    fn new() -> Self {
+        let folder = scratch();
+        fs::create_dir_all(folder.path().join("outside/sub")).expect("our own folder");
+        fs::write(folder.path().join("outside/file"), "precious\n").expect("our own folder");
+        let before = fingerprint(&folder.path().join("outside"));
+        Self { folder, before }
+    }
+
+    fn outside(&self) -> PathBuf {
+        self.folder.path().join("outside")
+    }
+
+    /// Extracts, with each compression; the outside is as it was.
+    #[track_caller]
+    fn extract(&self, archive: &[u8], options: &[&str]) -> Ran {
+        let ran = extract(self.folder.path(), archive, options);
+        assert_eq!(fingerprint(&self.outside()), self.before, "{ran:?}");
+        ran
+    }
+
+    /// It is refused, naming the entry, and nothing is left.
+    #[track_caller]
+    fn refuses(&self, archive: &[u8], options: &[&str], parts: &[&str]) {
+        for packed in [archive.to_vec(), compressed("gzip", archive).unwrap_or_default()] {
+            if !packed.is_empty() {
+                self.extract(&packed, options).fails(1, "fetch-rootfs", parts);
+                assert_eq!(names(self.folder.path()), ["outside"]);
+            }
+        }
+    }
+
+    /// It is taken, and all of it lands inside.
+    #[track_caller]
+    fn takes(&self, archive: &[u8]) -> PathBuf {
+        self.extract(archive, &[]).silent();
+        assert_eq!(names(self.folder.path()), ["outside", "root"]);
+        self.folder.path().join("root")
+    }
+}
+
+fn hostile_names_stay_inside() -> Test {
+    let canary = Canary::new();
+    let outside = canary.outside();
+    for name in ["../outside/file", "a/../../outside/file", "..", "a/..", "../../x"] {
+        let archive = Archive::default().folder("a/").file(name, "evil").end();
+        canary.refuses(&archive, &[], &[&format!("{name:?}"), "leads outside"]);
+    }
+    let long = Archive::default().long_name("../outside/file").file("x", "evil").end();
+    canary.refuses(&long, &[], &["\"../outside/file\""]);
+    let pax = Archive::default().pax(b"24 path=../outside/file\n").file("x", "evil").end();
+    canary.refuses(&pax, &[], &["\"../outside/file\""]);
+    let huge = "x/".repeat(2500);
+    let archive = Archive::default().long_name(&huge).file("x", "evil").end();
+    canary.refuses(&archive, &[], &["\"x/x/", "longer than a path may be"]);
+    let archive = Archive::default().long_name(&"y".repeat(300)).file("x", "evil").end();
+    canary.refuses(&archive, &[], &["\"yyy", "longer than 255 bytes"]);
+    let escape = Archive::default().file("../\x1b[2Jx", "evil").end();
+    canary.refuses(&escape, &[], &["\\u{1b}[2Jx"]);
+    // An absolute name is one from the top of the root.
+    let absolute = format!("{}/file", outside.display());
+    let root = canary.takes(&Archive::default().file(&absolute, "inside").end());
+    let inside = root.join(absolute.trim_start_matches('/'));
+    assert_eq!(fs::read(inside).expect("it landed inside"), b"inside");
+    Ok(())
+}
+
+fn hostile_links_stay_inside() -> Test {
+    need_root()?;
+    let canary = Canary::new();
+    let outside = canary.outside().display().to_string();
+    let up = format!("../../../../../../../../..{outside}");
+    for target in [outside.as_str(), &up, "../outside"] {
+        // A file through a link that leads out: there is no such folder inside.
+        let archive = Archive::default().symlink("l", target).file("l/file", "evil").end();
+        canary.refuses(&archive, &[], &["\"l/file\""]);
+        let archive = Archive::default().symlink("l", target).folder("l/sub/").end();
+        canary.refuses(&archive, &[], &["\"l/sub/\""]);
+        // Two links, each harmless.
+        let archive = Archive::default()
+            .folder("a/")
+            .symlink("a/b", "..")
+            .symlink("l", &format!("a/b/../{target}"))
+            .file("l/file", "evil")
+            .end();
+        canary.refuses(&archive, &[], &["\"l/file\""]);
+        // A hard link out, or to a link that leads out: then the link itself, never its target.
+        let archive = Archive::default().hard_link("h", &format!("{target}/file")).end();
+        canary.refuses(&archive, &[], &["\"h\""]);
+    }
+    for target in ["../outside/file", "/../outside/file"] {
+        let archive = Archive::default().hard_link("h", target).end();
+        canary.refuses(&archive, &[], &["\"h\"", "leads outside"]);
+    }
+    let archive = Archive::default().folder("d/").hard_link("h", "d").end();
+    canary.refuses(&archive, &[], &["\"h\"", "a folder can't be linked"]);
+    let archive = Archive::default().hard_link("h", "later").file("later", "x").end();
+    canary.refuses(&archive, &[], &["\"h\"", "hint: a hard link must come after"]);
+    let archive = Archive::default().symlink(".", &outside).file("x", "evil").end();
+    canary.refuses(&archive, &[], &["\".\"", "only be a folder"]);
+    // A link that a later entry replaces: the entry lands in its place, not behind it.
+    let file = format!("{outside}/file");
+    let archive = Archive::default()
+        .symlink("l", &file)
+        .file("l", "mine")
+        .symlink("d", &outside)
+        .folder("d/")
+        .symlink("h", &file)
+        .hard_link("g", "h")
+        .file("g", "mine too")
+        .end();
+    let root = canary.takes(&archive);
+    assert_eq!(fs::read(root.join("l")).expect("inside"), b"mine");
+    assert!(fs::symlink_metadata(root.join("d")).expect("inside").is_dir());
+    assert!(fs::symlink_metadata(root.join("h")).expect("inside").is_symlink());
+    assert_eq!(fs::read(root.join("g")).expect("inside"), b"mine too");
+    Ok(())
+}
+
+fn damaged_archives_are_refused() -> Test {
+    let canary = Canary::new();
+    let whole = large();
+    for program in ["gzip", "xz"] {
+        let packed = compressed(program, &whole)?;
+        for cut in [packed.len() / 2, packed.len() - 5] {
+            let ran = canary.extract(&packed[..cut], &[]);
+            ran.fails(1, "fetch-rootfs", &[]);
+            assert_eq!(names(canary.folder.path()), ["outside"], "{program} {cut}");
+        }
+        let mut corrupt = packed.clone();
+        corrupt[packed.len() / 2] ^= 0x55;
+        canary.extract(&corrupt, &[]).fails(1, "fetch-rootfs", &[]);
+        assert_eq!(names(canary.folder.path()), ["outside"], "{program}");
+    }
+    canary.refuses(&whole[..whole.len() / 2], &[], &["\"noise\"", "ends too early"]);
+    let no_end = Archive::default().file("a", "x").unfinished();
+    canary.refuses(&no_end, &[], &["it ends too early", "hint: it is incomplete"]);
+    let mut sum_wrong = block(&Head::new(b'0', "a"));
+    sum_wrong[0] = b'b';
+    let archive = Archive::default().raw(&sum_wrong).end();
+    canary.refuses(&archive, &[], &["\"b\"", "its checksum is wrong"]);
+    let unknown = Archive::default().head(&Head::new(b'Z', "a")).end();
+    canary.refuses(&unknown, &[], &["\"a\"", "nothing is known of its type 'Z'"]);
+    let mut negative = block(&Head::new(b'0', "a"));
+    negative[124..136].copy_from_slice(&[0xff; 12]);
+    sum(&mut negative);
+    let archive = Archive::default().raw(&negative).end();
+    canary.refuses(&archive, &[], &["\"a\"", "its size is negative"]);
+    for records in
+        [&b"8 path=a\n"[..], b"99 path=a\n", b"10 path=a\0\n", b"x path=a\n", b"11 size=-1\n"]
+    {
+        let archive = Archive::default().pax(records).file("a", "x").end();
+        canary.refuses(&archive, &[], &["read an extended header"]);
+    }
+    let dangling = Archive::default().long_name("a").end();
+    canary.refuses(&dangling, &[], &["a header belongs to no entry"]);
+    let nul = Archive::default().with_data(b'L', "././@LongLink", b"a\0b\0").file("x", "x").end();
+    canary.refuses(&nul, &[], &["a NUL byte is in its name"]);
+    Ok(())
+}
+
+fn bombs_are_refused_at_once() -> Test {
+    let canary = Canary::new();
+    let start = Instant::now();
+    let archive = Archive::default().with_data(b'0', "big", &[b'x'; 5000]).end();
+    canary.refuses(&archive, &["--max-size", "4K"], &["\"big\"", "4 KiB", "hint: --max-size"]);
+    let many = (0..20).fold(Archive::default(), |archive, n| archive.file(&format!("f{n}"), ""));
+    canary.refuses(&many.end(), &["--max-entries", "10"], &["\"f10\"", "hint: --max-entries"]);
+    // One exbibyte, all of it a hole.
+    let mut sparse = block(&Head::new(b'S', "hole"));
+    sparse[483..495].copy_from_slice(&[0x80, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0]);
+    sum(&mut sparse);
+    canary.refuses(&Archive::default().raw(&sparse).end(), &[], &["\"hole\"", "--max-size"]);
+    // A map that goes beyond the file, or back.
+    for (start, size) in [(512u64, 512u64), (u64::MAX >> 1, 512)] {
+        let mut sparse = block(&Head { size: 512, ..Head::new(b'S', "hole") });
+        sparse[386..398].copy_from_slice(&base256(start));
+        sparse[398..410].copy_from_slice(&base256(size));
+        sparse[483..495].copy_from_slice(&base256(600));
+        sum(&mut sparse);
+        let archive = Archive::default().raw(&sparse).raw(&[0; 512]).end();
+        canary.refuses(&archive, &[], &["map of a sparse file"]);
+    }
+    // Zeroes without end behind the archive's end.
+    let mut trailing = small();
+    trailing.resize(trailing.len() + (1 << 20), 0);
+    canary.refuses(&trailing, &["--max-size", "64K"], &["far too much comes after it"]);
+    assert!(start.elapsed() < Duration::from_secs(20));
+    Ok(())
+}
+
+fn base256(number: u64) -> [u8; 12] {
+    let mut field = [0; 12];
+    field[4..].copy_from_slice(&number.to_be_bytes());
+    field[0] = 0x80;
+    field
+}
+
+/// A root with merged /usr: what an entry's name leads through is resolved as inside the root.
+fn links_within_the_root_lead_where_they_lead_inside() -> Test {
+    for target in ["usr/bin", "/usr/bin", "../../usr/bin"] {
+        let folder = scratch();
+        let archive = Archive::default()
+            .folder("usr/")
+            .folder("usr/bin/")
+            .symlink("bin", target)
+            .folder("bin/")
+            .file("bin/tool", "x")
+            .hard_link("bin/same", "bin/tool")
+            .end();
+        extract(folder.path(), &archive, &[]).silent();
+        let root = folder.path().join("root");
+        assert!(fs::symlink_metadata(root.join("bin")).expect("it is there").is_symlink());
+        assert_eq!(names(&root.join("usr/bin")), ["same", "tool"], "{target}");
+    }
+    // A folder that the archive has forgotten.
+    let folder = scratch();
+    extract(folder.path(), &Archive::default().file("a/b/c", "x").end(), &[]).silent();
+    let made = fs::metadata(folder.path().join("root/a/b")).expect("it was made");
+    assert_eq!(made.permissions().mode() & 0o7777, 0o755);
+    Ok(())
+}
+
+fn a_deep_tree_takes_linear_time() -> Test {
+    let deep = |depth: usize| {
+        let mut archive = Archive::default();
+        for level in 1..=depth {
+            let name = "d/".repeat(level);
+            archive = if name.len() > 99 { archive.long_name(&name) } else { archive };
+            archive = archive.folder(&name[..name.len().min(99)]);
+        }
+        archive.end()
+    };
+    let start = Instant::now();
+    let folder = scratch();
+    extract(folder.path(), &deep(2000), &[]).silent();
+    let root = folder.path().join("root");
+    let count = run(Command::new("find").arg(&root)).silent().lines().count();
+    assert_eq!(count, 2001);
+    run(Command::new("rm").arg("-rf").arg(&root)).silent();
+    // The same, and then an error: what was made has to go again.
+    let mut broken = deep(2000);
+    broken.truncate(broken.len() - 1024);
+    extract(folder.path(), &broken, &[]).fails(1, "fetch-rootfs", &["ends too early"]);
+    assert!(names(folder.path()).is_empty());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    Ok(())
+}
+
+fn a_user_gets_what_a_user_can_have() -> Test {
+    need_root()?;
+    let folder = scratch();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("our own folder");
+    let as_nobody = |archive: &[u8], options: &[&str]| {
+        let mut command = fetch();
+        command.args(options).arg("-").arg(folder.path().join("root")).uid(65534).gid(65534);
+        run_with_input(&mut command, archive)
+    };
+    let device = Archive::default().folder("dev/").device("dev/null", 1, 3).file("f", "x").end();
+    as_nobody(&device, &[]).fails(
+        1,
+        "fetch-rootfs",
+        &["\"dev/null\"", "(EPERM)", "--skip-devices"],
+    );
+    assert!(names(folder.path()).is_empty());
+    as_nobody(&device, &["--skip-devices"]).silent();
+    assert_eq!(names(&folder.path().join("root")), ["dev", "f"]);
+    fs::remove_dir_all(folder.path().join("root")).expect("we are root");
+    let suid = Head { mode: 0o6755, ..Head::new(b'0', "su") };
+    let closed = Head { mode: 0o000, ..Head::new(b'5', "closed/") };
+    let archive = Archive::default().head(&suid).head(&closed).file("closed/in", "x").end();
+    as_nobody(&archive, &[]).silent();
+    let mode = |name: &str| {
+        let about = fs::symlink_metadata(folder.path().join("root").join(name)).expect(name);
+        (about.permissions().mode() & 0o7777, about.uid())
+    };
+    assert_eq!((mode("su"), mode("closed")), ((0o755, 65534), (0o000, 65534)));
+    fs::remove_dir_all(folder.path().join("root")).expect("we are root");
+    // And a failure behind a folder that its owner can't enter.
+    let broken = Archive::default().head(&closed).file("closed/in", "x").unfinished();
+    as_nobody(&broken, &[]).fails(1, "fetch-rootfs", &["ends too early"]);
+    assert!(names(folder.path()).is_empty());
+    Ok(())
+}
+
+fn wrong_usage_is_one_line() -> Test {
+    let folder = scratch();
+    let inside = |name: &str| folder.path().join(name).display().to_string();
+    fs::create_dir(inside("full")).expect("our own folder");
+    fs::write(inside("full/x"), "").expect("our own folder");
+    fs::write(inside("good.tar"), small()).expect("our own folder");
+    symlink(inside("full"), inside("link")).expect("our own folder");
+    let (good, new, full) = (inside("good.tar"), inside("new"), inside("full"));
+    let (link, nowhere) = (inside("link"), inside("no/such/place"));
+    let (good, new) = (good.as_str(), new.as_str());
+    for (args, status, parts) in [
+        (vec![] as Vec<&str>, 2, &["required arguments", "hint: "][..]),
+        (vec![good], 2, &["<DIR>"]),
+        (vec!["--bogus", good, new], 2, &["unexpected argument '--bogus'"]),
+        (vec!["", new], 2, &["it is empty", "hint: "]),
+        (vec!["ftp://host/x", new], 2, &["ftp is not known", "hint: "]),
+        (vec!["--sha256", "12", good, new], 2, &["not 64 hexadecimal digits", "hint: "]),
+        (vec!["--max-size", "10X", good, new], 2, &["\"10X\""]),
+        (vec!["host:no-such-program", new], 2, &["\"no-such-program\""]),
+        (vec!["/no/such.tar", new], 1, &["\"/no/such.tar\"", "(ENOENT)"]),
+        (vec![good, "/"], 2, &["no name of its own"]),
+        (vec![good, &full], 1, &["(ENOTEMPTY)", "hint: "]),
+        (vec![good, good], 1, &["(EEXIST)", "no directory"]),
+        (vec![good, &link], 1, &["(EEXIST)"]),
+        (vec![good, &nowhere], 1, &["(ENOENT)", "hint: mkdir -p"]),
+    ] {
+        let before = fingerprint(folder.path());
+        run(fetch().args(&args)).fails(status, "fetch-rootfs", parts);
+        assert_eq!(fingerprint(folder.path()), before, "{args:?}");
+    }
+    Ok(())
+}
+
+fn the_dry_run_script_does_the_same() -> Test {
+    need_root()?;
+    need_program("curl")?;
+    let folder = scratch();
+    let file = folder.path().join("a file.tar.gz");
+    let packed = compressed("gzip", &large())?;
+    let server = Server::start(packed.clone());
+    fs::File::create(&file).and_then(|mut f| f.write_all(&packed)).expect("our own folder");
+    let sum = run(Command::new("sha256sum").arg(&file)).silent();
+    let sum = sum.split(' ').next().unwrap_or_default().to_owned();
+    let (url, path) = (server.url("moved"), file.display().to_string());
+    for source in [url.as_str(), &path, "-"] {
+        let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+        let with = |dir: &Path, options: &[&str]| {
+            run_with_input(fetch().args(options).args(["--sha256", &sum, source]).arg(dir), &packed)
+        };
+        with(&ours, &[]).silent();
+        let script = with(&theirs, &["-n"]).silent();
+        assert!(!theirs.exists(), "a dry run does nothing");
+        let ran = run_with_input(&mut support::sh(&script), &packed);
+        assert_eq!(ran.ok(), format!("{}\n", theirs.display()));
+        for root in [&ours, &theirs] {
+            run(Command::new("touch").args(["-d", "@0"]).arg(root)).silent();
+        }
+        assert_eq!(fingerprint(&ours), fingerprint(&theirs), "{source}");
+        let wrong = script.replace(&sum, &"0".repeat(64));
+        run(Command::new("rm").arg("-r").args([&ours, &theirs])).silent();
+        assert_ne!(run_with_input(&mut support::sh(&wrong), &packed).status, 0);
+        assert_eq!(names(folder.path()), ["a file.tar.gz"], "the script clears up, too");
+    }
+    Ok(())
+}
+
+fn a_dry_run_changes_nothing() -> Test {
+    need_program("strace")?;
+    let folder = scratch();
+    let log = folder.path().join("log");
+    let file = folder.path().join("a.tar");
+    fs::write(&file, small()).expect("our own folder");
+    let calls = "trace=mkdir,mkdirat,rename,renameat2,unlink,unlinkat,symlinkat,linkat,mknodat,fchown,\
+        fchmod,clone,clone3,fork,vfork,connect,execve";
+    let mut command = Command::new("strace");
+    command.args(["-f", "-e", calls, "-o"]).arg(&log).arg(env!("CARGO_BIN_EXE_fetch-rootfs"));
+    run(command.arg("-n").arg(&file).arg(folder.path().join("root"))).silent();
+    let calls = fs::read_to_string(log).expect("strace wrote it");
+    let calls: Vec<&str> = calls.lines().filter(|line| line.contains('(')).collect();
+    assert!(matches!(calls.as_slice(), [start] if start.contains("execve")), "{calls:?}");
+    Ok(())
+}

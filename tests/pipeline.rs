@@ -9,9 +9,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use support::{Ran, Skip, TempDir, Test, archive, need_root, project, run, scratch, wait};
+use support::{Ran, Signal, Skip, TempDir, Test, archive, need_root, project, run, scratch, wait};
 
 support::tests!(
     build_prints_the_folder_of_the_five_tools,
@@ -248,8 +246,7 @@ fn the_tutorial_interrupted_leaves_nothing() -> Test {
             .spawn()
             .expect("a shell script");
         thread::sleep(Duration::from_millis(60 * u64::try_from(round).expect("a small number")));
-        let group = Pid::from_raw(i32::try_from(child.id()).expect("a PID"));
-        killpg(group, signal).expect("it is our own child, not waited for yet");
+        support::send(&child, signal, true);
         let status = wait(&mut child, Duration::from_secs(20)).expect("it ends by itself");
         assert!(!status.success() || round > 4, "round {round}: {status:?}");
         is_empty(folder.path());

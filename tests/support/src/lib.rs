@@ -14,9 +14,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Completion, Trial};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{kill, killpg};
 use nix::unistd::{Pid, geteuid};
 
+pub use nix::sys::signal::Signal;
 pub use tempfile::TempDir;
 
 /// Why a test can't run here.
@@ -205,6 +206,16 @@ pub fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
         }
         thread::sleep(Duration::from_millis(3));
     }
+}
+
+/// Sends a signal to a child that has not been waited for, or to the process group that it leads.
+///
+/// # Panics
+/// If the kernel refuses.
+pub fn send(child: &Child, signal: Signal, group: bool) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a PID"));
+    let sent = if group { killpg(pid, signal) } else { kill(pid, signal) };
+    sent.expect("our own child");
 }
 
 fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
