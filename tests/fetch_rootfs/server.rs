@@ -39,9 +39,13 @@ fn answer(mut stream: TcpStream, body: &[u8]) -> std::io::Result<()> {
     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
     while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
     let half = body.len() / 2;
-    let ok = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-    let to =
-        |path: &str| format!("HTTP/1.1 302 Found\r\nLocation: {path}\r\nContent-Length: 0\r\n\r\n");
+    let ok =
+        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    let to = |path: &str| {
+        format!(
+            "HTTP/1.1 302 Found\r\nLocation: {path}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
     match path.as_str() {
         "/good" => write(&mut stream, ok.as_bytes()).and_then(|()| write(&mut stream, body)),
         "/moved" => write(&mut stream, to("good").as_bytes()),
@@ -64,7 +68,10 @@ fn answer(mut stream: TcpStream, body: &[u8]) -> std::io::Result<()> {
             })
         }
         "/chunked" => {
-            write(&mut stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+            write(
+                &mut stream,
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+            )?;
             body.chunks(1000).try_for_each(|piece| {
                 write(&mut stream, format!("{:x}\r\n", piece.len()).as_bytes())?;
                 write(&mut stream, piece)?;
@@ -72,8 +79,14 @@ fn answer(mut stream: TcpStream, body: &[u8]) -> std::io::Result<()> {
             })?;
             write(&mut stream, b"0\r\n\r\n")
         }
-        "/error" => write(&mut stream, b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"),
-        _ => write(&mut stream, b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone"),
+        "/error" => write(
+            &mut stream,
+            b"HTTP/1.1 503 Busy\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        ),
+        _ => write(
+            &mut stream,
+            b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 4\r\n\r\nnone",
+        ),
     }
 }
 
