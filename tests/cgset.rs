@@ -1,3 +1,61 @@
-//! Black-box tests of cgset against the real kernel.
+//! Black-box tests of cgset against the real kernel, wherever its controllers are: v1, v2 or both.
 
-support::tests!();
+#[path = "cgset/attach.rs"]
+mod attach;
+#[path = "cgset/command.rs"]
+mod command;
+#[path = "cgset/faults.rs"]
+mod faults;
+#[path = "cgset/groups.rs"]
+mod groups;
+#[path = "cgset/layout.rs"]
+mod layout;
+#[path = "cgset/limits.rs"]
+mod limits;
+#[path = "cgset/script.rs"]
+mod script;
+#[path = "cgset/wrong.rs"]
+mod wrong;
+
+support::tests!(
+    limits::what_eats_more_than_its_memory_is_killed,
+    limits::a_child_that_eats_more_is_killed_and_its_parent_goes_on,
+    limits::what_grows_after_it_was_attached_is_killed,
+    limits::memory_is_what_was_asked_for_in_whole_pages,
+    limits::swap_is_limited_beside_memory,
+    limits::more_processes_than_the_limit_are_refused,
+    limits::cpu_time_is_what_the_quota_says,
+    limits::cpu_quota_and_weight_are_set_and_taken_back,
+    attach::two_calls_meet_in_one_group,
+    attach::pids_come_from_standard_input,
+    attach::what_is_held_already_is_noted,
+    attach::a_limit_below_what_is_used_is_refused,
+    attach::a_pid_that_is_gone_leaves_nothing,
+    attach::what_is_no_process_of_its_own_is_refused,
+    attach::a_stale_group_is_made_anew,
+    command::the_status_is_that_of_the_command,
+    command::a_command_that_can_not_be_run_leaves_nothing,
+    command::what_the_command_leaves_running_is_killed,
+    command::a_group_that_was_there_before_is_kept,
+    command::the_command_is_inside_from_the_start,
+    command::the_world_is_handed_on_unchanged,
+    command::a_signal_reaches_the_command_and_the_group_goes,
+    command::limits_that_are_left_are_noted,
+    groups::the_tutorial_s_group_is_made_shown_and_removed,
+    groups::a_named_group_is_the_same_by_its_path,
+    groups::a_group_with_processes_is_not_removed_unless_they_are_killed,
+    groups::show_has_what_is_set_as_text_and_as_json,
+    wrong::wrong_usage_is_one_line_with_its_status,
+    wrong::names_that_lead_elsewhere_are_refused,
+    wrong::without_privileges_it_says_so_and_leaves_nothing,
+    wrong::nothing_mounted_names_the_mount_command,
+    wrong::a_read_only_mount_is_explained,
+    wrong::a_part_of_a_tree_is_enough_for_names,
+    script::the_script_sets_and_attaches_the_same,
+    script::the_script_runs_the_command_the_same,
+    script::the_script_creates_and_removes_the_same,
+    script::explain_and_dry_run_say_the_same,
+    script::a_dry_run_changes_nothing,
+    faults::each_step_that_fails_leaves_nothing,
+    faults::a_signal_half_way_waits_for_the_end,
+);

@@ -115,13 +115,14 @@ impl common::Step for Step {
 
     fn undo(&self, hands: &mut Hands) -> Result<(), Failure> {
         match self {
-            Self::Enable { file, text } => write(file, &text.replace('+', "-")),
             Self::Make(dir) => remove::remove(dir, false),
             Self::Write(wanted) => match hands.before.pop() {
                 Some(before) if wanted.file.exists() => write(&wanted.file, &before),
                 _ => Ok(()),
             },
             Self::Attach { pid, from, .. } => attach::take_back(*pid, from),
+            // An enabled controller stays so: others may have made groups below meanwhile, and
+            // would lose the limits in them.
             _ => Ok(()),
         }
     }

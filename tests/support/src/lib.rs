@@ -35,7 +35,7 @@ pub fn skip(why: impl Into<String>) -> Skip {
 /// Runs the tests that are named, as cargo's own harness would, and prints the skipped ones.
 #[macro_export]
 macro_rules! tests {
-    ($($name:ident),* $(,)?) => {
+    ($($name:path),* $(,)?) => {
         fn main() -> std::process::ExitCode {
             $crate::run_all(vec![$((stringify!($name), $name)),*])
         }

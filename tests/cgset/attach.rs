@@ -1,0 +1,165 @@
+//! Processes that run already, and the group that they get.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use support::{Test, eventually, run, run_with_input, skip};
+
+use crate::layout::{
+    Holder, MEMORY, Name, Waiting, cgset, control, members, need, ten_mib, tool, tree_of,
+    until_it_holds,
+};
+
+pub fn two_calls_meet_in_one_group() -> Test {
+    need(&["memory", "cpu", "pids"])?;
+    let (child, other) = (Waiting::idle(), Waiting::idle());
+    let (pid, name) = (child.pid(), Name::of(child.pid()));
+    let _none = Name::of(other.pid());
+    let number: i32 = pid.parse().expect("a PID");
+    let memory = PathBuf::from(cgset(&["mem", "100M", &pid, &other.pid()]).ok().trim_end());
+    let cpu = PathBuf::from(cgset(&["cpu", "50%", &pid]).silent().trim_end());
+    let pids = PathBuf::from(cgset(&["pids", "5", &pid]).silent().trim_end());
+    let again = PathBuf::from(cgset(&["mem", "90M", &pid]).ok().trim_end());
+    assert_eq!(memory, again);
+    for dir in [&memory, &cpu, &pids] {
+        assert_eq!(dir.file_name().and_then(|dir| dir.to_str()), Some(&*name));
+        assert!(members(dir).contains(&number), "{dir:?}");
+    }
+    let one_tree = tree_of("memory")? == tree_of("cpu")?;
+    assert_eq!(one_tree, memory == cpu);
+    let shown = cgset(&["show", &name]).silent();
+    for row in ["memory.limit 94371840 (90 MiB)\n", "cpu.quota 50000 us in", "pids.limit 5\n"] {
+        assert!(shown.contains(row), "{row} in {shown}");
+    }
+    // The other process has this group's name in one tree, so it gets no other name elsewhere.
+    let shared = PathBuf::from(cgset(&["pids", "6", &other.pid()]).silent().trim_end());
+    assert_eq!(shared, pids);
+    drop((child, other));
+    eventually("its processes have left it", || {
+        name.groups().iter().all(|dir| members(dir).is_empty()).then_some(())
+    });
+    assert_eq!(cgset(&["rm", &name]).silent(), "");
+    assert!(name.groups().is_empty());
+    Ok(())
+}
+
+pub fn pids_come_from_standard_input() -> Test {
+    need(&["pids"])?;
+    let (one, two) = (Waiting::idle(), Waiting::idle());
+    let name = Name::of(one.pid());
+    let input = format!("\n {}\t{}\n{}\n\n", one.pid(), two.pid(), one.pid());
+    let path = run_with_input(tool().args(["pids", "9", "-"]), input.as_bytes()).silent();
+    let mut inside = members(path.trim_end().as_ref());
+    inside.sort_unstable();
+    let mut wanted = [one.pid(), two.pid()].map(|pid| pid.parse::<i32>().expect("a PID"));
+    wanted.sort_unstable();
+    assert_eq!(inside, wanted);
+    assert_eq!(name.groups().len(), 1);
+    for (input, status, part) in
+        [("", 1, "there are none"), ("12 0x1", 2, "\"0x1\""), ("1", 2, "--force")]
+    {
+        let ran = run_with_input(tool().args(["-n", "pids", "9", "-"]), input.as_bytes());
+        ran.fails(status, "cgset", &[part]);
+    }
+    Ok(())
+}
+
+pub fn what_is_held_already_is_noted() -> Test {
+    need(&["memory"])?;
+    let holder = Holder::start(&mut Command::new("dd"));
+    until_it_holds(holder.id());
+    let name = Name::of(holder.id());
+    let ran = cgset(&[&ten_mib()[..], &[&holder.id().to_string()]].concat());
+    let note = format!("cgset: note: process {} already holds 32", holder.id());
+    assert!(ran.status == 0 && ran.stderr.starts_with(&note), "{ran:?}");
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    let dir = PathBuf::from(ran.stdout.trim_end());
+    assert_eq!((name.groups(), members(&dir).len()), (vec![dir], 1));
+    Ok(())
+}
+
+pub fn a_limit_below_what_is_used_is_refused() -> Test {
+    need(&["memory"])?;
+    let name = Name::new("used");
+    let mut inside = tool();
+    let _holder = Holder::start(inside.args(["mem", "100M", "-g", &name, "--", "dd"]));
+    let pid = eventually("it has started", || {
+        name.groups().first().and_then(|dir| members(dir).first().copied())
+    });
+    until_it_holds(pid);
+    let dir = name.groups().remove(0);
+    let args = [&ten_mib()[..], &["-g", &name]].concat();
+    cgset(&args).fails(1, "cgset", &["the group uses 3", "hint: "]);
+    assert_eq!(
+        (control(&dir, &MEMORY).as_str(), members(&dir).as_slice()),
+        ("104857600", &[pid][..])
+    );
+    if dir.join("memory.max").exists() {
+        cgset(&[&args[..], &["--force"]].concat()).ok();
+        eventually("the kernel kills it", || members(&dir).is_empty().then_some(()));
+    }
+    Ok(())
+}
+
+pub fn a_pid_that_is_gone_leaves_nothing() -> Test {
+    need(&["memory", "pids"])?;
+    let child = Waiting::idle();
+    let (name, before) = (Name::of(child.pid()), child.groups());
+    let mut ended = Waiting::idle();
+    let gone = ended.pid();
+    ended.go();
+    let none = Name::of(&gone);
+    let hint = format!("process {gone} does not exist");
+    cgset(&["mem", "10M", "pids", "5", &gone]).fails(1, "cgset", &[&hint, "hint: "]);
+    cgset(&["mem", "10M", "pids", "5", &child.pid(), &gone]).fails(1, "cgset", &[&hint]);
+    cgset(&["show", &gone]).fails(1, "cgset", &[&hint]);
+    assert_eq!((name.groups().len(), none.groups().len()), (0, 0));
+    assert_eq!(child.groups(), before);
+    Ok(())
+}
+
+pub fn what_is_no_process_of_its_own_is_refused() -> Test {
+    need(&["pids"])?;
+    // Always as a dry run: if one of these were not refused, nothing must happen.
+    let refused = |pid: &str, part: &str| {
+        cgset(&["-n", "pids", "9", pid]).fails(1, "cgset", &[part]);
+    };
+    let own = std::process::id().to_string();
+    let threads = fs::read_dir("/proc/self/task").expect("our threads").flatten();
+    let names = threads.map(|task| task.file_name().to_string_lossy().into_owned());
+    // The test runs in a thread that is not the first.
+    if let Some(thread) = names.into_iter().find(|tid| *tid != own) {
+        refused(&thread, &format!("it is a thread of {own}"));
+    }
+    let mut zombie = Command::new("true").spawn().expect("it starts");
+    let stat = format!("/proc/{}/stat", zombie.id());
+    eventually("it has ended", || fs::read_to_string(&stat).ok()?.contains(") Z ").then_some(()));
+    refused(&zombie.id().to_string(), "does not exist");
+    zombie.wait().expect("our child");
+    let kernel = fs::read_to_string("/proc/2/comm").unwrap_or_default();
+    if kernel.trim() != "kthreadd" {
+        return Err(skip("no kernel threads are visible here"));
+    }
+    refused("2", "it is a thread of the kernel");
+    cgset(&["-n", "pids", "9", "1"]).fails(2, "cgset", &["process 1", "--force"]);
+    Ok(())
+}
+
+pub fn a_stale_group_is_made_anew() -> Test {
+    need(&["pids"])?;
+    let child = Waiting::idle();
+    let name = Name::of(child.pid());
+    let dir = PathBuf::from(cgset(&["pids", "1", &child.pid()]).silent().trim_end());
+    // As if the process had ended and its number come back: it is in the group no more.
+    let top = tree_of("pids")?;
+    fs::write(top.join("cgroup.procs"), child.pid()).expect("our child");
+    let again = PathBuf::from(cgset(&["pids", "7", &child.pid()]).silent().trim_end());
+    assert_eq!((again.file_name(), control(&again, &["pids.max"])), (dir.file_name(), "7".into()));
+    fs::write(top.join("cgroup.procs"), child.pid()).expect("our child");
+    let stale = name.groups();
+    let script = run(tool().args(["-n", "pids", "7", &child.pid()])).silent();
+    let removed = script.lines().any(|line| line.starts_with("find ") && line.contains(&*name));
+    assert_eq!(removed, stale.contains(&again), "{script}");
+    Ok(())
+}

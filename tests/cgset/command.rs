@@ -1,0 +1,158 @@
+//! COMMAND: started inside, waited for, and nothing left of it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::{Test, eventually, run, sh, wait};
+
+use crate::layout::{Name, Waiting, cgset, groups_called, members, need, run_known, tool};
+
+pub fn the_status_is_that_of_the_command() -> Test {
+    need(&["pids"])?;
+    for (script, status) in [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("exit 255", 255),
+        ("kill -TERM $$", 143),
+        ("kill -9 $$", 137),
+    ] {
+        let (pid, ran) = run_known(&["pids", "50", "--", "sh", "-c", script]);
+        assert_eq!((ran.status, ran.stdout.as_str(), ran.stderr.as_str()), (status, "", ""));
+        assert!(groups_called(&Name::of(pid)).is_empty());
+    }
+    Ok(())
+}
+
+pub fn a_command_that_can_not_be_run_leaves_nothing() -> Test {
+    need(&["memory", "pids"])?;
+    for (command, status, part) in [
+        ("no-such-program-anywhere", 127, "(ENOENT)"),
+        ("/nowhere/at/all", 127, "(ENOENT)"),
+        ("/proc", 126, "(EACCES)"),
+        ("/proc/self/status", 126, "(EACCES)"),
+    ] {
+        let (pid, ran) = run_known(&["mem", "10M", "pids", "5", "--", command]);
+        ran.fails(status, "cgset", &[&format!("run {command:?}"), part]);
+        assert!(groups_called(&Name::of(pid)).is_empty());
+        let name = Name::new("no-command");
+        cgset(&["mem", "10M", "-g", &format!("{}/x", &*name), "--", command]).fails(
+            status,
+            "cgset",
+            &[part],
+        );
+        assert!(name.groups().is_empty());
+    }
+    Ok(())
+}
+
+/// Starts a sleeper in the background that outlives the shell, and says which.
+const LEAVE: &str = "sleep 300 >/dev/null 2>&1 & echo $!";
+
+pub fn what_the_command_leaves_running_is_killed() -> Test {
+    need(&["memory", "pids"])?;
+    for key in [&["pids", "50"][..], &["mem", "50M"], &["pids", "50", "mem", "50M"]] {
+        let (pid, ran) = run_known(&[key, &["--", "sh", "-c", LEAVE]].concat());
+        let left = ran.ok();
+        eventually("the sleeper is killed", || {
+            (!Path::new("/proc").join(left.trim_end()).exists()).then_some(())
+        });
+        assert!(groups_called(&Name::of(pid)).is_empty());
+    }
+    Ok(())
+}
+
+pub fn a_group_that_was_there_before_is_kept() -> Test {
+    need(&["pids"])?;
+    let name = Name::new("kept");
+    let dir = PathBuf::from(cgset(&["create", &name]).silent().trim_end());
+    let inner = format!("{}/inner/most", &*name);
+    assert_eq!(cgset(&["pids", "50", "-g", &inner, "--", "true"]).silent(), "");
+    assert!(dir.is_dir() && name.groups().iter().all(|dir| !dir.join("inner").exists()));
+    let left = cgset(&["pids", "50", "-g", &name, "--", "sh", "-c", LEAVE]).ok();
+    let left: i32 = left.trim_end().parse().expect("a PID");
+    assert!(name.groups().iter().any(|dir| members(dir) == [left]));
+    // Without a key COMMAND joins the group as it is, in every tree.
+    let seen = cgset(&["-g", &name, "--", "cat", "/proc/self/cgroup"]).silent();
+    let joined = seen.lines().filter(|line| line.ends_with(&*name)).count();
+    assert_eq!(joined, name.groups().len(), "{seen}");
+    Ok(())
+}
+
+pub fn the_command_is_inside_from_the_start() -> Test {
+    need(&["memory", "cpu", "pids"])?;
+    let all = ["mem", "50M", "cpu", "1", "pids", "9", "--", "cat", "/proc/self/cgroup"];
+    let (pid, ran) = run_known(&all);
+    let (seen, name) = (ran.silent(), Name::of(pid));
+    let trees: Vec<PathBuf> = ["memory", "cpu", "pids"]
+        .into_iter()
+        .map(crate::layout::tree_of)
+        .collect::<Result<_, _>>()?;
+    let inside = seen.lines().filter(|line| line.ends_with(&format!("/{}", &*name))).count();
+    assert!(inside >= trees.iter().collect::<std::collections::HashSet<_>>().len(), "{seen}");
+    assert!(name.groups().is_empty());
+    Ok(())
+}
+
+pub fn the_world_is_handed_on_unchanged() -> Test {
+    need(&["pids"])?;
+    let look = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; ls /proc/self/fd | wc -l; umask; pwd; \
+        env | sort | grep -v '^_='; echo \"$0\" \"$#\" \"$@\"";
+    let command = ["sh", "-c", look, "a b", "", "--", "*"];
+    for before in
+        ["", "trap '' PIPE TERM; ", "umask 027; cd /tmp; ", "exec </dev/null 7</dev/null; "]
+    {
+        let script = format!("{before}exec \"$@\"");
+        let plain = run(sh(&script).args(command)).silent();
+        let mut through = sh(&script);
+        through.arg(env!("CARGO_BIN_EXE_cgset")).args(["pids", "50", "--"]).args(command);
+        assert_eq!(run(&mut through).silent(), plain, "{before}");
+    }
+    Ok(())
+}
+
+pub fn a_signal_reaches_the_command_and_the_group_goes() -> Test {
+    need(&["pids"])?;
+    let handles = "trap 'exit 3' TERM HUP; echo ready; while :; do sleep 0.05; done";
+    let leaves = "echo ready; while :; do sleep 0.05; done";
+    for (script, signal, status) in [
+        (handles, Signal::SIGTERM, 3),
+        (handles, Signal::SIGHUP, 3),
+        (leaves, Signal::SIGTERM, 143),
+        (leaves, Signal::SIGINT, 130),
+        (leaves, Signal::SIGQUIT, 131),
+    ] {
+        let mut command = tool();
+        command.args(["pids", "50", "--", "sh", "-c", &format!("ulimit -c 0; {script}")]);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("it says that it is ready");
+        let pid = Pid::from_raw(child.id().try_into().expect("a PID"));
+        let name = Name::of(pid);
+        assert_eq!(name.groups().len(), 1);
+        kill(pid, signal).expect("our child");
+        let ended = wait(&mut child, Duration::from_secs(20)).expect("it ends");
+        assert_eq!(ended.code(), Some(status), "{signal} {script}");
+        assert!(name.groups().is_empty());
+    }
+    Ok(())
+}
+
+/// The limits of a group that is left behind hold no more: with v2, where a new group stands beside
+/// the present one, and for a group by name.
+pub fn limits_that_are_left_are_noted() -> Test {
+    need(&["memory"])?;
+    let name = Name::new("left");
+    let child = Waiting::idle();
+    let dir = PathBuf::from(cgset(&["mem", "90M", "-g", &name, &child.pid()]).ok().trim_end());
+    let other = Name::new("other");
+    let ran = cgset(&["mem", "80M", "-g", &other, &child.pid()]);
+    let wanted =
+        format!("process {} is no longer under the limits of {}/", child.pid(), dir.display());
+    assert!(ran.status == 0 && ran.stderr.contains(&wanted), "{ran:?}");
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! Every step failing once, and signals in between: all is done, or nothing is.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::{Ran, Test, eventually, need_program, run, scratch, wait};
+
+use crate::layout::{Name, Waiting, control, members, need};
+
+/// cgset with a system call of its own that fails the nth time: `write:error=EIO`.
+fn failing(fault: &str, nth: usize, args: &[&str]) -> Result<Ran, support::Skip> {
+    let strace = need_program("strace")?;
+    let mut command = Command::new(strace);
+    command.args(["-qq", "-o", "/dev/null", "-e", &format!("inject={fault}:when={nth}")]);
+    Ok(run(command.arg(env!("CARGO_BIN_EXE_cgset")).args(args)))
+}
+
+pub fn each_step_that_fails_leaves_nothing() -> Test {
+    need(&["memory", "pids"])?;
+    let mut failures = 0;
+    for call in ["mkdir:error=EIO", "write:error=EIO", "pidfd_open:error=EIO"] {
+        for nth in 1.. {
+            let child = Waiting::idle();
+            let (name, before) = (Name::of(child.pid()), child.groups());
+            let ran = failing(call, nth, &["mem", "100M", "pids", "5", &child.pid()])?;
+            if ran.status == 0 {
+                break;
+            }
+            failures += 1;
+            ran.fails(1, "cgset", &["(EIO)"]);
+            assert!(name.groups().is_empty(), "{call} {nth}: {ran:?}");
+            assert_eq!(child.groups(), before, "{call} {nth}");
+            assert!(nth < 50, "it never succeeds: {ran:?}");
+        }
+    }
+    assert!(failures >= 7, "limits, moves and the path are all written: {failures}");
+    // What was set before is set again.
+    let name = Name::new("restored");
+    let dir = PathBuf::from(crate::layout::cgset(&["pids", "50", "-g", &name]).silent().trim_end());
+    let child = Waiting::idle();
+    let ran = failing("pidfd_open:error=EIO", 1, &["pids", "5", "-g", &name, &child.pid()])?;
+    ran.fails(1, "cgset", &["(EIO)"]);
+    assert_eq!((control(&dir, &["pids.max"]).as_str(), members(&dir).len()), ("50", 0));
+    // A busy group is tried again.
+    assert_eq!(failing("rmdir:error=EBUSY", 1, &["rm", &name])?.silent(), "");
+    assert!(name.groups().is_empty());
+    Ok(())
+}
+
+pub fn a_signal_half_way_waits_for_the_end() -> Test {
+    need(&["pids"])?;
+    let strace = need_program("strace")?;
+    let child = Waiting::idle();
+    let name = Name::of(child.pid());
+    let folder = scratch();
+    let file = folder.path().join("pid");
+    let slow = ["-qq", "-o", "/dev/null", "-e", "inject=mkdir:delay_exit=500000", "sh", "-c"];
+    let mut command = Command::new(strace);
+    command.args(slow).arg("echo $$ > \"$0\"; exec \"$@\"").arg(&file);
+    command.arg(env!("CARGO_BIN_EXE_cgset")).args(["pids", "5", &child.pid()]);
+    let mut started = command.stdout(Stdio::null()).spawn().expect("it starts");
+    let group = eventually("the group is made", || name.groups().pop());
+    let pid = fs::read_to_string(&file).expect("the shell wrote it");
+    kill(Pid::from_raw(pid.trim().parse().expect("a PID")), Signal::SIGTERM).expect("our child");
+    let status = wait(&mut started, Duration::from_secs(20)).expect("it ends");
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(control(&group, &["pids.max"]), "5");
+    assert_eq!(members(&group), [child.pid().parse::<i32>().expect("a PID")]);
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! What the tests need to know of the machine's trees, and the groups and processes that they make.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::{Ran, Skip, Test, eventually, run, skip, wait};
+
+pub fn tool() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_cgset"))
+}
+
+pub fn cgset(args: &[&str]) -> Ran {
+    run(tool().args(args))
+}
+
+/// What each mounted tree is for: its mount point, and its line of options or controllers.
+fn trees_with_controllers() -> Vec<(PathBuf, String)> {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("a mount table");
+    let tree = |line: &str| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let mount = PathBuf::from(fields[1]);
+        match fields[2] {
+            "cgroup" => Some((mount, fields[3].replace(',', " "))),
+            "cgroup2" => {
+                let controllers = fs::read_to_string(mount.join("cgroup.controllers")).ok()?;
+                Some((mount, controllers))
+            }
+            _ => None,
+        }
+    };
+    mounts.lines().filter_map(tree).collect()
+}
+
+/// The mount points of the trees of control groups.
+pub fn trees() -> Vec<PathBuf> {
+    trees_with_controllers().into_iter().map(|(mount, _)| mount).collect()
+}
+
+/// The tree of a controller.
+pub fn tree_of(controller: &str) -> Result<PathBuf, Skip> {
+    let has = |controllers: &str| controllers.split_whitespace().any(|name| name == controller);
+    let found = trees_with_controllers().into_iter().find(|(_, controllers)| has(controllers));
+    found.map(|(mount, _)| mount).ok_or_else(|| skip(format!("no {controller} controller here")))
+}
+
+/// Skips a test that needs root and these controllers.
+pub fn need(controllers: &[&str]) -> Test {
+    support::need_root()?;
+    controllers.iter().try_for_each(|name| tree_of(name).map(drop))
+}
+
+/// The limit of memory that is hard even where there is swap.
+pub fn ten_mib() -> Vec<&'static str> {
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    if swaps.lines().count() > 1 { vec!["mem", "10M", "swap", "0"] } else { vec!["mem", "10M"] }
+}
+
+/// The groups of this name in all trees, at any depth.
+pub fn groups_called(name: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    let mut folders = trees();
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            if entry.file_name() == name && !found.contains(&entry.path()) {
+                found.push(entry.path());
+            }
+            folders.push(entry.path());
+        }
+    }
+    found
+}
+
+/// The processes in a group.
+pub fn members(dir: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// The first of these files that the group has: v1 and v2 call them differently.
+#[track_caller]
+pub fn control(dir: &Path, names: &[&str]) -> String {
+    let found = names.iter().find_map(|name| fs::read_to_string(dir.join(name)).ok());
+    found.unwrap_or_else(|| panic!("no {names:?} in {dir:?}")).trim().to_owned()
+}
+
+pub const MEMORY: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
+
+/// A group name of this test alone. Its groups go with it, whatever they hold.
+pub struct Name(pub String);
+
+impl Name {
+    pub fn new(what: &str) -> Self {
+        Self(format!("test-cgset.{}.{what}", std::process::id()))
+    }
+
+    /// The group that cgset itself names after a process.
+    pub fn of(pid: impl std::fmt::Display) -> Self {
+        Self(format!("cgset-{pid}"))
+    }
+
+    pub fn groups(&self) -> Vec<PathBuf> {
+        groups_called(&self.0)
+    }
+}
+
+impl std::ops::Deref for Name {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        for _ in 0..200 {
+            let groups = self.groups();
+            if groups.is_empty() {
+                return;
+            }
+            for dir in groups {
+                clear(&dir);
+            }
+            sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Ends what is in a group of ours, and removes it, as far as it goes.
+fn clear(dir: &Path) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        clear(&entry.path());
+    }
+    for pid in members(dir) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    let _ = fs::remove_dir(dir);
+}
+
+/// A shell of ours that does `script` when it is told to go.
+pub struct Waiting(Child);
+
+impl Waiting {
+    pub fn then(script: &str) -> Self {
+        let child = Command::new("sh")
+            .args(["-c", &format!("read -r word; {script}")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(child.expect("a shell"))
+    }
+
+    pub fn idle() -> Self {
+        Self::then(":")
+    }
+
+    pub fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    /// The groups that it is in, as the kernel has it.
+    pub fn groups(&self) -> String {
+        fs::read_to_string(format!("/proc/{}/cgroup", self.0.id())).expect("it is alive")
+    }
+
+    pub fn go(&mut self) -> ExitStatus {
+        let mut stdin = self.0.stdin.take().expect("piped");
+        stdin.write_all(b"go\n").expect("it reads");
+        drop(stdin);
+        wait(&mut self.0, Duration::from_secs(60)).expect("it ends")
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Takes 64 MiB of memory and touches them; then it ends.
+pub const EAT: [&str; 5] = ["dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"];
+
+/// A process of ours that holds 32 MiB, and waits.
+pub struct Holder(Child);
+
+impl Holder {
+    pub fn start(command: &mut Command) -> Self {
+        let eat = ["if=/dev/zero", "bs=32M", "count=1"];
+        let child = command.args(eat).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        Self(child.expect("it starts"))
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until a process holds 32 MiB.
+#[track_caller]
+pub fn until_it_holds(pid: impl std::fmt::Display) {
+    eventually("it holds 32 MiB", || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+        let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+        (kib >= 32 << 10).then_some(())
+    });
+}
+
+/// Runs cgset, and says which PID it had: its groups are named after that.
+pub fn run_known(args: &[&str]) -> (String, Ran) {
+    let folder = support::scratch();
+    let file = folder.path().join("pid");
+    let mut command = support::sh("echo $$ > \"$1\"; shift; exec \"$@\"");
+    let ran = run(command.arg(&file).arg(env!("CARGO_BIN_EXE_cgset")).args(args));
+    let pid = fs::read_to_string(&file).expect("the shell wrote it");
+    (pid.trim().to_owned(), ran)
+}

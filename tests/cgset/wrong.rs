@@ -1,0 +1,162 @@
+//! Wrong usage, missing rights and missing trees: one line, the right status, nothing left.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use support::{Skip, Test, need_program, private_sh, run, scratch};
+
+use crate::layout::{Name, Waiting, cgset, groups_called, members, need, tree_of, trees};
+
+pub fn wrong_usage_is_one_line_with_its_status() -> Test {
+    let child = Waiting::idle();
+    let pid = child.pid();
+    // Where a PID is refused, as a dry run: if it were not, nothing must happen.
+    for (args, parts) in [
+        (&[][..], &["no KEY VALUE"][..]),
+        (&["mem", "10M", ""], &["read a PID from \"\"", "is the shell variable empty?"]),
+        (&["mem", "10M"], &["(is the variable empty?)", "--group GROUP, or -- COMMAND"]),
+        (&["-n", "mem", "10M", "0x1"], &["read a PID from \"0x1\""]),
+        (&["-n", "mem", "10M", "0"], &["read a PID from \"0\""]),
+        (&["-n", "mem", "10M", "-5"], &["read a PID from \"-5\""]),
+        (&["-n", "mem", "10M", "1"], &["process 1", "--force"]),
+        (&["mem", "010M", &pid], &["\"010M\"", "octal"]),
+        (&["mem", "10X", &pid], &["\"10X\"", "no unit is called \"X\""]),
+        (&["mem", "100", &pid], &["\"100\"", "less than a page"]),
+        (&["mem", "", &pid], &["read mem \"\": it is empty"]),
+        (&["mem"], &["\"mem\" has no value"]),
+        (&["mem", "10M", "pids", "-g", "x"], &["\"pids\" has no value"]),
+        (&["cpu", "0.0001%", &pid], &["\"0.0001%\"", "cpu takes"]),
+        (&["cpu.weight", "0", &pid], &["\"0\"", "1 to 10000"]),
+        (&["pids", "-1", &pid], &["\"-1\"", "pids takes"]),
+        (&["memory", "10M", &pid], &["key \"memory\"", "is mem meant?", "cpu.weight"]),
+        (&["mem", "10M", "mem", "20M", &pid], &["mem is given twice"]),
+        (&["create"], &["create takes one GROUP"]),
+        (&["rm"], &["rm takes a GROUP"]),
+        (&["show"], &["show takes one GROUP or PID"]),
+        (&["--bogus"], &["--bogus"]),
+        (&["mem", "10M", &pid, "--kill"], &["--kill does not go"]),
+    ] {
+        cgset(args).fails(2, "cgset", &[parts, &["hint: "]].concat());
+    }
+    for args in [
+        &["mem", "10X", "--", "true"][..],
+        &["memory", "10M", "--", "true"],
+        &["mem", "10M", &pid, "--", "true"],
+        &["--", "true"],
+        &["mem", "--", "true"],
+    ] {
+        cgset(args).fails(125, "cgset", &["hint: "]);
+    }
+    assert!(groups_called(&Name::of(&pid)).is_empty());
+    Ok(())
+}
+
+pub fn names_that_lead_elsewhere_are_refused() -> Test {
+    need(&["memory", "pids"])?;
+    let child = Waiting::idle();
+    let before = child.groups();
+    for name in ["../..", "..", "", ".", "a/../b", "./a", "a/.", "/", "/etc", "a\nb"] {
+        for args in [
+            &["create", name][..],
+            &["show", name],
+            &["rm", name],
+            &["mem", "10M", "-g", name],
+            &["mem", "10M", "-g", name, &child.pid()],
+        ] {
+            cgset(args).fails(2, "cgset", &["read the group name", "hint: "]);
+        }
+        cgset(&["mem", "10M", "-g", name, "--", "true"]).fails(125, "cgset", &["hint: "]);
+    }
+    cgset(&["create", "cgroup.procs"]).fails(2, "cgset", &["a control file has this name"]);
+    assert_eq!(child.groups(), before);
+    Ok(())
+}
+
+const NOBODY: u32 = 65534;
+
+pub fn without_privileges_it_says_so_and_leaves_nothing() -> Test {
+    need(&["memory", "pids"])?;
+    let folder = scratch();
+    let program = folder.path().join("cgset");
+    run(Command::new("cp").arg(env!("CARGO_BIN_EXE_cgset")).arg(&program)).silent();
+    for path in [folder.path(), &program] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
+    }
+    let name = Name::new("nobody");
+    let own = std::process::id().to_string();
+    let nobody = |args: &[&str]| {
+        run(Command::new(&program).args(args).uid(NOBODY).gid(NOBODY).current_dir("/"))
+    };
+    for (args, status) in [
+        (&["create", &*name][..], 1),
+        (&["mem", "10M", "-g", &name], 1),
+        (&["mem", "10M", &own], 1),
+        (&["pids", "5", "mem", "10M", "--", "true"], 125),
+    ] {
+        nobody(args).fails(status, "cgset", &["(EACCES)", "hint: that takes root: sudo cgset"]);
+    }
+    assert!(name.groups().is_empty() && groups_called(&Name::of(&own)).is_empty());
+    cgset(&["create", &name]).silent();
+    nobody(&["pids", "5", "-g", &name]).fails(1, "cgset", &["pids.max", "(EACCES)"]);
+    nobody(&["rm", &name]).fails(1, "cgset", &["remove the group", "hint: "]);
+    assert!(!name.groups().is_empty());
+    nobody(&["show", &name]).silent();
+    nobody(&["-n", "mem", "10M", &own]).silent();
+    Ok(())
+}
+
+/// A shell in which the trees are hidden, or whatever `each` does with "$tree".
+fn with_each_tree(each: &str, script: &str) -> Result<Command, Skip> {
+    need_program("unshare")?;
+    let list: Vec<String> = trees().iter().map(|tree| tree.display().to_string()).collect();
+    let script = format!("for tree in {}; do {each}; done; {script}", list.join(" "));
+    let mut command = private_sh(&script);
+    command.arg(env!("CARGO_BIN_EXE_cgset"));
+    Ok(command)
+}
+
+pub fn nothing_mounted_names_the_mount_command() -> Test {
+    need(&[])?;
+    let hide = "mount -t tmpfs none \"$tree\"";
+    for script in ["exec \"$1\" create x", "exec \"$1\" show x", "exec \"$1\" mem 10M $$"] {
+        run(&mut with_each_tree(hide, script)?).fails(
+            1,
+            "cgset",
+            &["none are mounted here", "hint: mount -t cgroup2 cgroup2 /sys/fs/cgroup"],
+        );
+    }
+    let command = "exec \"$1\" mem 10M -- true";
+    run(&mut with_each_tree(hide, command)?).fails(125, "cgset", &["none are mounted here"]);
+    Ok(())
+}
+
+pub fn a_read_only_mount_is_explained() -> Test {
+    need(&["memory"])?;
+    let name = Name::new("read-only");
+    let remount = "mount -o remount,bind,ro \"$tree\"";
+    let mut command = with_each_tree(remount, "exec \"$1\" create \"$2\"")?;
+    run(command.arg(&*name)).fails(1, "cgset", &["(EROFS)", "hint: ", "read-only"]);
+    assert!(name.groups().is_empty());
+    Ok(())
+}
+
+pub fn a_part_of_a_tree_is_enough_for_names() -> Test {
+    need(&["memory"])?;
+    let name = Name::new("part");
+    let top = cgset(&["create", &name]).silent();
+    let part = scratch();
+    let hide = "case \"$2\" in \"$tree\"/*) mount --bind \"$2\" \"$3\"; mount -t tmpfs none \"$tree\" ;; esac";
+    let script = "\"$1\" mem 10M -g inner; exec \"$1\" -n mem 10M $$";
+    let mut command = with_each_tree(hide, script)?;
+    let ran = run(command.arg(top.trim_end()).arg(part.path()));
+    assert_eq!(ran.stdout, format!("{}\n", part.path().join("inner").display()), "{ran:?}");
+    assert_eq!(ran.status, 1, "{ran:?}");
+    for part in ["find the group of process", "is outside of what", &*name, "hint: "] {
+        assert!(ran.stderr.contains(part), "{ran:?}");
+    }
+    let inner = std::path::PathBuf::from(top.trim_end()).join("inner");
+    assert!(inner.is_dir() && members(&inner).is_empty() && inner.starts_with(tree_of("memory")?));
+    Ok(())
+}
