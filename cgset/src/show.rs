@@ -103,9 +103,13 @@ impl Shown {
     }
 
     /// Microseconds used, and microseconds in which the quota held it back. v1 has nanoseconds.
+    /// Every v2 group has a `cpu.stat`: the one that counts is beside the quota.
     fn cpu_use(&self) -> (Option<u64>, Option<u64>) {
         let microseconds = |ns: Option<u64>| ns.map(|ns| ns / 1000);
-        let stat = |key: &str| field(&self.file(&["cpu.stat"])?, key);
+        let quota = self.file(&["cpu.max", "cpu.cfs_quota_us"]);
+        let file = quota.map(|file| file.with_file_name("cpu.stat"));
+        let file = file.or_else(|| self.file(&["cpu.stat"]));
+        let stat = |key: &str| field(file.as_ref()?, key);
         (
             stat("usage_usec ").or_else(|| microseconds(self.number(&["cpuacct.usage"]))),
             stat("throttled_usec ").or_else(|| microseconds(stat("throttled_time "))),
@@ -280,6 +284,19 @@ mod tests {
             assert_eq!(json["pids"]["limit"], Value::Null);
             assert_eq!(json["processes"], json!([41, 42]));
         }
+    }
+
+    #[test]
+    fn cpu_time_is_that_of_the_group_with_the_quota() {
+        let (_v2, memory) = group(&[("memory.max", "max\n"), ("cpu.stat", "usage_usec 7\n")]);
+        let (_v1, cpu) = group(&[
+            ("cpu.cfs_quota_us", "-1\n"),
+            ("cpu.stat", "throttled_time 0\n"),
+            ("cpuacct.usage", "9000\n"),
+        ]);
+        assert_eq!(memory.cpu_use(), (Some(7), None));
+        let both = Shown { dirs: [memory.dirs, cpu.dirs].concat(), members: Vec::new() };
+        assert_eq!(both.cpu_use(), (Some(9), Some(0)));
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub fn what_is_held_already_is_noted() -> Test {
     until_it_holds(holder.id());
     let name = Name::of(holder.id());
     let ran = cgset(&[&ten_mib()[..], &[&holder.id().to_string()]].concat());
-    let note = format!("cgset: note: process {} already holds 32", holder.id());
+    let note = format!("cgset: note: process {} already holds 3", holder.id());
     assert!(ran.status == 0 && ran.stderr.starts_with(&note), "{ran:?}");
     assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
     let dir = PathBuf::from(ran.stdout.trim_end());

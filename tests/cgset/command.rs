@@ -1,6 +1,7 @@
 //! COMMAND: started inside, waited for, and nothing left of it.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -123,11 +124,11 @@ pub fn a_signal_reaches_the_command_and_the_group_goes() -> Test {
         (handles, Signal::SIGHUP, 3),
         (leaves, Signal::SIGTERM, 143),
         (leaves, Signal::SIGINT, 130),
-        (leaves, Signal::SIGQUIT, 131),
+        (leaves, Signal::SIGUSR1, 138),
     ] {
         let mut command = tool();
         command.args(["pids", "50", "--", "sh", "-c", &format!("ulimit -c 0; {script}")]);
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut child = command.stdout(Stdio::piped()).process_group(0).spawn().expect("it starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("piped");
         BufReader::new(stdout).read_line(&mut line).expect("it says that it is ready");
@@ -135,7 +136,8 @@ pub fn a_signal_reaches_the_command_and_the_group_goes() -> Test {
         let name = Name::of(pid);
         assert_eq!(name.groups().len(), 1);
         kill(pid, signal).expect("our child");
-        let ended = wait(&mut child, Duration::from_secs(20)).expect("it ends");
+        let ended = wait(&mut child, Duration::from_secs(20));
+        let ended = ended.unwrap_or_else(|| panic!("it does not end: {signal} {script}"));
         assert_eq!(ended.code(), Some(status), "{signal} {script}");
         assert!(name.groups().is_empty());
     }

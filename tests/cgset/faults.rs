@@ -1,6 +1,7 @@
 //! Every step failing once, and signals in between: all is done, or nothing is.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub fn each_step_that_fails_leaves_nothing() -> Test {
             assert!(nth < 50, "it never succeeds: {ran:?}");
         }
     }
-    assert!(failures >= 7, "limits, moves and the path are all written: {failures}");
+    assert!(failures >= 6, "limits, moves and the path are all written: {failures}");
     // What was set before is set again.
     let name = Name::new("restored");
     let dir = PathBuf::from(crate::layout::cgset(&["pids", "50", "-g", &name]).silent().trim_end());
@@ -62,7 +63,7 @@ pub fn a_signal_half_way_waits_for_the_end() -> Test {
     let mut command = Command::new(strace);
     command.args(slow).arg("echo $$ > \"$0\"; exec \"$@\"").arg(&file);
     command.arg(env!("CARGO_BIN_EXE_cgset")).args(["pids", "5", &child.pid()]);
-    let mut started = command.stdout(Stdio::null()).spawn().expect("it starts");
+    let mut started = command.stdout(Stdio::null()).process_group(0).spawn().expect("it starts");
     let group = eventually("the group is made", || name.groups().pop());
     let pid = fs::read_to_string(&file).expect("the shell wrote it");
     kill(Pid::from_raw(pid.trim().parse().expect("a PID")), Signal::SIGTERM).expect("our child");
