@@ -6,23 +6,17 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, inroot, report};
+use common::{Failure, Tried, inroot};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{
-    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens,
-    makedev, mkdirat, mknodat, utimensat,
-};
-use nix::sys::time::TimeSpec;
-use nix::unistd::{
-    Gid, Uid, UnlinkatFlags, fchown, fchownat, geteuid, linkat, symlinkat, unlinkat,
-};
-use xattr::FileExt;
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat, makedev, mkdirat, mknodat};
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 
+use crate::attributes::Attributes;
 use crate::cli::Rules;
 use crate::tar::{Entry, Kind, Reader, quoted};
 
@@ -30,15 +24,13 @@ use crate::tar::{Entry, Kind, Reader, quoted};
 pub struct Extractor<'a> {
     root: BorrowedFd<'a>,
     rules: &'a Rules,
-    privileged: bool,
+    attributes: Attributes,
     /// The folder of the entry before, which mostly is that of the next one too.
     parent: Option<(PathBuf, OwnedFd)>,
     /// Folders get their attributes last, for what is made in them changes their times.
     folders: Vec<Entry>,
     entries: u64,
     bytes: u64,
-    /// Extended attributes that could not be set, and why.
-    unset: Vec<String>,
 }
 
 impl<'a> Extractor<'a> {
@@ -46,12 +38,11 @@ impl<'a> Extractor<'a> {
         Self {
             root,
             rules,
-            privileged: geteuid().is_root(),
+            attributes: Attributes::new(),
             parent: None,
             folders: Vec::new(),
             entries: 0,
             bytes: 0,
-            unset: Vec::new(),
         }
     }
 
@@ -124,14 +115,14 @@ impl<'a> Extractor<'a> {
                 let link = Path::new(std::ffi::OsStr::from_bytes(&entry.link));
                 make_way(entry, parent, name)?;
                 symlinkat(link, parent, name).tried(|| tried(entry, "make the symbolic link"))?;
-                self.attributes_by_name(entry, parent, name)
+                self.attributes.set_by_name(entry, parent, name)
             }
             Kind::CharDevice | Kind::BlockDevice => self.device(entry, parent, name),
             Kind::Fifo => {
                 make_way(entry, parent, name)?;
                 mknodat(parent, name, SFlag::S_IFIFO, Mode::S_IRUSR, 0)
                     .tried(|| tried(entry, "make the FIFO"))?;
-                self.attributes_by_name(entry, parent, name)
+                self.attributes.set_by_name(entry, parent, name)
             }
             // The reader keeps these to itself.
             Kind::LongName | Kind::LongLink | Kind::Pax | Kind::PaxGlobal | Kind::Label => Ok(()),
@@ -203,7 +194,7 @@ impl<'a> Extractor<'a> {
         };
         let mut file = File::from(file.tried(|| tried(entry, "make the file"))?);
         fill(entry, &mut file, data)?;
-        self.attributes(entry, &file)
+        self.attributes.set(entry, &file)
     }
 
     /// Links name their target by its path in the archive, as they do in a root: from its top.
@@ -253,75 +244,7 @@ impl<'a> Extractor<'a> {
                     "only root makes device nodes; --skip-devices leaves them out".into()
                 })
             })?;
-        self.attributes_by_name(entry, parent, name)
-    }
-
-    /// Owner first, since a change of owner takes setuid bits and capabilities away; times last.
-    fn attributes(&mut self, entry: &Entry, file: &File) -> Result<(), Failure> {
-        if self.privileged {
-            fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
-                .tried(|| tried(entry, "set its owner"))?;
-        }
-        for (name, value) in entry.xattrs.iter().filter(|(name, _)| wanted(name)) {
-            let name = std::ffi::OsStr::from_bytes(name);
-            if let Err(error) = file.set_xattr(name, value) {
-                self.could_not(entry, name, &error)?;
-            }
-        }
-        fchmod(file, self.mode(entry)).tried(|| tried(entry, "set its mode"))?;
-        let (access, change) = (TimeSpec::UTIME_OMIT, time(entry));
-        futimens(file, &access, &change).tried(|| tried(entry, "set its time"))
-    }
-
-    /// The same for what can't be opened, or must not be: links, devices, FIFOs.
-    fn attributes_by_name(
-        &mut self,
-        entry: &Entry,
-        parent: &OwnedFd,
-        name: &Path,
-    ) -> Result<(), Failure> {
-        if self.privileged {
-            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-            fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
-                .tried(|| tried(entry, "set its owner"))?;
-        }
-        let path = Path::new(&format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name);
-        for (attribute, value) in entry.xattrs.iter().filter(|(name, _)| wanted(name)) {
-            let attribute = std::ffi::OsStr::from_bytes(attribute);
-            if let Err(error) = xattr::set(&path, attribute, value) {
-                self.could_not(entry, attribute, &error)?;
-            }
-        }
-        if entry.kind != Kind::Symlink {
-            fchmodat(parent, name, self.mode(entry), FchmodatFlags::FollowSymlink)
-                .tried(|| tried(entry, "set its mode"))?;
-        }
-        let (access, change) = (TimeSpec::UTIME_OMIT, time(entry));
-        utimensat(parent, name, &access, &change, UtimensatFlags::NoFollowSymlink)
-            .tried(|| tried(entry, "set its time"))
-    }
-
-    /// The bits that lend the owner's power are dropped where the owner is not the one meant.
-    fn mode(&self, entry: &Entry) -> Mode {
-        let bits = if self.privileged { 0o7777 } else { 0o1777 };
-        Mode::from_bits_truncate(entry.mode & bits)
-    }
-
-    /// A file system without attributes, or a user without the right to them, is told once at the
-    /// end; anything else is an error.
-    fn could_not(
-        &mut self,
-        entry: &Entry,
-        name: &std::ffi::OsStr,
-        error: &io::Error,
-    ) -> Result<(), Failure> {
-        match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::ENOTSUP | Errno::EPERM | Errno::EACCES) => {
-                self.unset.push(format!("{name:?} of {}", quoted(&entry.name)));
-                Ok(())
-            }
-            _ => Err(entry.failure(&format!("set its attribute {name:?}: {error}"))),
-        }
+        self.attributes.set_by_name(entry, parent, name)
     }
 
     /// Folders, the deepest first.
@@ -332,42 +255,25 @@ impl<'a> Extractor<'a> {
         for entry in folders {
             let path = Path::new(std::ffi::OsStr::from_bytes(&entry.name));
             match inroot::open_plain(self.root, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-                Ok(folder) => self.attributes(&entry, &File::from(folder))?,
+                Ok(folder) => self.attributes.set(&entry, &File::from(folder))?,
                 // Another entry has taken its place since, or it is a link that stayed.
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
                 Err(errno) => return Err(Failure::errno(tried(&entry, "open the folder"), errno)),
             }
         }
-        if let [first, rest @ ..] = self.unset.as_slice() {
-            let more = match rest.len() {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            report::tell(&format!(
-                "fetch-rootfs: note: attributes that can't be set here: {first}{more}\n"
-            ));
-        }
+        self.attributes.tell_what_was_not_set();
         Ok(())
     }
 }
 
 const NOT_YET: &str = "a hard link must come after what it links to";
 
-fn tried(entry: &Entry, what: &str) -> String {
+pub fn tried(entry: &Entry, what: &str) -> String {
     format!("extract {}: {what}", quoted(&entry.name))
 }
 
 fn quote(path: &Path) -> String {
     quoted(path.as_os_str().as_bytes())
-}
-
-/// What the container's runtime keeps for itself, and a label of another machine's policy.
-fn wanted(name: &[u8]) -> bool {
-    !name.starts_with(b"trusted.overlay.") && name != b"security.selinux"
-}
-
-fn time(entry: &Entry) -> TimeSpec {
-    TimeSpec::new(entry.mtime.0, entry.mtime.1)
 }
 
 fn is(stat: &FileStat, kind: SFlag) -> bool {

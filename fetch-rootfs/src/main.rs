@@ -4,6 +4,7 @@
 //! its digest and its decoder, into a folder beside its place; when all of it is there and
 //! verified, a rename makes it appear.
 
+mod attributes;
 mod cli;
 mod codec;
 mod extract;
