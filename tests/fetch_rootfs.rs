@@ -3,22 +3,24 @@
 
 #[path = "fetch_rootfs/archive.rs"]
 mod archive;
+#[path = "fetch_rootfs/hostile.rs"]
+mod hostile;
 #[path = "fetch_rootfs/server.rs"]
 mod server;
+#[path = "fetch_rootfs/sources.rs"]
+mod sources;
 
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use archive::{Archive, Head, block, sum};
+use archive::{Archive, Head};
 use server::Server;
-use support::{
-    Ran, Signal, TempDir, Test, need_program, need_root, run, run_with_input, scratch, wait,
-};
+use support::{Ran, Test, need_program, need_root, run, run_with_input, scratch};
 
 support::tests!(
     published_archives_are_extracted_as_tar_does,
@@ -26,16 +28,16 @@ support::tests!(
     every_kind_of_entry_is_kept,
     sparse_files_keep_their_holes,
     standard_input_is_a_source,
-    a_url_is_a_source,
-    a_server_that_fails_is_told_in_a_line,
-    a_wrong_checksum_leaves_nothing,
+    sources::a_url_is_a_source,
+    sources::a_server_that_fails_is_told_in_a_line,
+    sources::a_wrong_checksum_leaves_nothing,
     what_is_no_archive_is_told_by_what_it_is,
-    a_signal_leaves_nothing_and_is_told_by_the_status,
-    a_killed_run_is_cleared_away_by_the_next,
-    hostile_names_stay_inside,
-    hostile_links_stay_inside,
-    damaged_archives_are_refused,
-    bombs_are_refused_at_once,
+    sources::a_signal_leaves_nothing_and_is_told_by_the_status,
+    sources::a_killed_run_is_cleared_away_by_the_next,
+    hostile::hostile_names_stay_inside,
+    hostile::hostile_links_stay_inside,
+    hostile::damaged_archives_are_refused,
+    hostile::bombs_are_refused_at_once,
     links_within_the_root_lead_where_they_lead_inside,
     a_deep_tree_takes_linear_time,
     a_user_gets_what_a_user_can_have,
@@ -228,62 +230,6 @@ fn large() -> Vec<u8> {
     Archive::default().folder("etc/").with_data(b'0', "noise", &noise).file("last", "x").end()
 }
 
-fn a_url_is_a_source() -> Test {
-    let body = compressed("gzip", &large())?;
-    let server = Server::start(body.clone());
-    for path in ["good", "moved", "chunked"] {
-        let folder = scratch();
-        let root = folder.path().join("root");
-        let sum = run_with_input(&mut Command::new("sha256sum"), &body).silent();
-        let sum = sum.split(' ').next().unwrap_or_default().to_owned();
-        run(fetch().args(["--sha256", &sum]).arg(server.url(path)).arg(&root)).silent();
-        assert_eq!(names(&root), ["etc", "last", "noise"], "{path}");
-        assert_eq!(names(folder.path()), ["root"]);
-    }
-    Ok(())
-}
-
-fn a_server_that_fails_is_told_in_a_line() -> Test {
-    let plain = Server::start(large());
-    let packed = Server::start(compressed("gzip", &large())?);
-    for server in [&plain, &packed] {
-        for (path, parts) in [
-            ("none", &["404", "hint: is the address right?"][..]),
-            ("error", &["503", "hint: "]),
-            ("loop", &["redirected more than 10 times"]),
-            ("elsewhere", &["file:///etc/passwd", "not as safe"]),
-            ("truncated", &["fetch-rootfs: "]),
-            ("stalls", &["timeout"]),
-        ] {
-            let folder = scratch();
-            let start = Instant::now();
-            let mut command = fetch();
-            command.args(["--timeout", "1"]).arg(server.url(path)).arg(folder.path().join("root"));
-            let ran = run(&mut command);
-            ran.fails(1, "fetch-rootfs", parts);
-            assert!(names(folder.path()).is_empty(), "{path}");
-            assert!(start.elapsed() < Duration::from_secs(20), "{path}");
-        }
-    }
-    let folder = scratch();
-    let refused = run(fetch().arg("http://127.0.0.1:1/x").arg(folder.path().join("root")));
-    refused.fails(1, "fetch-rootfs", &["http://127.0.0.1:1/x", "refused"]);
-    Ok(())
-}
-
-fn a_wrong_checksum_leaves_nothing() -> Test {
-    let server = Server::start(large());
-    let folder = scratch();
-    let (root, wrong) = (folder.path().join("root"), "0".repeat(64));
-    run(fetch().args(["--sha256", &wrong]).arg(server.url("good")).arg(&root)).fails(
-        1,
-        "fetch-rootfs",
-        &["its SHA-256 is", &wrong, "hint: "],
-    );
-    assert!(names(folder.path()).is_empty());
-    Ok(())
-}
-
 fn what_is_no_archive_is_told_by_what_it_is() -> Test {
     for (bytes, why) in [
         (&b""[..], "it is empty"),
@@ -297,269 +243,6 @@ fn what_is_no_archive_is_told_by_what_it_is() -> Test {
         assert!(names(folder.path()).is_empty());
     }
     Ok(())
-}
-
-/// Starts a slow fetch; waits until it has begun to write.
-fn slow(server: &Server, folder: &TempDir) -> std::process::Child {
-    let root = folder.path().join("root");
-    let mut command = fetch();
-    command.arg(server.url("slow")).arg(root).process_group(0);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-    support::eventually("a temporary folder", || {
-        let staging = names(folder.path()).into_iter().find(|name| name.contains(".fetch-"))?;
-        (!names(&folder.path().join(staging).join("root")).is_empty()).then_some(())
-    });
-    child
-}
-
-fn a_signal_leaves_nothing_and_is_told_by_the_status() -> Test {
-    let server = Server::start(large());
-    for (signal, number) in [(Signal::SIGINT, 2), (Signal::SIGTERM, 15), (Signal::SIGHUP, 1)] {
-        // To the group, as a terminal's Ctrl-C; or to the process alone.
-        for group in [true, false] {
-            let folder = scratch();
-            let mut child = slow(&server, &folder);
-            support::send(&child, signal, group);
-            let status = wait(&mut child, Duration::from_secs(10)).expect("it ends by itself");
-            assert_eq!(status.code(), Some(128 + number), "{signal}");
-            assert!(names(folder.path()).is_empty(), "{signal} {group}");
-        }
-    }
-    Ok(())
-}
-
-fn a_killed_run_is_cleared_away_by_the_next() -> Test {
-    let server = Server::start(large());
-    let folder = scratch();
-    let mut child = slow(&server, &folder);
-    let mut alive = slow_beside(&server, &folder);
-    child.kill().expect("our own child");
-    child.wait().expect("our own child");
-    support::eventually("the worker to end with its parent", || {
-        let left = names(folder.path()).len();
-        (left == 2).then_some(())
-    });
-    extract(folder.path(), &small(), &[]).silent();
-    let left = names(folder.path());
-    assert!(left.len() == 2 && left[1] == "root", "the live one's stays: {left:?}");
-    alive.kill().expect("our own child");
-    alive.wait().expect("our own child");
-    Ok(())
-}
-
-/// Another run to the same target, at the same time.
-fn slow_beside(server: &Server, folder: &TempDir) -> std::process::Child {
-    let mut command = fetch();
-    command.arg(server.url("slow")).arg(folder.path().join("root")).process_group(0);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-    support::eventually("a second temporary folder", || {
-        (names(folder.path()).len() == 2).then_some(())
-    });
-    child
-}
-
-/// A folder with things that must not change, beside the one that is extracted into.
-struct Canary {
-    folder: TempDir,
-    before: String,
-}
-
-impl Canary {
-    fn new() -> Self {
-        let folder = scratch();
-        fs::create_dir_all(folder.path().join("outside/sub")).expect("our own folder");
-        fs::write(folder.path().join("outside/file"), "precious\n").expect("our own folder");
-        let before = fingerprint(&folder.path().join("outside"));
-        Self { folder, before }
-    }
-
-    fn outside(&self) -> PathBuf {
-        self.folder.path().join("outside")
-    }
-
-    /// Extracts, with each compression; the outside is as it was.
-    #[track_caller]
-    fn extract(&self, archive: &[u8], options: &[&str]) -> Ran {
-        let ran = extract(self.folder.path(), archive, options);
-        assert_eq!(fingerprint(&self.outside()), self.before, "{ran:?}");
-        ran
-    }
-
-    /// It is refused, naming the entry, and nothing is left.
-    #[track_caller]
-    fn refuses(&self, archive: &[u8], options: &[&str], parts: &[&str]) {
-        for packed in [archive.to_vec(), compressed("gzip", archive).unwrap_or_default()] {
-            if !packed.is_empty() {
-                self.extract(&packed, options).fails(1, "fetch-rootfs", parts);
-                assert_eq!(names(self.folder.path()), ["outside"]);
-            }
-        }
-    }
-
-    /// It is taken, and all of it lands inside.
-    #[track_caller]
-    fn takes(&self, archive: &[u8]) -> PathBuf {
-        self.extract(archive, &[]).silent();
-        assert_eq!(names(self.folder.path()), ["outside", "root"]);
-        self.folder.path().join("root")
-    }
-}
-
-fn hostile_names_stay_inside() -> Test {
-    let canary = Canary::new();
-    let outside = canary.outside();
-    for name in ["../outside/file", "a/../../outside/file", "..", "a/..", "../../x"] {
-        let archive = Archive::default().folder("a/").file(name, "evil").end();
-        canary.refuses(&archive, &[], &[&format!("{name:?}"), "leads outside"]);
-    }
-    let long = Archive::default().long_name("../outside/file").file("x", "evil").end();
-    canary.refuses(&long, &[], &["\"../outside/file\""]);
-    let pax = Archive::default().pax(b"24 path=../outside/file\n").file("x", "evil").end();
-    canary.refuses(&pax, &[], &["\"../outside/file\""]);
-    let huge = "x/".repeat(2500);
-    let archive = Archive::default().long_name(&huge).file("x", "evil").end();
-    canary.refuses(&archive, &[], &["\"x/x/", "longer than a path may be"]);
-    let archive = Archive::default().long_name(&"y".repeat(300)).file("x", "evil").end();
-    canary.refuses(&archive, &[], &["\"yyy", "longer than 255 bytes"]);
-    let escape = Archive::default().file("../\x1b[2Jx", "evil").end();
-    canary.refuses(&escape, &[], &["\\u{1b}[2Jx"]);
-    // An absolute name is one from the top of the root.
-    let absolute = format!("{}/file", outside.display());
-    let root = canary.takes(&Archive::default().file(&absolute, "inside").end());
-    let inside = root.join(absolute.trim_start_matches('/'));
-    assert_eq!(fs::read(inside).expect("it landed inside"), b"inside");
-    Ok(())
-}
-
-fn hostile_links_stay_inside() -> Test {
-    need_root()?;
-    let canary = Canary::new();
-    let outside = canary.outside().display().to_string();
-    let up = format!("../../../../../../../../..{outside}");
-    for target in [outside.as_str(), &up, "../outside"] {
-        // A file through a link that leads out: there is no such folder inside.
-        let archive = Archive::default().symlink("l", target).file("l/file", "evil").end();
-        canary.refuses(&archive, &[], &["\"l/file\""]);
-        let archive = Archive::default().symlink("l", target).folder("l/sub/").end();
-        canary.refuses(&archive, &[], &["\"l/sub/\""]);
-        // Two links, each harmless.
-        let archive = Archive::default()
-            .folder("a/")
-            .symlink("a/b", "..")
-            .symlink("l", &format!("a/b/../{target}"))
-            .file("l/file", "evil")
-            .end();
-        canary.refuses(&archive, &[], &["\"l/file\""]);
-        // A hard link out, or to a link that leads out: then the link itself, never its target.
-        let archive = Archive::default().hard_link("h", &format!("{target}/file")).end();
-        canary.refuses(&archive, &[], &["\"h\""]);
-    }
-    for target in ["../outside/file", "/../outside/file"] {
-        let archive = Archive::default().hard_link("h", target).end();
-        canary.refuses(&archive, &[], &["\"h\"", "leads outside"]);
-    }
-    let archive = Archive::default().folder("d/").hard_link("h", "d").end();
-    canary.refuses(&archive, &[], &["\"h\"", "a folder can't be linked"]);
-    let archive = Archive::default().hard_link("h", "later").file("later", "x").end();
-    canary.refuses(&archive, &[], &["\"h\"", "hint: a hard link must come after"]);
-    let archive = Archive::default().symlink(".", &outside).file("x", "evil").end();
-    canary.refuses(&archive, &[], &["\".\"", "only be a folder"]);
-    // A link that a later entry replaces: the entry lands in its place, not behind it.
-    let file = format!("{outside}/file");
-    let archive = Archive::default()
-        .symlink("l", &file)
-        .file("l", "mine")
-        .symlink("d", &outside)
-        .folder("d/")
-        .symlink("h", &file)
-        .hard_link("g", "h")
-        .file("g", "mine too")
-        .end();
-    let root = canary.takes(&archive);
-    assert_eq!(fs::read(root.join("l")).expect("inside"), b"mine");
-    assert!(fs::symlink_metadata(root.join("d")).expect("inside").is_dir());
-    assert!(fs::symlink_metadata(root.join("h")).expect("inside").is_symlink());
-    assert_eq!(fs::read(root.join("g")).expect("inside"), b"mine too");
-    Ok(())
-}
-
-fn damaged_archives_are_refused() -> Test {
-    let canary = Canary::new();
-    let whole = large();
-    for program in ["gzip", "xz"] {
-        let packed = compressed(program, &whole)?;
-        for cut in [packed.len() / 2, packed.len() - 5] {
-            let ran = canary.extract(&packed[..cut], &[]);
-            ran.fails(1, "fetch-rootfs", &[]);
-            assert_eq!(names(canary.folder.path()), ["outside"], "{program} {cut}");
-        }
-        let mut corrupt = packed.clone();
-        corrupt[packed.len() / 2] ^= 0x55;
-        canary.extract(&corrupt, &[]).fails(1, "fetch-rootfs", &[]);
-        assert_eq!(names(canary.folder.path()), ["outside"], "{program}");
-    }
-    canary.refuses(&whole[..whole.len() / 2], &[], &["\"noise\"", "ends too early"]);
-    let no_end = Archive::default().file("a", "x").unfinished();
-    canary.refuses(&no_end, &[], &["it ends too early", "hint: it is incomplete"]);
-    let mut sum_wrong = block(&Head::new(b'0', "a"));
-    sum_wrong[0] = b'b';
-    let archive = Archive::default().raw(&sum_wrong).end();
-    canary.refuses(&archive, &[], &["\"b\"", "its checksum is wrong"]);
-    let unknown = Archive::default().head(&Head::new(b'Z', "a")).end();
-    canary.refuses(&unknown, &[], &["\"a\"", "nothing is known of its type 'Z'"]);
-    let mut negative = block(&Head::new(b'0', "a"));
-    negative[124..136].copy_from_slice(&[0xff; 12]);
-    sum(&mut negative);
-    let archive = Archive::default().raw(&negative).end();
-    canary.refuses(&archive, &[], &["\"a\"", "its size is negative"]);
-    for records in
-        [&b"8 path=a\n"[..], b"99 path=a\n", b"10 path=a\0\n", b"x path=a\n", b"11 size=-1\n"]
-    {
-        let archive = Archive::default().pax(records).file("a", "x").end();
-        canary.refuses(&archive, &[], &["read an extended header"]);
-    }
-    let dangling = Archive::default().long_name("a").end();
-    canary.refuses(&dangling, &[], &["a header belongs to no entry"]);
-    let nul = Archive::default().with_data(b'L', "././@LongLink", b"a\0b\0").file("x", "x").end();
-    canary.refuses(&nul, &[], &["a NUL byte is in its name"]);
-    Ok(())
-}
-
-fn bombs_are_refused_at_once() -> Test {
-    let canary = Canary::new();
-    let start = Instant::now();
-    let archive = Archive::default().with_data(b'0', "big", &[b'x'; 5000]).end();
-    canary.refuses(&archive, &["--max-size", "4K"], &["\"big\"", "4 KiB", "hint: --max-size"]);
-    let many = (0..20).fold(Archive::default(), |archive, n| archive.file(&format!("f{n}"), ""));
-    canary.refuses(&many.end(), &["--max-entries", "10"], &["\"f10\"", "hint: --max-entries"]);
-    // One exbibyte, all of it a hole.
-    let mut sparse = block(&Head::new(b'S', "hole"));
-    sparse[483..495].copy_from_slice(&[0x80, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0]);
-    sum(&mut sparse);
-    canary.refuses(&Archive::default().raw(&sparse).end(), &[], &["\"hole\"", "--max-size"]);
-    // A map that goes beyond the file, or back.
-    for (start, size) in [(512u64, 512u64), (u64::MAX >> 1, 512)] {
-        let mut sparse = block(&Head { size: 512, ..Head::new(b'S', "hole") });
-        sparse[386..398].copy_from_slice(&base256(start));
-        sparse[398..410].copy_from_slice(&base256(size));
-        sparse[483..495].copy_from_slice(&base256(600));
-        sum(&mut sparse);
-        let archive = Archive::default().raw(&sparse).raw(&[0; 512]).end();
-        canary.refuses(&archive, &[], &["map of a sparse file"]);
-    }
-    // Zeroes without end behind the archive's end.
-    let mut trailing = small();
-    trailing.resize(trailing.len() + (1 << 20), 0);
-    canary.refuses(&trailing, &["--max-size", "64K"], &["far too much comes after it"]);
-    assert!(start.elapsed() < Duration::from_secs(20));
-    Ok(())
-}
-
-fn base256(number: u64) -> [u8; 12] {
-    let mut field = [0; 12];
-    field[4..].copy_from_slice(&number.to_be_bytes());
-    field[0] = 0x80;
-    field
 }
 
 /// A root with merged /usr: what an entry's name leads through is resolved as inside the root.

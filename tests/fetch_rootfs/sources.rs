@@ -1,0 +1,123 @@
+//! Servers that work and servers that don't, and what is left when a run is ended midway.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::{Signal, TempDir, Test, eventually, run, run_with_input, scratch, send, wait};
+
+use crate::server::Server;
+use crate::{compressed, extract, fetch, large, names, small};
+
+pub fn a_url_is_a_source() -> Test {
+    let body = compressed("gzip", &large())?;
+    let server = Server::start(body.clone());
+    for path in ["good", "moved", "chunked"] {
+        let folder = scratch();
+        let root = folder.path().join("root");
+        let sum = run_with_input(&mut Command::new("sha256sum"), &body).silent();
+        let sum = sum.split(' ').next().unwrap_or_default().to_owned();
+        run(fetch().args(["--sha256", &sum]).arg(server.url(path)).arg(&root)).silent();
+        assert_eq!(names(&root), ["etc", "last", "noise"], "{path}");
+        assert_eq!(names(folder.path()), ["root"]);
+    }
+    Ok(())
+}
+
+pub fn a_server_that_fails_is_told_in_a_line() -> Test {
+    let plain = Server::start(large());
+    let packed = Server::start(compressed("gzip", &large())?);
+    for server in [&plain, &packed] {
+        for (path, parts) in [
+            ("none", &["404", "hint: is the address right?"][..]),
+            ("error", &["503", "hint: "]),
+            ("loop", &["redirected more than 10 times"]),
+            ("elsewhere", &["file:///etc/passwd", "not as safe"]),
+            ("truncated", &["fetch-rootfs: "]),
+            ("stalls", &["timeout"]),
+        ] {
+            let folder = scratch();
+            let start = Instant::now();
+            let mut command = fetch();
+            command.args(["--timeout", "1"]).arg(server.url(path)).arg(folder.path().join("root"));
+            let ran = run(&mut command);
+            ran.fails(1, "fetch-rootfs", parts);
+            assert!(names(folder.path()).is_empty(), "{path}");
+            assert!(start.elapsed() < Duration::from_secs(20), "{path}");
+        }
+    }
+    let folder = scratch();
+    let refused = run(fetch().arg("http://127.0.0.1:1/x").arg(folder.path().join("root")));
+    refused.fails(1, "fetch-rootfs", &["http://127.0.0.1:1/x", "refused"]);
+    Ok(())
+}
+
+pub fn a_wrong_checksum_leaves_nothing() -> Test {
+    let server = Server::start(large());
+    let folder = scratch();
+    let (root, wrong) = (folder.path().join("root"), "0".repeat(64));
+    run(fetch().args(["--sha256", &wrong]).arg(server.url("good")).arg(&root)).fails(
+        1,
+        "fetch-rootfs",
+        &["its SHA-256 is", &wrong, "hint: "],
+    );
+    assert!(names(folder.path()).is_empty());
+    Ok(())
+}
+
+/// Starts a slow fetch; waits until it has begun to write.
+fn slow(server: &Server, folder: &TempDir) -> Child {
+    let root = folder.path().join("root");
+    let mut command = fetch();
+    command.arg(server.url("slow")).arg(root).process_group(0);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    eventually("a temporary folder", || {
+        let staging = names(folder.path()).into_iter().find(|name| name.contains(".fetch-"))?;
+        (!names(&folder.path().join(staging).join("root")).is_empty()).then_some(())
+    });
+    child
+}
+
+pub fn a_signal_leaves_nothing_and_is_told_by_the_status() -> Test {
+    let server = Server::start(large());
+    for (signal, number) in [(Signal::SIGINT, 2), (Signal::SIGTERM, 15), (Signal::SIGHUP, 1)] {
+        // To the group, as a terminal's Ctrl-C; or to the process alone.
+        for group in [true, false] {
+            let folder = scratch();
+            let mut child = slow(&server, &folder);
+            send(&child, signal, group);
+            let status = wait(&mut child, Duration::from_secs(10)).expect("it ends by itself");
+            assert_eq!(status.code(), Some(128 + number), "{signal}");
+            assert!(names(folder.path()).is_empty(), "{signal} {group}");
+        }
+    }
+    Ok(())
+}
+
+pub fn a_killed_run_is_cleared_away_by_the_next() -> Test {
+    let server = Server::start(large());
+    let folder = scratch();
+    let mut child = slow(&server, &folder);
+    let mut alive = slow_beside(&server, &folder);
+    child.kill().expect("our own child");
+    child.wait().expect("our own child");
+    eventually("the worker to end with its parent", || {
+        let left = names(folder.path()).len();
+        (left == 2).then_some(())
+    });
+    extract(folder.path(), &small(), &[]).silent();
+    let left = names(folder.path());
+    assert!(left.len() == 2 && left[1] == "root", "the live one's stays: {left:?}");
+    alive.kill().expect("our own child");
+    alive.wait().expect("our own child");
+    Ok(())
+}
+
+/// Another run to the same target, at the same time.
+fn slow_beside(server: &Server, folder: &TempDir) -> Child {
+    let mut command = fetch();
+    command.arg(server.url("slow")).arg(folder.path().join("root")).process_group(0);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    eventually("a second temporary folder", || (names(folder.path()).len() == 2).then_some(()));
+    child
+}
