@@ -56,6 +56,7 @@ support::tests!(
     script::the_script_creates_and_removes_the_same,
     script::explain_and_dry_run_say_the_same,
     script::a_dry_run_changes_nothing,
+    script::nothing_happens_that_was_not_announced,
     faults::each_step_that_fails_leaves_nothing,
     faults::a_signal_half_way_waits_for_the_end,
 );

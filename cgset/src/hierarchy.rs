@@ -131,12 +131,18 @@ impl Hierarchy {
             Failure::new(format!("find the group of process {pid}: not in {:?}", self.mount))
         })?;
         self.folder(&group).ok_or_else(|| {
-            Failure::new(format!(
+            let failure = Failure::new(format!(
                 "find the group of process {pid}: {group:?} is outside of what {:?} shows, which \
                  is {:?}",
                 self.mount, self.root
-            ))
-            .hint("is this a container? run cgset outside of it, or name a group: --group GROUP")
+            ));
+            if self.root.starts_with("/..") {
+                return failure
+                    .hint("it was mounted outside of this cgroup namespace: mount it anew");
+            }
+            failure.hint(
+                "is this a container? run cgset outside of it, or name a group: --group GROUP",
+            )
         })
     }
 

@@ -153,14 +153,41 @@ pub fn a_dry_run_changes_nothing() -> Test {
         &["rm", &name],
         &["rm", "--kill", &name],
     ] {
-        let calls = traced(&strace, args);
+        let (calls, _) = traced(&strace, &[&["-n"], args].concat());
         assert!(matches!(calls.as_slice(), [start] if start.contains("execve(")), "{calls:?}");
     }
     Ok(())
 }
 
-/// The calls of a dry run that change something, or that may.
-fn traced(strace: &Path, args: &[&str]) -> Vec<String> {
+pub fn nothing_happens_that_was_not_announced() -> Test {
+    need(&["memory", "pids"])?;
+    let strace = need_program("strace")?;
+    let child = Waiting::idle();
+    let name = Name::new("announced");
+    for args in [
+        &["-x", "mem", "100M", "pids", "9", "-g", &name, &child.pid()][..],
+        &["-x", "pids", "50", "-g", &format!("{}/inner", &*name), "--", "true"],
+        &["-x", "rm", "--kill", &name],
+    ] {
+        let (calls, ran) = traced(&strace, args);
+        let said = ran.stderr;
+        let changes = calls
+            .iter()
+            .filter(|call| ["mkdir(", "rmdir(", "openat("].iter().any(|name| call.contains(name)));
+        let paths: Vec<&str> = changes.filter_map(|call| call.split('"').nth(1)).collect();
+        assert!(!paths.is_empty(), "{calls:?}");
+        for path in paths.into_iter().filter(|path| !path.ends_with("/cgroup.kill")) {
+            let announced =
+                said.contains(&format!(" {path} ")) || said.contains(&format!(" {path};"));
+            assert!(announced, "{path} in {said}");
+        }
+    }
+    assert!(name.groups().is_empty());
+    Ok(())
+}
+
+/// The calls of cgset that change something, or that may.
+fn traced(strace: &Path, args: &[&str]) -> (Vec<String>, Ran) {
     let folder = scratch();
     let log = folder.path().join("log");
     let calls = "trace=mkdir,mkdirat,rmdir,unlink,unlinkat,rename,renameat,renameat2,mount,umount2,\
@@ -168,9 +195,10 @@ fn traced(strace: &Path, args: &[&str]) -> Vec<String> {
         openat,openat2,ftruncate,fchmodat,fchownat";
     let mut command = std::process::Command::new(strace);
     command.args(["-f", "-e", calls, "-o"]).arg(&log);
-    run(command.arg(env!("CARGO_BIN_EXE_cgset")).arg("-n").args(args)).ok();
+    let ran = run(command.arg(env!("CARGO_BIN_EXE_cgset")).args(args));
+    assert_eq!(ran.status, 0, "{ran:?}");
     let text = fs::read_to_string(&log).expect("strace wrote it");
     let harmless = |line: &str| line.contains("O_RDONLY") || line.contains("write(1, ");
     let lines = text.lines().filter(|line| line.contains('(') && !harmless(line));
-    lines.map(str::to_owned).collect()
+    (lines.map(str::to_owned).collect(), ran)
 }
