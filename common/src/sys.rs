@@ -153,9 +153,10 @@ pub fn mount_setattr(mount: impl AsFd, flags: c_int, attr: &mount_attr) -> nix::
     Errno::result(done).map(drop)
 }
 
-/// A new instance of a file system such as `proc`, mounted nowhere yet.
-/// See `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`, Linux 5.2.
+/// A new instance of a file system such as `proc`, mounted nowhere yet. An option that takes no
+/// value has an empty one. See `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`, Linux 5.2.
 pub fn new_mount(kind: &CStr, options: &[(&CStr, &CStr)], attrs: u64) -> nix::Result<OwnedFd> {
+    const FSCONFIG_SET_FLAG: c_uint = 0;
     const FSCONFIG_SET_STRING: c_uint = 1;
     const FSCONFIG_CMD_CREATE: c_uint = 6;
     let attrs = c_uint::try_from(attrs).map_err(|_| Errno::EINVAL)?;
@@ -171,7 +172,10 @@ pub fn new_mount(kind: &CStr, options: &[(&CStr, &CStr)], attrs: u64) -> nix::Re
     };
     config(FSCONFIG_SET_STRING, c"source".as_ptr(), kind.as_ptr())?;
     for (key, value) in options {
-        config(FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())?;
+        match value.is_empty() {
+            true => config(FSCONFIG_SET_FLAG, key.as_ptr(), ptr::null())?,
+            false => config(FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())?,
+        }
     }
     config(FSCONFIG_CMD_CREATE, ptr::null(), ptr::null())?;
     // SAFETY: the call takes integers.
