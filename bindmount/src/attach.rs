@@ -1,7 +1,7 @@
 //! A mount is made in three moves: a detached tree, which nobody sees; its attributes; its place.
 //! So nobody ever sees it without them, and no path is looked up twice.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use common::{Failure, Tried, sys};
@@ -10,11 +10,14 @@ use nix::fcntl::AT_FDCWD;
 use nix::mount::{MntFlags, umount2};
 
 use crate::options::Options;
-use crate::place::Place;
+use crate::place::{Made, Place};
 
-/// The mounts that were made, so that they can be taken away again.
+/// What was made, so that it can be taken away again: the mounts, and the mount points.
 #[derive(Debug, Default)]
-pub struct Mounted(Vec<OwnedFd>);
+pub struct Mounted {
+    mounts: Vec<OwnedFd>,
+    made: Vec<Vec<Made>>,
+}
 
 impl Mounted {
     /// A copy of the mount at `src`, with these options, at `place`.
@@ -24,19 +27,31 @@ impl Mounted {
         let tree = sys::open_tree(AT_FDCWD, src, flags)
             .tried(|| format!("copy the mount of {src:?}"))
             .map_err(explain_copy)?;
+        self.attach_with(tree, place, options)
+    }
+
+    /// Puts a detached tree in its place, with these options.
+    pub fn attach_with(
+        &mut self,
+        tree: OwnedFd,
+        place: &Place,
+        options: Options,
+    ) -> Result<(), Failure> {
+        let depth = |all| if all { sys::AT_RECURSIVE } else { 0 };
         if let Some(attr) = options.attr() {
-            sys::mount_setattr(&tree, depth, &attr)
-                .tried(|| format!("set {} on the mount of {src:?}", options.words()))
+            sys::mount_setattr(&tree, depth(options.recursive), &attr)
+                .tried(|| format!("set {} on the mount for {:?}", options.words(), place.path()))
                 .map_err(explain_attributes)?;
         }
         self.attach(tree, place)?;
         // Attached below a shared mount it has become shared itself, so this comes last.
-        let (Some((all, attr)), Some(mount)) = (options.propagation_attr(), self.0.last()) else {
+        let (Some((all, attr)), Some(mount)) = (options.propagation_attr(), self.mounts.last())
+        else {
             return Ok(());
         };
-        let depth = if all { sys::AT_RECURSIVE } else { 0 };
-        sys::mount_setattr(mount, depth, &attr)
+        sys::mount_setattr(mount, depth(all), &attr)
             .tried(|| format!("set the propagation of {:?}", place.path()))
+            .map_err(explain_privilege)
             .inspect_err(|_| drop(self.take_back()))
     }
 
@@ -45,43 +60,73 @@ impl Mounted {
         sys::move_mount(&mount, place.open()?)
             .tried(|| format!("mount on {:?}", place.path()))
             .map_err(|failure| explain_attach(failure, place))?;
-        self.0.push(mount);
+        self.mounts.push(mount);
         Ok(())
     }
 
     /// Takes the last mount away: the very one, whatever else is at its path by now.
     pub fn take_back(&mut self) -> Result<(), Failure> {
-        let Some(mount) = self.0.pop() else { return Ok(()) };
-        let path = PathBuf::from(format!("/proc/self/fd/{}", mount.as_fd().as_raw_fd()));
+        let Some(mount) = self.mounts.pop() else { return Ok(()) };
+        let path = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
         umount2(&path, MntFlags::MNT_DETACH).tried(|| "take the mount away again")
+    }
+
+    /// Does something with a mount that has to lie somewhere for it.
+    pub fn for_a_moment<T>(
+        &mut self,
+        mount: OwnedFd,
+        place: &Place,
+        act: impl FnOnce(&OwnedFd) -> T,
+    ) -> Result<T, Failure> {
+        let same = mount.try_clone().tried(|| "hold a mount twice")?;
+        self.attach(mount, place)?;
+        let done = act(&same);
+        self.take_back().map(|()| done)
+    }
+
+    /// Makes a mount point, and all or nothing of the folders above it.
+    pub fn make(&mut self, place: &Place, folder: bool) -> Result<(), Failure> {
+        let mut made = Vec::new();
+        let outcome = place.make(folder, &mut made);
+        self.made.push(made);
+        outcome.inspect_err(|_| drop(self.unmake()))
+    }
+
+    /// Removes what was made of the last mount point.
+    pub fn unmake(&mut self) -> Result<(), Failure> {
+        self.made.pop().unwrap_or_default().iter().rev().try_for_each(Made::remove)
     }
 }
 
 /// Where the privilege is missing, or the call.
 pub fn explain_privilege(failure: Failure) -> Failure {
-    failure
-        .hint_if(Errno::EPERM, || {
-            "that takes root; as yourself: nsenter-lite --map-root-user --mount -- bindmount ..."
-                .into()
-        })
-        .hint_if(Errno::ENOSYS, || {
-            "this takes Linux 5.12 (open_tree, move_mount: 5.2; openat2: 5.6; mount_setattr: 5.12)"
-                .into()
-        })
+    explain_kernel(failure).hint_if(Errno::EPERM, || {
+        "that takes root (sudo); or as yourself: nsenter-lite --map-root-user --mount -- \
+         bindmount ..."
+            .into()
+    })
+}
+
+/// Where the call is missing.
+pub fn explain_kernel(failure: Failure) -> Failure {
+    failure.hint_if(Errno::ENOSYS, || {
+        "this takes Linux 5.12 (open_tree, move_mount: 5.2; openat2: 5.6; mount_setattr: 5.12)"
+            .into()
+    })
 }
 
 fn explain_copy(failure: Failure) -> Failure {
     explain_privilege(failure)
         .hint_if(Errno::ENOENT, || "SRC must be there: what is to be seen at DST?".into())
         .hint_if(Errno::EINVAL, || {
-            "in a user namespace a tree that mounts of outside cover can only be copied whole: \
-             add --recursive"
+            "an unbindable mount can't be copied (findmnt -o TARGET,PROPAGATION); in a user \
+             namespace a tree that mounts of outside cover only whole: --recursive, or -o rbind"
                 .into()
         })
 }
 
 fn explain_attributes(failure: Failure) -> Failure {
-    failure.hint_if(Errno::EPERM, || {
+    explain_privilege(failure).hint_if(Errno::EPERM, || {
         "in a user namespace what is set on a mount of outside can't be taken off".into()
     })
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use clap::Parser;
 use common::{Failure, Form, Narration};
@@ -12,10 +12,11 @@ use crate::options::Options;
 /// Make a tree visible at a second place
 ///
 /// With --std the places are those that programs expect in a root file system: /dev as it is
-/// here, a new /proc for this PID namespace, /sys read-only, and /etc/resolv.conf. All of it is
-/// mounted, nothing is written into ROOTFS. Where ROOTFS has no regular file etc/resolv.conf,
-/// an overlay in memory covers its etc, so that the file can appear: what is written to etc is
-/// not kept then (touch ROOTFS/etc/resolv.conf avoids that).
+/// here, a new /proc for this PID namespace, /sys read-only, and /etc/resolv.conf, a copy of the
+/// machine's if it has one. All of it is mounted, nothing is written into ROOTFS. Where ROOTFS
+/// has no file etc/resolv.conf to mount on, an overlay in memory covers its etc: what is written
+/// to etc is not kept then (--mkdir, or touch ROOTFS/etc/resolv.conf, avoids that). A mount point
+/// that is a symbolic link is refused; on the way to DST links are followed inside ROOTFS.
 ///
 /// With COMMAND, become it after the mounts; in a mount namespace of its own (nsenter-lite
 /// --mount) they vanish with it. Without, they stay until bindmount -u.
@@ -29,8 +30,11 @@ use crate::options::Options;
         bindmount --list [DIR] [--json]"
 )]
 #[command(
-    after_help = "OPTIONS of a mount, as in mount(8): ro, rw, nosuid, nodev, noexec, rbind, \
-    private, slave, shared, and with an r in front the last three for all mounts below.\n\n\
+    after_help = "OPTIONS of a mount, as in mount(8): ro, nosuid, nodev, noexec, nosymfollow, \
+    noatime, nodiratime, strictatime, and their opposites rw, suid, dev, exec, symfollow, relatime, \
+    diratime; rbind; private, slave, shared, unbindable, and with an r in front these four for all \
+    mounts below. With --recursive, or rbind, they hold for all mounts below.\n\n\
+    mount(8)'s own spellings do the same: --bind SRC DST, -B, --make-rslave, -m ...\n\n\
     --list prints a line for each mount at and under DIR: TARGET SOURCE TYPE OPTIONS; with --json \
     one array of objects with the keys target, source, type, options.\n\n\
     Exit status: 0 done, 1 failed, 2 wrong usage. With COMMAND: its own; 125 if bindmount fails, \
@@ -40,31 +44,42 @@ pub struct Cli {
     #[command(flatten)]
     pub narration: Narration,
     /// Mount /dev, /proc, /sys and resolv.conf into a root file system
-    #[arg(long, value_name = "ROOTFS")]
+    #[arg(
+        long,
+        value_name = "ROOTFS",
+        conflicts_with_all = ["recursive", "read_only", "writable", "options"]
+    )]
     pub std: Option<PathBuf>,
-    /// With --std: mount SRC at DST of ROOTFS
+    /// With --std: mount SRC, too, at DST of ROOTFS; any number of times
     #[arg(short, long, value_name = "SRC:DST[:OPTIONS]", requires = "std")]
     pub bind: Vec<OsString>,
     /// The mounts below SRC come along (mount's --rbind)
     #[arg(short = 'R', long, visible_alias = "rbind")]
     pub recursive: bool,
     /// Read-only, as -o ro
-    #[arg(short, long)]
+    #[arg(short, long, alias = "ro")]
     pub read_only: bool,
+    /// Writable, as -o rw
+    #[arg(short, long = "rw", alias = "read-write", conflicts_with = "read_only")]
+    pub writable: bool,
     /// How it is mounted
-    #[arg(short, long, value_name = "OPTIONS", default_value = "", hide_default_value = true)]
-    pub options: String,
-    /// Make the mount point if it is missing (this does write into ROOTFS)
-    #[arg(long)]
+    #[arg(short, long, value_name = "OPTIONS")]
+    pub options: Vec<String>,
+    /// Make mount points that are missing (this does write into ROOTFS)
+    #[arg(short, long)]
     pub mkdir: bool,
     /// Take the mount at DST away; with --recursive all at and under it
-    #[arg(short, long, conflicts_with_all = ["std", "list", "mkdir", "read_only", "options"])]
+    #[arg(
+        short,
+        long,
+        conflicts_with_all = ["std", "list", "mkdir", "read_only", "writable", "options"]
+    )]
     pub unmount: bool,
     /// With --unmount: take it away from the tree now, and clean up when nobody uses it
     #[arg(short, long, requires = "unmount")]
     pub lazy: bool,
     /// List the mounts at and under DIR
-    #[arg(long, conflicts_with_all = ["std", "mkdir", "read_only", "options", "recursive"])]
+    #[arg(long, conflicts_with_all = ["std", "mkdir", "read_only", "writable", "options", "recursive"])]
     pub list: bool,
     /// With --list: as JSON
     #[arg(long, requires = "list")]
@@ -138,9 +153,13 @@ impl Cli {
     }
 
     fn mount_options(&self) -> Result<Options, Failure> {
-        let mut options = Options::parse(&self.options)?;
+        let mut options = Options::parse(&self.options.join(","))?;
         options.recursive |= self.recursive;
-        options.read_only |= self.read_only;
+        for (_, word) in
+            [(self.read_only, "ro"), (self.writable, "rw")].iter().filter(|(is, _)| *is)
+        {
+            options.add(word)?;
+        }
         Ok(options)
     }
 }
@@ -159,6 +178,15 @@ fn spec(text: &OsStr) -> Result<Spec, Failure> {
     };
     if src.is_empty() || dst.is_empty() {
         return Err(wrong_spec(text));
+    }
+    let mut names = Path::new(dst).components();
+    if names.clone().any(|name| name == Component::ParentDir)
+        || !names.any(|name| matches!(name, Component::Normal(_)))
+    {
+        return Err(Failure::usage(format!(
+            "read the mount {text:?}: {dst:?} is no place in ROOTFS"
+        ))
+        .hint("DST is a path as it is seen inside, without .. in it"));
     }
     Ok(Spec { src: src.into(), dst: dst.into(), options: Options::parse(options)? })
 }
@@ -180,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_forms_of_a_mount() {
-        let options = Options { read_only: true, recursive: true, ..Options::default() };
+        let options = Options::parse("rbind,ro").expect("known words");
         let wanted = Request::Bind(Spec { src: "/a".into(), dst: "b".into(), options });
         assert_eq!(request(&["-R", "-r", "/a", "b", "--", "sh", "-c", "x"]), Ok(wanted));
         let options = Options::parse("ro,nosuid").expect("known words");
@@ -202,6 +230,10 @@ mod tests {
             (&["--std", "r", "--bind", ":y"], "not of the form"),
             (&["--std", "r", "--bind", "a:b:c:d"], "not of the form"),
             (&["--std", "r", "--bind", "a:b:huge"], "no option is called \"huge\""),
+            (&["--std", "r", "--bind", "a:/x/../../y"], "is no place in ROOTFS"),
+            (&["--std", "r", "--bind", "a:/"], "is no place in ROOTFS"),
+            (&["--std", "r", "--read-only"], "cannot be used with"),
+            (&["--rw", "--ro", "a", "b"], "cannot be used with"),
             (&["-u"], "--unmount takes one DST"),
             (&["-u", "a", "--", "sh"], "run a COMMAND"),
             (&["--list", "a", "b"], "--list takes one DIR"),

@@ -6,23 +6,28 @@
 mod attach;
 mod cli;
 mod options;
+mod overlay;
 mod place;
 mod plan;
 mod resolver;
+mod script;
+mod spelling;
 mod step;
 mod table;
+mod unmount;
 
 use std::process::ExitCode;
 
 use common::{Failure, report, step::perform};
 
-use crate::cli::{Cli, Request};
+use crate::cli::Request;
+use crate::spelling::Spelled;
 
 fn main() -> ExitCode {
     report::main(cli::form, run)
 }
 
-fn run(cli: Cli) -> Result<u8, Failure> {
+fn run(Spelled(cli): Spelled) -> Result<u8, Failure> {
     let request = cli.request()?;
     if let Request::List { dir, json } = &request {
         let mounts = table::under(dir.as_deref())?;

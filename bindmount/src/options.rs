@@ -1,76 +1,103 @@
 //! Mount options by mount(8)'s words.
 
 use common::{Failure, sys};
+use nix::libc;
 use nix::mount::MsFlags;
 
 /// How a bind mount is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
+    /// The mounts below come along.
     pub recursive: bool,
-    pub read_only: bool,
-    pub nosuid: bool,
-    pub nodev: bool,
-    pub noexec: bool,
-    pub propagation: Option<Propagation>,
+    set: u64,
+    clear: u64,
+    propagation: Option<Propagation>,
 }
 
 /// Whether mounts and unmounts below are passed on to and from other places of the same tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Propagation {
+struct Propagation {
     word: &'static str,
     flag: MsFlags,
     /// For the mounts below too.
-    pub all: bool,
+    all: bool,
 }
 
-const PROPAGATION: [(&str, MsFlags); 3] = [
+const PROPAGATION: [(&str, MsFlags); 4] = [
     ("private", MsFlags::MS_PRIVATE),
     ("slave", MsFlags::MS_SLAVE),
     ("shared", MsFlags::MS_SHARED),
+    ("unbindable", MsFlags::MS_UNBINDABLE),
 ];
 
-impl Propagation {
-    /// Mounts made here are not seen elsewhere; those made elsewhere are seen here.
-    pub const SLAVE: Self = Self { word: "slave", flag: MsFlags::MS_SLAVE, all: true };
-
-    fn parse(word: &str) -> Option<Self> {
-        let (all, name) = word.strip_prefix('r').map_or((false, word), |name| (true, name));
-        let (word, flag) = PROPAGATION.into_iter().find(|(known, _)| *known == name)?;
-        Some(Self { word, flag, all })
-    }
-}
+/// A word, what it sets, and what it clears: the times of access are one field of three values.
+const WORDS: [(&str, u64, u64); 15] = [
+    ("ro", libc::MOUNT_ATTR_RDONLY, 0),
+    ("rw", 0, libc::MOUNT_ATTR_RDONLY),
+    ("nosuid", libc::MOUNT_ATTR_NOSUID, 0),
+    ("suid", 0, libc::MOUNT_ATTR_NOSUID),
+    ("nodev", libc::MOUNT_ATTR_NODEV, 0),
+    ("dev", 0, libc::MOUNT_ATTR_NODEV),
+    ("noexec", libc::MOUNT_ATTR_NOEXEC, 0),
+    ("exec", 0, libc::MOUNT_ATTR_NOEXEC),
+    ("nosymfollow", libc::MOUNT_ATTR_NOSYMFOLLOW, 0),
+    ("symfollow", 0, libc::MOUNT_ATTR_NOSYMFOLLOW),
+    ("nodiratime", libc::MOUNT_ATTR_NODIRATIME, 0),
+    ("diratime", 0, libc::MOUNT_ATTR_NODIRATIME),
+    ("noatime", libc::MOUNT_ATTR_NOATIME, libc::MOUNT_ATTR__ATIME),
+    ("strictatime", libc::MOUNT_ATTR_STRICTATIME, libc::MOUNT_ATTR__ATIME),
+    ("relatime", libc::MOUNT_ATTR_RELATIME, libc::MOUNT_ATTR__ATIME),
+];
 
 impl Options {
+    /// Everything below comes along (/dev/pts, /dev/shm), and an unmount does not reach back.
+    pub fn of_dev() -> Self {
+        let slave = Propagation { word: "slave", flag: MsFlags::MS_SLAVE, all: true };
+        Self { recursive: true, propagation: Some(slave), ..Self::default() }
+    }
+
+    /// To look at, not to change the machine by.
+    pub fn of_sys() -> Self {
+        Self { set: Self::of_resolver().set, ..Self::of_dev() }
+    }
+
+    /// A text.
+    pub fn of_resolver() -> Self {
+        let set = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
+        Self { set: set | sys::MOUNT_ATTR_RDONLY, ..Self::default() }
+    }
+
     /// Reads a list such as `ro,nosuid`.
     pub fn parse(list: &str) -> Result<Self, Failure> {
         let mut options = Self::default();
         for word in list.split(',').filter(|_| !list.is_empty()) {
-            match word {
-                "bind" | "rw" | "suid" | "dev" | "exec" => {}
-                "rbind" => options.recursive = true,
-                "ro" => options.read_only = true,
-                "nosuid" => options.nosuid = true,
-                "nodev" => options.nodev = true,
-                "noexec" => options.noexec = true,
-                _ => options.propagation = Some(Propagation::parse(word).ok_or_else(|| no(word))?),
-            }
+            options.add(word)?;
         }
         Ok(options)
     }
 
-    fn attributes(self) -> [(bool, &'static str, u64); 4] {
-        [
-            (self.read_only, "ro", sys::MOUNT_ATTR_RDONLY),
-            (self.nosuid, "nosuid", sys::MOUNT_ATTR_NOSUID),
-            (self.nodev, "nodev", sys::MOUNT_ATTR_NODEV),
-            (self.noexec, "noexec", sys::MOUNT_ATTR_NOEXEC),
-        ]
+    /// Adds a word; the last one said is the one that counts.
+    pub fn add(&mut self, word: &str) -> Result<(), Failure> {
+        match WORDS.iter().find(|(known, ..)| *known == word) {
+            Some((_, set, clear)) => {
+                self.set = self.set & !clear | set;
+                self.clear |= clear;
+            }
+            None if word == "bind" => {}
+            None if word == "rbind" => self.recursive = true,
+            None => self.propagation = Some(Propagation::parse(word).ok_or_else(|| no(word))?),
+        }
+        Ok(())
     }
 
     /// What is set on the mount, as mount(8) has it: `ro,nosuid`; empty for nothing.
     pub fn words(self) -> String {
-        let set = self.attributes().into_iter().filter(|(set, ..)| *set);
-        set.map(|(_, word, _)| word).collect::<Vec<_>>().join(",")
+        let said = |set: u64, clear: u64| match set {
+            0 => self.clear & clear == clear && self.set & clear == 0,
+            _ => self.set & set == set,
+        };
+        let words = WORDS.iter().filter(|(_, set, clear)| said(*set, *clear));
+        words.map(|(word, ..)| *word).collect::<Vec<_>>().join(",")
     }
 
     /// mount(8)'s option for the propagation: `--make-rslave`.
@@ -82,15 +109,22 @@ impl Options {
 
     /// What is set on the mount, for `mount_setattr(2)`; `None` for nothing.
     pub fn attr(self) -> Option<sys::mount_attr> {
-        let set = self.attributes().into_iter().filter(|(set, ..)| *set);
-        let attr_set = set.fold(0, |sum, (_, _, flag)| sum | flag);
-        (attr_set != 0).then_some(sys::mount_attr { attr_set, ..NOTHING })
+        let attr = sys::mount_attr { attr_set: self.set, attr_clr: self.clear, ..NOTHING };
+        (self.set | self.clear != 0).then_some(attr)
     }
 
-    /// The propagation, for the same call.
+    /// The propagation, for the same call, and whether the mounts below get it too.
     pub fn propagation_attr(self) -> Option<(bool, sys::mount_attr)> {
         let Propagation { flag, all, .. } = self.propagation?;
         Some((all, sys::mount_attr { propagation: flag.bits(), ..NOTHING }))
+    }
+}
+
+impl Propagation {
+    fn parse(word: &str) -> Option<Self> {
+        let (all, name) = word.strip_prefix('r').map_or((false, word), |name| (true, name));
+        let (word, flag) = PROPAGATION.into_iter().find(|(known, _)| *known == name)?;
+        Some(Self { word, flag, all })
     }
 }
 
@@ -98,26 +132,51 @@ const NOTHING: sys::mount_attr =
     sys::mount_attr { attr_set: 0, attr_clr: 0, propagation: 0, userns_fd: 0 };
 
 fn no(word: &str) -> Failure {
-    Failure::usage(format!("read the mount options: no option is called {word:?}"))
-        .hint("there are ro, nosuid, nodev, noexec, rbind, private, slave, shared")
+    Failure::usage(format!("read the mount options: no option is called {word:?}")).hint(
+        "there are ro, nosuid, nodev, noexec, nosymfollow, noatime, nodiratime, strictatime, \
+         their opposites, rbind, private, slave, shared, unbindable",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(list: &str) -> Options {
+        Options::parse(list).expect("known words")
+    }
+
     #[test]
     fn mounts_own_words() {
-        let options = Options::parse("rbind,ro,nodev,rslave").expect("known words");
-        assert!(options.recursive && options.read_only && options.nodev && !options.noexec);
+        let options = parse("rbind,ro,nodev,rslave");
+        assert!(options.recursive);
         assert_eq!(options.words(), "ro,nodev");
         assert_eq!(options.make().as_deref(), Some("--make-rslave"));
         let attr = options.attr().expect("something is set");
         assert_eq!(attr.attr_set, sys::MOUNT_ATTR_RDONLY | sys::MOUNT_ATTR_NODEV);
         let (all, attr) = options.propagation_attr().expect("rslave is set");
         assert!(all && attr.propagation == MsFlags::MS_SLAVE.bits());
-        let plain = Options::parse("bind,rw").expect("known words");
-        assert_eq!(plain, Options::parse("").expect("nothing"));
+        let plain = parse("bind");
+        assert_eq!(plain, parse(""));
         assert!(plain.attr().is_none() && plain.make().is_none());
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        for (list, words) in [
+            ("ro,rw", "rw"),
+            ("rw,ro", "ro"),
+            ("noatime,relatime", "relatime"),
+            ("relatime,noatime", "noatime"),
+            ("strictatime,noatime,nodiratime", "nodiratime,noatime"),
+            ("noexec,suid,exec", "suid,exec"),
+        ] {
+            assert_eq!(parse(list).words(), words, "{list}");
+        }
+        let attr = parse("strictatime").attr().expect("something is set");
+        assert_eq!(
+            (attr.attr_set, attr.attr_clr),
+            (libc::MOUNT_ATTR_STRICTATIME, libc::MOUNT_ATTR__ATIME)
+        );
     }
 }

@@ -1,12 +1,17 @@
 //! Where a mount goes: a path of the machine's, or one inside a root file system.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use common::{Failure, Tried, inroot, shell};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use crate::attach::explain_kernel;
 
 /// A mount point.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +23,29 @@ pub enum Place {
 }
 
 impl Place {
+    /// A place in a root file system.
+    pub fn inside(rootfs: &Path, path: impl AsRef<Path>) -> Self {
+        Self::In { rootfs: rootfs.to_owned(), path: path.as_ref().to_owned() }
+    }
+
+    /// The place to which a path leads as it is seen inside the root: without symbolic links, as
+    /// far as it is there.
+    pub fn resolved(rootfs: &Path, path: &Path) -> Result<Self, Failure> {
+        let root = inroot::open_root(rootfs)?;
+        let mut there = path;
+        loop {
+            if let Ok(found) = inroot::open_in(&root, there, OFlag::O_PATH) {
+                let rest = path.strip_prefix(there).unwrap_or(Path::new(""));
+                let names: PathBuf = name_in(&root, &found)?.iter().chain(rest).collect();
+                return Ok(Self::inside(rootfs, names));
+            }
+            match there.parent() {
+                Some(above) if above != Path::new("") => there = above,
+                _ => return Ok(Self::inside(rootfs, path)),
+            }
+        }
+    }
+
     /// The path as a script has it.
     pub fn path(&self) -> PathBuf {
         match self {
@@ -29,6 +57,20 @@ impl Place {
     /// The path as a word of a script.
     pub fn word(&self) -> String {
         shell::operand(self.path())
+    }
+
+    /// The folder that it is in.
+    pub fn folder(&self) -> Self {
+        let above = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
+        match self {
+            Self::Host(path) => Self::Host(above(path)),
+            Self::In { rootfs, path } => Self::In { rootfs: rootfs.clone(), path: above(path) },
+        }
+    }
+
+    /// Whether it is that folder of its root, or below.
+    pub fn is_under(&self, folder: &str) -> bool {
+        matches!(self, Self::In { path, .. } if path.starts_with(folder))
     }
 
     /// Opens it. In a root file system no symbolic link is followed: with /dev a link to a folder
@@ -45,21 +87,27 @@ impl Place {
             }
         }
         .map_err(|failure| {
-            failure
+            explain_kernel(failure)
                 .hint_if(Errno::ENOENT, || {
                     let path = self.word();
                     format!("add --mkdir, or make it: mkdir {path} (touch {path} for a file)")
                 })
-                .hint_if(Errno::ELOOP, || {
-                    "a symbolic link is on the way, and might lead out of the root file system"
-                        .into()
-                })
+                .hint_if(Errno::ELOOP, explain_link)
         })
     }
 
-    /// Makes it, a folder or an empty file, and the folders above it. Nothing happens if it is
-    /// there.
-    pub fn make(&self, folder: bool) -> Result<(), Failure> {
+    /// Looks whether it can be opened, unless it is missing and may be.
+    pub fn check(&self, may_be_missing: bool) -> Result<(), Failure> {
+        match self.open() {
+            Err(failure) if may_be_missing && failure.kernel_said() == Some(Errno::ENOENT) => {
+                Ok(())
+            }
+            outcome => outcome.map(drop),
+        }
+    }
+
+    /// Makes it, a folder or an empty file, and the folders above it, and notes what was not there.
+    pub fn make(&self, folder: bool, made: &mut Vec<Made>) -> Result<(), Failure> {
         let (top, path) = match self {
             Self::Host(path) if path.is_absolute() => (Path::new("/"), path),
             Self::Host(path) => (Path::new("."), path),
@@ -70,25 +118,76 @@ impl Place {
         let names: Vec<_> = path.strip_prefix("/").unwrap_or(path).iter().collect();
         let Some((last, above)) = names.split_last() else { return Ok(()) };
         for name in above {
-            make_folder(&dir, Path::new(name)).tried(failed)?;
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-            dir = inroot::open_plain(&dir, Path::new(name), flags).tried(failed)?;
+            let name = Path::new(name);
+            Made::if_missing(&dir, name, true, made).tried(failed)?;
+            let next = self.step_into(&dir, name).tried(failed);
+            dir = next.map_err(|failure| failure.hint_if(Errno::ELOOP, explain_link))?;
         }
-        let last = Path::new(last);
-        if folder {
-            return make_folder(&dir, last).tried(failed);
-        }
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-        match nix::fcntl::openat(&dir, last, flags, Mode::from_bits_truncate(0o644)) {
-            Ok(_) | Err(Errno::EEXIST) => Ok(()),
-            Err(errno) => Err(Failure::errno(failed(), errno)),
+        Made::if_missing(&dir, Path::new(last), folder, made).tried(failed)
+    }
+
+    /// The machine's own links are followed.
+    fn step_into(&self, dir: &OwnedFd, name: &Path) -> nix::Result<OwnedFd> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match self {
+            Self::Host(_) => openat(dir, name, flags, Mode::empty()),
+            Self::In { .. } => inroot::open_plain(dir, name, flags),
         }
     }
 }
 
-fn make_folder(dir: impl AsFd, name: &Path) -> nix::Result<()> {
-    match mkdirat(dir, name, Mode::from_bits_truncate(0o755)) {
-        Err(Errno::EEXIST) => Ok(()),
-        outcome => outcome,
+fn explain_link() -> String {
+    "a symbolic link is on the way, and might lead out of the root file system".into()
+}
+
+/// Where in the root an open file is. No path that was given leads there reliably.
+fn name_in(root: &OwnedFd, file: &OwnedFd) -> Result<PathBuf, Failure> {
+    let name = |fd: &OwnedFd| {
+        let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        std::fs::read_link(&link).tried(|| format!("read {link:?}"))
+    };
+    let (root, file) = (name(root)?, name(file)?);
+    file.strip_prefix(&root).map(Path::to_owned).map_err(|_| {
+        Failure::new(format!("look at {file:?}: it was moved out of the root file system {root:?}"))
+    })
+}
+
+/// A mount point that was made, by its folder and its name in it.
+#[derive(Debug)]
+pub struct Made {
+    dir: OwnedFd,
+    name: OsString,
+    folder: bool,
+}
+
+impl Made {
+    /// Makes it, if nothing is there.
+    fn if_missing(
+        dir: &OwnedFd,
+        name: &Path,
+        folder: bool,
+        made: &mut Vec<Self>,
+    ) -> io::Result<()> {
+        let note = Self { dir: dir.try_clone()?, name: name.into(), folder };
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let outcome = match folder {
+            true => mkdirat(dir, name, Mode::from_bits_truncate(0o755)),
+            false => openat(dir, name, flags, Mode::from_bits_truncate(0o644)).map(drop),
+        };
+        match outcome {
+            Err(Errno::EEXIST) => Ok(()),
+            Err(errno) => Err(errno.into()),
+            Ok(()) => {
+                made.push(note);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes it away again.
+    pub fn remove(&self) -> Result<(), Failure> {
+        let flag = if self.folder { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
+        unlinkat(&self.dir, self.name.as_os_str(), flag)
+            .tried(|| format!("remove the mount point {:?} again", self.name))
     }
 }

@@ -6,26 +6,23 @@ use std::path::{Path, PathBuf};
 use common::{Failure, inroot};
 
 use crate::cli::{Request, Spec};
-use crate::options::{Options, Propagation};
+use crate::options::Options;
 use crate::place::Place;
 use crate::resolver::{self, Found};
 use crate::step::Step;
-use crate::table;
+use crate::{overlay, unmount};
 
 /// What bindmount will do. `--list` has no steps, and does not come here.
 pub fn plan(request: Request, mkdir: bool, command: Vec<OsString>) -> Result<Vec<Step>, Failure> {
     let mut steps = match request {
         Request::Bind(Spec { src, dst, options }) => {
             let place = Place::Host(dst);
-            let mut steps = make(mkdir, &src, &place);
+            let mut steps = Vec::from_iter(make(mkdir, src.is_dir(), &place));
             steps.push(Step::Bind { src, place, options });
             steps
         }
         Request::Std { rootfs, binds } => std(&rootfs, binds, mkdir)?,
-        Request::Unmount { target, recursive, lazy } => table::to_unmount(&target, recursive)?
-            .into_iter()
-            .map(|target| Step::Unmount { target, lazy })
-            .collect(),
+        Request::Unmount { target, recursive, lazy } => unmount::plan(&target, recursive, lazy)?,
         Request::List { .. } => Vec::new(),
     };
     if !command.is_empty() {
@@ -35,47 +32,49 @@ pub fn plan(request: Request, mkdir: bool, command: Vec<OsString>) -> Result<Vec
 }
 
 /// The step that makes the mount point, of the kind that the source is.
-fn make(mkdir: bool, src: &Path, place: &Place) -> Vec<Step> {
-    let folder = !src.is_file();
-    mkdir.then(|| Step::Make { place: place.clone(), folder }).into_iter().collect()
+fn make(mkdir: bool, folder: bool, place: &Place) -> Option<Step> {
+    mkdir.then(|| Step::Make { place: place.clone(), folder })
 }
 
 fn std(rootfs: &Path, binds: Vec<Spec>, mkdir: bool) -> Result<Vec<Step>, Failure> {
     drop(inroot::open_root(rootfs)?);
-    let place = |path: &str| Place::In { rootfs: rootfs.to_owned(), path: path.into() };
-    let make_folder = |path: &str| make(mkdir, Path::new("/"), &place(path));
-
-    let mut steps = make_folder("dev");
-    steps.push(Step::Bind { src: "/dev".into(), place: place("dev"), options: dev() });
-    steps.extend(make_folder("proc"));
-    steps.push(Step::Proc(place("proc")));
-    steps.extend(make_folder("sys"));
-    steps.push(Step::Bind { src: "/sys".into(), place: place("sys"), options: sys() });
+    let tree = |path: &str, options| Step::Bind {
+        src: Path::new("/").join(path),
+        place: Place::inside(rootfs, path),
+        options,
+    };
+    let mut steps = Vec::new();
+    for (path, step) in [
+        ("dev", tree("dev", Options::of_dev())),
+        ("proc", Step::Proc(Place::inside(rootfs, "proc"))),
+        ("sys", tree("sys", Options::of_sys())),
+    ] {
+        let place = Place::inside(rootfs, path);
+        place.check(mkdir)?;
+        steps.extend(make(mkdir, true, &place));
+        steps.push(step);
+    }
     if let Some(file) = resolver::of_the_machine() {
-        match resolver::look(rootfs)? {
-            Found::File => steps.push(Step::Bind {
-                src: file,
-                place: place("etc/resolv.conf"),
-                options: Options { propagation: None, recursive: false, ..sys() },
-            }),
-            Found::NoFile => steps.push(Step::Resolver { file, etc: place("etc") }),
-            Found::NoFolder => {}
-        }
+        steps.extend(resolver(rootfs, file, mkdir)?);
     }
     for Spec { src, dst, options } in binds {
-        let place = Place::In { rootfs: rootfs.to_owned(), path: PathBuf::from(&dst) };
-        steps.extend(make(mkdir, &src, &place));
+        let place = Place::resolved(rootfs, &dst)?;
+        place.check(true)?; // what is missing may be in a mount that an earlier step makes
+        steps.extend(make(mkdir, src.is_dir(), &place));
         steps.push(Step::Bind { src, place, options });
     }
     Ok(steps)
 }
 
-/// Everything below comes along (/dev/pts, /dev/shm); an unmount inside must not reach the machine.
-fn dev() -> Options {
-    Options { recursive: true, propagation: Some(Propagation::SLAVE), ..Options::default() }
-}
-
-/// To look at, not to change the machine by.
-fn sys() -> Options {
-    Options { read_only: true, nosuid: true, nodev: true, noexec: true, ..dev() }
+fn resolver(rootfs: &Path, file: PathBuf, mkdir: bool) -> Result<Vec<Step>, Failure> {
+    let place = resolver::place(rootfs);
+    Ok(match resolver::look(rootfs)? {
+        Found::File(place) => vec![Step::Resolver { file, place }],
+        Found::Nothing if mkdir => {
+            vec![Step::Make { place: place.clone(), folder: false }, Step::Resolver { file, place }]
+        }
+        Found::Nothing | Found::NoFile => {
+            vec![Step::Cover { file, etc: place.folder(), user: overlay::in_user_namespace() }]
+        }
+    })
 }

@@ -1,4 +1,4 @@
-//! The mounts that are there: shown, or taken away.
+//! The mounts that are there.
 
 use std::path::{Path, PathBuf};
 
@@ -7,34 +7,21 @@ use common::{Failure, Tried};
 
 /// The mounts at and under a folder, in the order in which they were made; all for `None`.
 pub fn under(dir: Option<&Path>) -> Result<Vec<Mount>, Failure> {
-    let mut mounts = mountinfo::read()?;
-    if let Some(dir) = dir {
-        let dir = real(dir)?;
-        mounts.retain(|mount| mount.target.starts_with(&dir));
-    }
-    Ok(mounts)
+    let mounts = mountinfo::read()?;
+    Ok(match dir {
+        Some(dir) => at_and_under(mounts, &real(dir)?),
+        None => mounts,
+    })
 }
 
-/// The mount points to unmount, the last one made first.
-pub fn to_unmount(target: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failure> {
-    let dir = real(target)?;
-    let mut targets: Vec<PathBuf> =
-        under(Some(target))?.into_iter().map(|mount| mount.target).collect();
-    if !recursive {
-        targets.retain(|mounted| *mounted == dir);
-        targets = targets.pop().into_iter().collect();
-    }
-    if targets.is_empty() {
-        let what =
-            if recursive { "nothing is mounted at or under it" } else { "not a mount point" };
-        return Err(Failure::new(format!("unmount {target:?}: {what}"))
-            .hint(format!("see what there is: bindmount --list {target:?}")));
-    }
-    targets.reverse();
-    Ok(targets)
+/// Those whose path begins with this one.
+pub fn at_and_under(mut mounts: Vec<Mount>, dir: &Path) -> Vec<Mount> {
+    mounts.retain(|mount| mount.target.starts_with(dir));
+    mounts
 }
 
-fn real(path: &Path) -> Result<PathBuf, Failure> {
+/// The path that the mount table has for it.
+pub fn real(path: &Path) -> Result<PathBuf, Failure> {
     std::fs::canonicalize(path).tried(|| format!("look at {path:?}"))
 }
 

@@ -1,0 +1,89 @@
+//! An etc in which a file can appear, while the one on disk stays as it is.
+//!
+//! A mount needs something to be mounted on, and where there is no file none may be made. So an
+//! overlay covers etc: its lower layer is the root's own, its upper one lies in memory and holds
+//! the file. A symbolic link of that name, wherever it leads, is hidden in the same way.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use common::{Failure, Tried, sys};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
+use nix::unistd::{Gid, Uid, fchown};
+
+use std::path::Path;
+
+use crate::attach::{Mounted, explain_privilege};
+use crate::place::Place;
+use crate::resolver;
+
+/// Covers `etc` with an overlay that has a copy of `file`.
+///
+/// The memory is mounted on etc first, for a layer has to be mounted somewhere; the overlay then
+/// hides it. The layers are named by descriptor, as no path leads to the lower one any more.
+pub fn cover(mounted: &mut Mounted, etc: &Place, file: &Path, user: bool) -> Result<(), Failure> {
+    let lower = etc.open()?;
+    let memory = resolver::memory()?;
+    let upper = folder(&memory, "upper")?;
+    let work = folder(&memory, "work")?;
+    look_like(&upper, &lower).tried(|| "give the folder in memory the owner and mode of etc")?;
+    resolver::copy(file, &upper)?;
+    mounted.attach(memory, etc)?;
+    overlay(&lower, &upper, &work, user)
+        .tried(|| format!("make an overlay for {:?}", etc.path()))
+        .map_err(|failure| explain_overlay(failure, etc))
+        .and_then(|overlay| mounted.attach(overlay, etc))
+        .inspect_err(|_| drop(mounted.take_back()))
+}
+
+/// The kernel keeps its notes about what was removed in `trusted.` attributes, which are for the
+/// machine's root alone; `userxattr` has them in `user.` ones.
+fn overlay(lower: &OwnedFd, upper: &OwnedFd, work: &OwnedFd, user: bool) -> nix::Result<OwnedFd> {
+    let path = |fd: &OwnedFd| CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    let path = |fd: &OwnedFd| path(fd).map_err(|_| Errno::EINVAL);
+    let (lower, upper, work) = (path(lower)?, path(upper)?, path(work)?);
+    let layers = [
+        (c"lowerdir", lower.as_c_str()),
+        (c"upperdir", upper.as_c_str()),
+        (c"workdir", work.as_c_str()),
+        (c"userxattr", c""),
+    ];
+    sys::new_mount(c"overlay", &layers[..if user { 4 } else { 3 }], 0)
+}
+
+/// Whether we are root only in a user namespace: there not all user IDs of the machine are.
+pub fn in_user_namespace() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_ascii_whitespace().ne(["0", "0", "4294967295"]))
+}
+
+/// The folder on top of an overlay is the upper one. In a user namespace that lacks the owner,
+/// it stays ours.
+fn look_like(upper: &OwnedFd, lower: &OwnedFd) -> nix::Result<()> {
+    let wanted = fstat(lower)?;
+    match fchown(upper, Some(Uid::from_raw(wanted.st_uid)), Some(Gid::from_raw(wanted.st_gid))) {
+        Ok(()) | Err(Errno::EINVAL) => {}
+        Err(errno) => return Err(errno),
+    }
+    fchmod(upper, Mode::from_bits_truncate(wanted.st_mode))
+}
+
+fn folder(parent: impl AsFd, name: &str) -> Result<OwnedFd, Failure> {
+    let failed = || format!("make the folder {name:?} in memory");
+    mkdirat(&parent, name, Mode::from_bits_truncate(0o755)).tried(failed)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    openat(parent, name, flags, Mode::empty()).tried(failed)
+}
+
+fn explain_overlay(failure: Failure, etc: &Place) -> Failure {
+    let touch = || {
+        let file = etc.path().join(resolver::NAME);
+        format!("where a file is none is needed: touch {}", common::shell::operand(file))
+    };
+    explain_privilege(failure)
+        .hint_if(Errno::EPERM, touch)
+        .hint_if(Errno::ENODEV, touch)
+        .hint_if(Errno::EINVAL, touch)
+}

@@ -1,0 +1,50 @@
+//! The steps as lines of shell, in the words of mount(8).
+
+use std::path::Path;
+
+use common::shell;
+
+use crate::options::Options;
+use crate::place::Place;
+use crate::resolver;
+
+/// mount(8) sets attributes after the fact, and on one mount a time.
+pub fn bind(src: &Path, place: &Place, options: Options) -> String {
+    let kind = if options.recursive { "--rbind" } else { "--bind" };
+    let make = options.make().map(|make| format!(" {make}")).unwrap_or_default();
+    let dst = place.word();
+    let bind = format!("mount {kind}{make} {} {dst}", shell::operand(src));
+    match (options.words().as_str(), options.recursive) {
+        ("", _) => bind,
+        (words, false) => format!("{bind}; mount -o remount,bind,{words} {dst}"),
+        (words, true) => format!(
+            "{bind}; findmnt -Rnlo TARGET {dst} | while IFS= read -r t; do \
+             mount -o remount,bind,{words} \"$t\"; done"
+        ),
+    }
+}
+
+/// The memory is mounted elsewhere until its file is where it belongs.
+pub fn cover_file(file: &Path, place: &Place) -> String {
+    let (file, name, dst) = (shell::operand(file), resolver::NAME, place.word());
+    let words = Options::of_resolver().words();
+    format!(
+        "t=$(mktemp -d); mount -t tmpfs --make-private -o mode=0755,size=1m tmpfs \"$t\"; \
+         cp -L {file} \"$t/{name}\"; chmod 644 \"$t/{name}\"; mount --bind \"$t/{name}\" {dst}; \
+         mount -o remount,bind,{words} {dst}; umount \"$t\"; rmdir \"$t\""
+    )
+}
+
+/// No path leads to the lower layer once the memory is mounted, so it is held open.
+pub fn cover_folder(file: &Path, etc: &Place, user: bool) -> String {
+    let (file, name) = (shell::operand(file), resolver::NAME);
+    let user = if user { ",userxattr" } else { "" };
+    format!(
+        "(cd -P {}; exec 3<.; mount -t tmpfs -o mode=0755,size=1m tmpfs \"$PWD\"; cd \"$PWD\"; \
+         mkdir upper work; chown --reference=/proc/self/fd/3/. upper || :; \
+         chmod --reference=/proc/self/fd/3/. upper; cp -L {file} upper/{name}; \
+         chmod 644 upper/{name}; mount -t overlay -o \
+         lowerdir=/proc/self/fd/3,upperdir=upper,workdir=work{user} overlay \"$PWD\")",
+        etc.word()
+    )
+}

@@ -1,0 +1,104 @@
+//! mount(8)'s own spellings, read as ours.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Command, CommandFactory, Error, FromArgMatches, Parser};
+
+use crate::cli::Cli;
+
+/// The command line, also where it was written for mount(8).
+#[derive(Debug)]
+pub struct Spelled(pub Cli);
+
+impl Parser for Spelled {
+    fn try_parse_from<I, T>(words: I) -> Result<Self, Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let mut words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let command = words.iter().position(|word| word == "--").map(|at| words.split_off(at));
+        if command.as_ref().is_some_and(|command| command.len() == 1) {
+            let what = "no COMMAND behind --: is a shell variable empty?";
+            return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, what));
+        }
+        let words = ours(words).into_iter().chain(command.unwrap_or_default());
+        Cli::try_parse_from(words).map(Self)
+    }
+}
+
+/// There, `--bind` is a switch, which asks for what is done here anyway, and a propagation is a
+/// switch of its own.
+fn ours(words: Vec<OsString>) -> Vec<OsString> {
+    let is_std = |word: &OsString| word == "--std" || word.as_bytes().starts_with(b"--std=");
+    let std = words.iter().any(is_std);
+    words
+        .into_iter()
+        .filter(|word| std || (word != "--bind" && word != "-B"))
+        .map(|word| match word.to_str().and_then(|word| word.strip_prefix("--make-")) {
+            Some(propagation) => format!("--options={propagation}").into(),
+            None => word,
+        })
+        .collect()
+}
+
+impl CommandFactory for Spelled {
+    fn command() -> Command {
+        Cli::command()
+    }
+    fn command_for_update() -> Command {
+        Cli::command_for_update()
+    }
+}
+
+impl FromArgMatches for Spelled {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        Cli::from_arg_matches(matches).map(Self)
+    }
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Request;
+
+    fn request(line: &str) -> Result<Request, String> {
+        Spelled::try_parse_from(line.split(' '))
+            .map_err(|error| error.to_string())
+            .and_then(|spelled| spelled.0.request().map_err(|failure| failure.lines("bindmount")))
+    }
+
+    #[test]
+    fn mounts_switches_change_nothing_or_are_options() {
+        let plain = request("bindmount -o ro,rslave a b");
+        assert!(plain.is_ok(), "{plain:?}");
+        for line in [
+            "mount --bind -o ro,rslave a b",
+            "mount -B --make-rslave -o ro a b",
+            "mount a --bind b --ro --make-rslave",
+            "mount -r -o bind -o rslave a b",
+        ] {
+            assert_eq!(request(line), plain, "{line}");
+        }
+        let error = request("mount --make-huge a b").expect_err("no such propagation");
+        assert!(error.contains("no option is called \"huge\""), "{error}");
+    }
+
+    #[test]
+    fn with_std_bind_names_a_mount() {
+        let named = request("bindmount --std r --bind a:/b -- mount --bind x y");
+        assert_eq!(named, request("bindmount --std=r -b a:/b -- true"));
+        assert!(named.is_ok(), "{named:?}");
+    }
+
+    #[test]
+    fn a_command_is_not_empty() {
+        let error = request("bindmount a b --").expect_err("nothing behind --");
+        assert!(error.contains("no COMMAND behind --"), "{error}");
+    }
+}

@@ -1,0 +1,131 @@
+//! Mounts taken away, each before what it lies on.
+
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use common::mountinfo::{self, Mount};
+use common::{Failure, Tried, inroot, shell};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::mount::{MntFlags, umount2};
+
+use crate::attach::explain_privilege;
+use crate::step::Step;
+use crate::table;
+
+/// The steps that take away the mount at `target`, or all at and under it.
+pub fn plan(target: &Path, recursive: bool, lazy: bool) -> Result<Vec<Step>, Failure> {
+    let dir = table::real(target)?;
+    if recursive && dir == Path::new("/") {
+        return Err(Failure::new("unmount \"/\": all mounts of the machine are under it")
+            .hint("is a shell variable empty? name the folder"));
+    }
+    let mounts = table::at_and_under(mountinfo::read()?, &dir);
+    let mut order = order(&mounts, recursive && lazy);
+    if !recursive {
+        order.retain(|mount| mount.target == dir);
+        order.truncate(1);
+    }
+    if order.is_empty() {
+        let what =
+            if recursive { "nothing is mounted at or under it" } else { "not a mount point" };
+        return Err(Failure::new(format!("unmount {target:?}: {what}"))
+            .hint(format!("see what there is: bindmount --list {}", shell::operand(target))));
+    }
+    let step = |mount: &Mount| Step::Unmount { id: mount.id, target: mount.target.clone(), lazy };
+    Ok(order.into_iter().map(step).collect())
+}
+
+/// The mounts in an order in which each is reached by its path when its turn comes. With
+/// `whole_trees` only those are named that take the ones below along.
+fn order(mounts: &[Mount], whole_trees: bool) -> Vec<&Mount> {
+    let is_top = |mount: &&Mount| mounts.iter().all(|other| other.id != mount.parent);
+    let mut order = Vec::new();
+    after_what_hides_it(mounts.iter().filter(is_top).collect(), mounts, whole_trees, &mut order);
+    order
+}
+
+/// Of two mounts on the same one, the shorter path hides what is below it; and a mount on another
+/// one's own root hides all of that.
+fn after_what_hides_it<'a>(
+    mut siblings: Vec<&'a Mount>,
+    mounts: &'a [Mount],
+    whole_trees: bool,
+    order: &mut Vec<&'a Mount>,
+) {
+    siblings.sort_by_key(|mount| &mount.target);
+    for mount in siblings {
+        let on_it = mounts.iter().filter(|other| {
+            other.parent == mount.id && (!whole_trees || other.target == mount.target)
+        });
+        after_what_hides_it(on_it.collect(), mounts, whole_trees, order);
+        order.push(mount);
+    }
+}
+
+/// Takes a mount away.
+pub fn unmount(id: u64, target: &Path, lazy: bool) -> Result<(), Failure> {
+    let lazy = if lazy { MntFlags::MNT_DETACH } else { MntFlags::empty() };
+    let failed = || format!("unmount {target:?}");
+    let outcome = by_folder(target, |path| umount2(path, MntFlags::UMOUNT_NOFOLLOW | lazy));
+    match outcome {
+        // What is shared goes with its twin.
+        Err(Errno::EINVAL) if mountinfo::read()?.iter().all(|mount| mount.id != id) => Ok(()),
+        outcome => outcome.tried(failed).map_err(|failure| explain(failure, target)),
+    }
+}
+
+/// The folder is opened without symbolic links, in case somebody has put one there meanwhile. The
+/// mount itself must not be open: it would be busy.
+fn by_folder<T>(target: &Path, act: impl Fn(&Path) -> nix::Result<T>) -> nix::Result<T> {
+    let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
+        return act(target);
+    };
+    let root =
+        nix::fcntl::open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
+    let folder = inroot::open_plain(root, folder, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+    act(&PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name))
+}
+
+fn explain(failure: Failure, target: &Path) -> Failure {
+    let target = shell::operand(target);
+    explain_privilege(failure)
+        .hint_if(Errno::EBUSY, || {
+            format!(
+                "a process is in it, fuser -m {target} names it, or a mount is below: \
+                 bindmount -u -R {target}; -l takes it away all the same"
+            )
+        })
+        .hint_if(Errno::EINVAL, || {
+            "in a user namespace mounts of outside stay together: add --lazy, and name the folder \
+             where the tree of them begins"
+                .into()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers, parents and targets of mounts; those on mount 1 are on the machine's root.
+    fn targets(mounts: &[(u64, u64, &str)], whole_trees: bool) -> Vec<u64> {
+        let line = |(id, parent, target): &(u64, u64, &str)| {
+            format!("{id} {parent} 0:1 / {target} rw - tmpfs tmpfs rw\n")
+        };
+        let text: String = mounts.iter().map(line).collect();
+        let mounts = mountinfo::parse(text.as_bytes()).expect("a good table");
+        order(&mounts, whole_trees).into_iter().map(|mount| mount.id).collect()
+    }
+
+    #[test]
+    fn what_lies_on_a_mount_goes_first() {
+        let moved = [(10, 11, "/r/a/b"), (11, 1, "/r/a"), (12, 10, "/r/a/b/c")];
+        assert_eq!(targets(&moved, false), [12, 10, 11], "whatever was mounted first");
+        assert_eq!(targets(&moved, true), [11]);
+        let stacked = [(10, 1, "/r/a"), (11, 10, "/r/a/b"), (12, 10, "/r/a"), (13, 12, "/r/a/b")];
+        assert_eq!(targets(&stacked, false), [13, 12, 11, 10], "11 is hidden by 12");
+        assert_eq!(targets(&stacked, true), [12, 10]);
+        let hidden = [(10, 1, "/r/a/b"), (11, 10, "/r/a/b/c"), (12, 1, "/r/a")];
+        assert_eq!(targets(&hidden, false), [12, 11, 10], "12 hides both");
+    }
+}

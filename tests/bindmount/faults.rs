@@ -1,0 +1,81 @@
+//! Every system call fails once: what was done before is undone.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use support::{Ran, Test, need_program};
+
+use super::{COUNT, bare_root, in_folder, tree};
+
+const CALLS: [&str; 8] = [
+    "open_tree",
+    "mount_setattr",
+    "openat2",
+    "move_mount",
+    "fsopen",
+    "fsconfig",
+    "fsmount",
+    "mkdirat",
+];
+
+/// Runs it with the n-th call of that name refused.
+fn refused(folder: &Path, call: &str, errno: &str, n: usize, args: &str) -> Ran {
+    let strace = format!("strace -o log -e trace={call} -e inject={call}:error={errno}:when={n}");
+    let script = format!(
+        "status=0; {strace} $B {args} || status=$?; {COUNT}; find . ! -name log | sort; exit $status"
+    );
+    in_folder(folder, &script)
+}
+
+/// The calls that are refused are those that a run makes, one after the other, until none is left.
+pub fn each_call_that_fails_leaves_nothing() -> Test {
+    need_program("strace")?;
+    let args = "--mkdir --std . --bind /etc:/a/b:ro,private";
+    for link in [false, true] {
+        let mut failures = 0;
+        for call in CALLS {
+            for n in 1.. {
+                let root = bare_root()?;
+                if link {
+                    symlink("none", root.path().join("etc/resolv.conf")).expect("our own folder");
+                }
+                let names = in_folder(root.path(), "find . ! -name log | sort").silent();
+                let ran = refused(root.path(), call, "EIO", n, args);
+                let log = std::fs::read_to_string(root.path().join("log")).expect("strace ran");
+                if !log.contains("(INJECTED)") {
+                    assert_eq!(ran.status, 0, "{call} {n}: {ran:?}");
+                    break;
+                }
+                // What finds nothing, or another way, goes on without.
+                if ran.status == 0 {
+                    continue;
+                }
+                failures += 1;
+                assert_eq!(ran.status, 1, "{call} {n}: {ran:?}");
+                assert_eq!(ran.stdout, format!("0\n{names}"), "{call} {n}: {ran:?}");
+                assert!(ran.stderr.contains("(EIO)") && ran.stderr.lines().count() < 3, "{ran:?}");
+            }
+        }
+        assert!(failures > 20, "{failures} failures");
+    }
+    Ok(())
+}
+
+pub fn what_the_kernel_lacks_is_named() -> Test {
+    need_program("strace")?;
+    let folder = tree()?;
+    for (call, errno, hint) in [
+        ("open_tree", "ENOSYS", "hint: this takes Linux 5.12 (open_tree, move_mount: 5.2"),
+        ("mount_setattr", "ENOSYS", "mount_setattr: 5.12"),
+        ("move_mount", "ENOSPC", "hint: no disk is full, there are too many mounts"),
+        ("open_tree", "EINVAL", "unbindable"),
+    ] {
+        let ran = refused(folder.path(), call, errno, 1, "-r src dst");
+        assert_eq!(ran.status, 1, "{ran:?}");
+        assert!(ran.stderr.contains(&format!("({errno})")) && ran.stderr.contains(hint), "{ran:?}");
+        assert!(ran.stdout.starts_with("0\n"), "{ran:?}");
+    }
+    let ran = refused(folder.path(), "openat2", "ENOSYS", 1, "--mkdir --std .");
+    assert!(ran.stderr.contains("openat2: 5.6"), "{ran:?}");
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! What is said is what is done.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use support::{Test, need_program};
+
+use super::{COUNT, alpine, bare_root, in_folder, tree};
+
+/// The mounts under a folder, without the numbers that no two mounts share.
+const TABLE: &str =
+    "sed -E 's/^[0-9]+ [0-9]+ [0-9:]+ //; s/(shared|master):[0-9]+/\\1/g' /proc/self/mountinfo |
+    grep -F \" $1/\" | sed -E 's/(lowerdir|upperdir|workdir)=[^,]*/\\1/g'";
+
+/// Compares the mounts of `$B ARGS` with those of its script, after some `make` of both.
+fn same_table(make: &str, folder: &Path, args: &str) {
+    let make = format!("{make}; mount -t tmpfs t src/sub 2>/dev/null || true");
+    let ours = in_folder(folder, &format!("{make}; $B {args}; {TABLE}"));
+    let theirs = in_folder(folder, &format!("{make}; $B -n {args} >s.sh; sh s.sh; {TABLE}"));
+    let _ = fs::remove_file(folder.join("s.sh"));
+    assert_eq!(ours.clone().silent(), theirs.silent(), "{make}; {args}");
+    assert!(ours.stdout.lines().count() > 0, "{args}: {ours:?}");
+}
+
+fn same_tables(folder: &Path, args: &str) {
+    same_table("mount --make-rprivate /", folder, args);
+    same_table("mount --make-rshared /", folder, args);
+}
+
+pub fn the_dry_run_script_does_the_same() -> Test {
+    let folder = tree()?;
+    for args in [
+        "src dst",
+        "src/file file",
+        "-o ro,nosuid src dst",
+        "-o noatime,nodiratime,unbindable src dst",
+        "-R -o ro,noexec,rslave src dst",
+        "--mkdir -R -r src 'new place'",
+        "--mkdir src/file new/file",
+    ] {
+        same_tables(folder.path(), args);
+    }
+    let root = alpine()?;
+    same_tables(root.path(), "--std .");
+    fs::write(root.path().join("tmp/resolv.conf"), "").expect("our own folder");
+    symlink("../tmp/resolv.conf", root.path().join("etc/resolv.conf")).expect("our own folder");
+    same_tables(root.path(), "--std .");
+    fs::remove_file(root.path().join("etc/resolv.conf")).expect("it was made above");
+    same_tables(root.path(), "--mkdir --std . --bind /etc/passwd:/lib/passwd:ro");
+    Ok(())
+}
+
+pub fn the_script_takes_away_the_same() -> Test {
+    let folder = tree()?;
+    for args in ["-u dst", "-u -l dst", "-u -R dst", "-u -R -l ."] {
+        let script = format!("$B src dst; $B -n {args} | sh -e; ls dst; {COUNT}");
+        assert_eq!(in_folder(folder.path(), &script).silent(), "0\n", "{args}");
+    }
+    let root = bare_root()?;
+    let script = format!("$B --std .; $B -n -u -R . | sh -e; {COUNT}");
+    assert_eq!(in_folder(root.path(), &script).silent(), "0\n");
+    Ok(())
+}
+
+/// A script that fails stops there, and the lines of --explain are those of the script.
+pub fn explain_says_what_the_script_has() -> Test {
+    let root = alpine()?;
+    let args = "--std . --bind /etc/hosts:/srv:ro -- true";
+    let script = in_folder(root.path(), &format!("$B -n {args}")).silent();
+    fs::write(root.path().join("srv/x"), "").expect("our own folder");
+    let failed = in_folder(root.path(), &format!("$B -n {args} | sh || echo status $?")).stdout;
+    assert_eq!(failed, "status 32\n", "mount(8) fails, and true is not run");
+    let args = args.replace("/etc/hosts", "/etc");
+    let script = script.replace("/etc/hosts", "/etc");
+    let said = in_folder(root.path(), &format!("$B -x {args}")).stderr;
+    let said: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("+ ")).collect();
+    let lines: Vec<&str> = script.lines().skip(2).collect();
+    assert_eq!(said.len(), lines.len(), "{said:#?}");
+    for (said, line) in said.iter().zip(lines) {
+        assert_eq!(*said, line.replace("exec true", "true"));
+    }
+    Ok(())
+}
+
+pub fn a_dry_run_changes_nothing() -> Test {
+    let root = bare_root()?;
+    need_program("strace")?;
+    let script = "strace -f -o \"$1/log\" -e trace=mount,umount2,open_tree,move_mount,mount_setattr,\
+        fsopen,fsmount,mkdirat,mkdir,execve $B -n --mkdir --std . -- true >/dev/null; cat \"$1/log\"";
+    let calls = in_folder(root.path(), script).silent();
+    let calls: Vec<&str> = calls.lines().filter(|line| line.contains('(')).collect();
+    assert!(matches!(calls.as_slice(), [start] if start.contains("execve(")), "{calls:?}");
+    Ok(())
+}
