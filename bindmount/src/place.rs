@@ -61,7 +61,10 @@ impl Place {
 
     /// The folder that it is in.
     pub fn folder(&self) -> Self {
-        let above = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
+        let above = |path: &Path| match path.parent() {
+            Some(above) if above != Path::new("") => above.to_owned(),
+            _ => PathBuf::from(if path.is_absolute() { "/" } else { "." }),
+        };
         match self {
             Self::Host(path) => Self::Host(above(path)),
             Self::In { rootfs, path } => Self::In { rootfs: rootfs.clone(), path: above(path) },
@@ -171,8 +174,8 @@ impl Made {
         let note = Self { dir: dir.try_clone()?, name: name.into(), folder };
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let outcome = match folder {
-            true => mkdirat(dir, name, Mode::from_bits_truncate(0o755)),
-            false => openat(dir, name, flags, Mode::from_bits_truncate(0o644)).map(drop),
+            true => mkdirat(dir, name, Mode::from_bits_truncate(0o777)),
+            false => openat(dir, name, flags, Mode::from_bits_truncate(0o666)).map(drop),
         };
         match outcome {
             Err(Errno::EEXIST) => Ok(()),

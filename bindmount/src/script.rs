@@ -8,6 +8,17 @@ use crate::options::Options;
 use crate::place::Place;
 use crate::resolver;
 
+/// A folder, or an empty file in a folder.
+pub fn make(place: &Place, folder: bool) -> String {
+    let word = place.word();
+    match folder {
+        true => format!("mkdir -p {word}"),
+        false => {
+            format!("[ -e {word} ] || {{ mkdir -p {}; touch {word}; }}", place.folder().word())
+        }
+    }
+}
+
 /// mount(8) sets attributes after the fact, and on one mount a time.
 pub fn bind(src: &Path, place: &Place, options: Options) -> String {
     let kind = if options.recursive { "--rbind" } else { "--bind" };

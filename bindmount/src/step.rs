@@ -35,8 +35,7 @@ impl common::Step for Step {
 
     fn line(&self) -> Line {
         match self {
-            Self::Make { place, folder: true } => Line::Run(format!("mkdir -p {}", place.word())),
-            Self::Make { place, folder: false } => Line::Run(format!("touch {}", place.word())),
+            Self::Make { place, folder } => Line::Run(script::make(place, *folder)),
             Self::Bind { src, place, options } => Line::Run(script::bind(src, place, *options)),
             Self::Proc(place) => {
                 Line::Run(format!("mount -t proc -o nosuid,nodev,noexec proc {}", place.word()))
@@ -53,7 +52,7 @@ impl common::Step for Step {
 
     fn why(&self) -> String {
         match self {
-            Self::Make { .. } => "a mount needs something to be mounted on; mkdir(2)",
+            Self::Make { .. } => "a mount needs something to be mounted on; mount(2)",
             Self::Bind { options, .. } if options.attr().is_some() => {
                 "the same tree at a second place, with attributes of its own; open_tree(2), \
                  mount_setattr(2), move_mount(2)"

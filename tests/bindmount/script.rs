@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
-use support::{Test, need_program};
+use support::{Test, need_program, run};
 
 use super::{COUNT, alpine, bare_root, in_folder, tree};
 
@@ -16,11 +17,27 @@ const TABLE: &str =
 /// Compares the mounts of `$B ARGS` with those of its script, after some `make` of both.
 fn same_table(make: &str, folder: &Path, args: &str) {
     let make = format!("{make}; mount -t tmpfs t src/sub 2>/dev/null || true");
-    let ours = in_folder(folder, &format!("{make}; $B {args}; {TABLE}"));
-    let theirs = in_folder(folder, &format!("{make}; $B -n {args} >s.sh; sh s.sh; {TABLE}"));
-    let _ = fs::remove_file(folder.join("s.sh"));
-    assert_eq!(ours.clone().silent(), theirs.silent(), "{make}; {args}");
-    assert!(ours.stdout.lines().count() > 0, "{args}: {ours:?}");
+    let was = run(&mut all_names(folder)).silent();
+    let in_folder = |script: String| {
+        let ran = in_folder(folder, &script);
+        let (seen, names) = (ran.silent(), run(&mut all_names(folder)).silent());
+        let is_new = |line: &&str| was.lines().all(|old| old != *line);
+        for name in names.lines().filter(is_new).filter_map(|line| line.split('\t').nth(1)) {
+            let name = folder.join(name);
+            let _ = fs::remove_dir_all(&name).or_else(|_| fs::remove_file(&name));
+        }
+        (seen, names)
+    };
+    let ours = in_folder(format!("{make}; $B {args}; {TABLE}"));
+    let theirs = in_folder(format!("{make}; $B -n {args} | sh; {TABLE}"));
+    assert_eq!(ours, theirs, "{make}; {args}");
+    assert!(ours.0.lines().count() > 0, "{args}: {ours:?}");
+}
+
+fn all_names(folder: &Path) -> Command {
+    let mut find = Command::new("find");
+    find.arg(folder).args(["-printf", "%m\\t%P\\n"]);
+    find
 }
 
 fn same_tables(folder: &Path, args: &str) {
