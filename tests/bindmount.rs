@@ -55,6 +55,7 @@ support::tests!(
     unmount::the_machines_root_is_refused,
     unmount::a_user_namespace_keeps_trees_together,
     script::the_dry_run_script_does_the_same,
+    script::an_odd_name_is_no_trap,
     script::the_script_takes_away_the_same,
     script::explain_says_what_the_script_has,
     script::a_dry_run_changes_nothing,

@@ -145,14 +145,18 @@ fn explain_link() -> String {
 
 /// Where in the root an open file is. No path that was given leads there reliably.
 fn name_in(root: &OwnedFd, file: &OwnedFd) -> Result<PathBuf, Failure> {
-    let name = |fd: &OwnedFd| {
-        let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        std::fs::read_link(&link).tried(|| format!("read {link:?}"))
-    };
     let (root, file) = (name(root)?, name(file)?);
     file.strip_prefix(&root).map(Path::to_owned).map_err(|_| {
         Failure::new(format!("look at {file:?}: it was moved out of the root file system {root:?}"))
     })
+}
+
+/// The path of an open file.
+pub fn name(file: &OwnedFd) -> Result<PathBuf, Failure> {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    std::fs::read_link(&link)
+        .tried(|| format!("read {link:?}"))
+        .map_err(|failure| failure.hint("is /proc mounted? mount -t proc proc /proc"))
 }
 
 /// A mount point that was made, by its folder and its name in it.

@@ -7,7 +7,7 @@ use common::{Failure, inroot};
 
 use crate::cli::{Request, Spec};
 use crate::options::Options;
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::resolver::{self, Found};
 use crate::step::Step;
 use crate::{overlay, unmount};
@@ -37,7 +37,11 @@ fn make(mkdir: bool, folder: bool, place: &Place) -> Option<Step> {
 }
 
 fn std(rootfs: &Path, binds: Vec<Spec>, mkdir: bool) -> Result<Vec<Step>, Failure> {
-    drop(inroot::open_root(rootfs)?);
+    let root = inroot::open_root(rootfs)?;
+    if place::name(&root)? == Path::new("/") {
+        return Err(Failure::new(format!("mount into {rootfs:?}: it is the root of this process"))
+            .hint("is a shell variable empty? name the root file system"));
+    }
     let tree = |path: &str, options| Step::Bind {
         src: Path::new("/").join(path),
         place: Place::inside(rootfs, path),

@@ -68,6 +68,22 @@ pub fn the_dry_run_script_does_the_same() -> Test {
     Ok(())
 }
 
+/// Names that a shell, or mount(8)'s list of options, would take apart.
+pub fn an_odd_name_is_no_trap() -> Test {
+    let root = bare_root()?;
+    let odd = root.path().join("a b,c:d\"$(id)'\\");
+    for dir in ["dev", "proc", "sys", "etc", "data"] {
+        fs::create_dir_all(odd.join(dir)).expect("our own folder");
+    }
+    symlink(&odd, root.path().join("-odd")).expect("our own folder");
+    same_tables(root.path(), "--std=-odd --bind /etc:data:ro,rbind");
+    let script = format!("$B --std=-odd; $B --std=-odd; $B -u -R ./-odd; {COUNT}");
+    assert_eq!(in_folder(root.path(), &script).silent(), "0\n", "also when it was done twice");
+    let script = format!("$B --std=-odd; $B -n -u -R ./-odd | sh -e; {COUNT}");
+    assert_eq!(in_folder(root.path(), &script).silent(), "0\n");
+    Ok(())
+}
+
 pub fn the_script_takes_away_the_same() -> Test {
     let folder = tree()?;
     for args in ["-u dst", "-u -l dst", "-u -R dst", "-u -R -l ."] {

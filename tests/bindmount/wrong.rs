@@ -71,6 +71,10 @@ pub fn wrong_usage_is_one_line() -> Test {
         ("--list nowhere", 1, &["\"nowhere\"", "(ENOENT)"]),
         ("--std nowhere", 1, &["root file system \"nowhere\"", "hint: make one: fetch-rootfs"]),
         ("--std dst", 1, &["dst/dev", "(ENOENT)", "hint: add --mkdir"]),
+        ("--std /", 1, &["mount into \"/\"", "hint: is a shell variable empty?"]),
+        ("--std /proc/.. -- true", 125, &["it is the root of this process"]),
+        ("--std ''", 2, &["a value is required for '--std <ROOTFS>'"]),
+        ("src ''", 2, &["a value is required"]),
         ("--std nowhere -- true", 125, &["\"nowhere\""]),
     ] {
         let script = format!(
