@@ -101,9 +101,10 @@ pub fn a_killed_run_is_cleared_away_by_the_next() -> Test {
     let mut alive = slow_beside(&server, &folder);
     child.kill().expect("our own child");
     child.wait().expect("our own child");
-    eventually("the worker to end with its parent", || {
-        let left = names(folder.path()).len();
-        (left == 2).then_some(())
+    let dead = folder.path().join(format!(".root.fetch-{}", child.id()));
+    eventually("its worker ends with it, and the lock is free", || {
+        let free = run(Command::new("flock").arg("--nonblock").arg(&dead).arg("true"));
+        (free.status == 0).then_some(())
     });
     extract(folder.path(), &small(), &[]).silent();
     let left = names(folder.path());
