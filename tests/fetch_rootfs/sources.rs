@@ -1,5 +1,6 @@
 //! Servers that work and servers that don't, and what is left when a run is ended midway.
 
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -73,7 +74,8 @@ fn slow(server: &Server, folder: &TempDir) -> Child {
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
     eventually("a temporary folder", || {
         let staging = names(folder.path()).into_iter().find(|name| name.contains(".fetch-"))?;
-        (!names(&folder.path().join(staging).join("root")).is_empty()).then_some(())
+        let mut begun = fs::read_dir(folder.path().join(staging).join("root")).ok()?;
+        begun.next().map(drop)
     });
     child
 }
