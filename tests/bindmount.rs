@@ -49,6 +49,7 @@ support::tests!(
     hostile::folders_that_lead_outside_are_refused,
     hostile::a_resolv_conf_that_leads_outside_touches_nothing,
     hostile::a_named_place_stays_inside,
+    hostile::an_exchanged_folder_leads_no_unmount_outside,
     unmount::unmount_takes_away_one_or_all,
     unmount::the_order_is_that_of_the_mounts,
     unmount::what_is_shared_goes_with_its_twin,

@@ -17,7 +17,7 @@ pub fn plan(request: Request, mkdir: bool, command: Vec<OsString>) -> Result<Vec
     let mut steps = match request {
         Request::Bind(Spec { src, dst, options }) => {
             let place = Place::Host(dst);
-            let mut steps = Vec::from_iter(make(mkdir, src.is_dir(), &place));
+            let mut steps = Vec::from_iter(make(mkdir, mkdir && src.is_dir(), &place));
             steps.push(Step::Bind { src, place, options });
             steps
         }
@@ -64,7 +64,7 @@ fn std(rootfs: &Path, binds: Vec<Spec>, mkdir: bool) -> Result<Vec<Step>, Failur
     for Spec { src, dst, options } in binds {
         let place = Place::resolved(rootfs, &dst)?;
         place.check(true)?; // what is missing may be in a mount that an earlier step makes
-        steps.extend(make(mkdir, src.is_dir(), &place));
+        steps.extend(make(mkdir, mkdir && src.is_dir(), &place));
         steps.push(Step::Bind { src, place, options });
     }
     Ok(steps)

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use support::{Test, private_sh, run, scratch};
+use support::{Test, need_program, private_sh, run, scratch};
 
 use super::{BINDMOUNT, bare_root, in_folder};
 
@@ -102,5 +102,24 @@ pub fn a_named_place_stays_inside() -> Test {
             bind(how, dst).fails(1, "bindmount", &["(ELOOP)", "symbolic link"]);
         }
     }
+    Ok(())
+}
+
+/// Between the look at the mount table and the unmount, the folder becomes a link.
+pub fn an_exchanged_folder_leads_no_unmount_outside() -> Test {
+    need_program("strace")?;
+    let (root, victim) = (bare_root()?, scratch());
+    for folder in [root.path().join("a/m"), victim.path().join("m")] {
+        fs::create_dir_all(folder).expect("our own folder");
+    }
+    let script = "mount -t tmpfs ours a/m; mount -t tmpfs precious \"$2/m\"
+        strace -o log -e trace=openat2 -e inject=openat2:delay_enter=2000000 $B -u a/m & tool=$!
+        for i in 1 2 3 4 5 6 7 8 9; do grep -q openat2 log 2>/dev/null && break; sleep 0.1; done
+        mv a b; ln -s \"$2\" a; wait $tool || echo refused $?
+        grep -o -e 'tmpfs ours' -e 'tmpfs precious' /proc/self/mountinfo";
+    let ran = run(private_sh(&format!("B={BINDMOUNT}; cd \"$1\"; {script}"))
+        .args([root.path(), victim.path()]));
+    assert_eq!(ran.stdout, "refused 1\ntmpfs ours\ntmpfs precious\n", "{ran:?}");
+    assert!(ran.stderr.contains("/a/m\"") && ran.stderr.contains("(ELOOP)"), "{ran:?}");
     Ok(())
 }

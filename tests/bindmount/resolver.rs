@@ -48,6 +48,9 @@ pub fn it_is_a_copy_that_all_can_read() -> Test {
         let seen = in_folder(folder, script).silent();
         assert_eq!(seen, format!("644\n{own}\n{resolver}"));
     }
+    let script = "$B --std .; grep -F \" $1/etc/resolv.conf \" /proc/self/mountinfo";
+    let line = in_folder(root.path(), script).silent();
+    assert!(line.contains(" /resolv.conf ") && line.contains(" ro,nosuid,nodev,noexec"), "{line}");
     let script =
         "$B --std .; echo x 2>&1 >>etc/resolv.conf || mount -o remount,bind,rw etc/resolv.conf
         echo mine >>etc/resolv.conf; cat /etc/resolv.conf";
