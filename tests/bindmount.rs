@@ -19,9 +19,8 @@ mod wrong;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use support::{Ran, Skip, TempDir, archive, need_root, private_sh, run, scratch};
+use support::{Ran, Skip, TempDir, alpine, need_root, private_sh, run, scratch};
 
 support::tests!(
     bind::a_folder_and_a_file_are_seen_at_a_second_place,
@@ -88,15 +87,6 @@ fn tree() -> Result<TempDir, Skip> {
     for file in ["src/file", "file"] {
         fs::write(folder.path().join(file), format!("{file}\n")).expect("our own folder");
     }
-    Ok(folder)
-}
-
-/// Alpine's mini root, which has no etc/resolv.conf.
-fn alpine() -> Result<TempDir, Skip> {
-    need_root()?;
-    let folder = scratch();
-    let file = archive("alpine-minirootfs-3.20.3-x86_64.tar.gz")?;
-    run(Command::new("tar").arg("-xpf").arg(file).arg("-C").arg(folder.path())).silent();
     Ok(folder)
 }
 

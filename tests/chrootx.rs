@@ -6,10 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{
-    Ran, Skip, TempDir, Test, archive, need_program, need_root, private_sh, project, run, scratch,
-    sh,
-};
+use support::{Ran, Test, alpine, need_program, need_root, private_sh, project, run, scratch, sh};
 
 support::tests!(
     the_command_sees_the_new_root_only,
@@ -34,15 +31,6 @@ support::tests!(
 
 fn chrootx() -> Command {
     Command::new(env!("CARGO_BIN_EXE_chrootx"))
-}
-
-/// Alpine's mini root, extracted by GNU tar.
-fn alpine() -> Result<TempDir, Skip> {
-    need_root()?;
-    let folder = scratch();
-    let file = archive("alpine-minirootfs-3.20.3-x86_64.tar.gz")?;
-    run(Command::new("tar").arg("-xpf").arg(file).arg("-C").arg(folder.path())).silent();
-    Ok(folder)
 }
 
 fn inside(root: &Path, options: &[&str], command: &[&str]) -> Ran {

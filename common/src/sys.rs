@@ -2,7 +2,7 @@
 //! process behind its back. All of the project's `unsafe` is in this file.
 #![allow(unsafe_code, reason = "the one module that may; each block says why it is sound")]
 
-use std::ffi::{CStr, CString, c_int, c_uint};
+use std::ffi::{CStr, c_int, c_uint};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::ptr;
@@ -13,10 +13,10 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::{ForkResult, Pid};
 
+use libc::{AT_EMPTY_PATH, CLONE_NEWTIME, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH};
 pub use libc::{
-    AT_EMPTY_PATH, AT_RECURSIVE, AT_SYMLINK_NOFOLLOW, CLONE_NEWTIME, MOUNT_ATTR_NODEV,
-    MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOVE_MOUNT_F_EMPTY_PATH,
-    MOVE_MOUNT_T_EMPTY_PATH, OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, mount_attr,
+    AT_RECURSIVE, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
+    OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, mount_attr,
 };
 
 // What was so when the program started. Rust's runtime ignores SIGPIPE and opens /dev/null on
@@ -192,11 +192,6 @@ pub const CLONE_NEWTIME_FLAG: nix::sched::CloneFlags =
 pub fn set_env(name: &str, value: &std::ffi::OsStr) {
     // SAFETY: no other thread reads the environment, for there is none.
     unsafe { std::env::set_var(name, value) };
-}
-
-/// A path as C wants it.
-pub fn c_path(path: &Path) -> nix::Result<CString> {
-    path.with_nix_path(CStr::to_owned)
 }
 
 fn owned(fd: libc::c_long) -> nix::Result<OwnedFd> {

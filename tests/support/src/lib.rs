@@ -85,6 +85,15 @@ pub fn archive(name: &str) -> Result<PathBuf, Skip> {
     if file.exists() { Ok(file) } else { Err(skip(format!("needs the archive {file:?}"))) }
 }
 
+/// Alpine's mini root, extracted by GNU tar. It has no etc/resolv.conf.
+pub fn alpine() -> Result<TempDir, Skip> {
+    need_root()?;
+    let folder = scratch();
+    let file = archive("alpine-minirootfs-3.20.3-x86_64.tar.gz")?;
+    run(Command::new("tar").arg("-xpf").arg(file).arg("-C").arg(folder.path())).silent();
+    Ok(folder)
+}
+
 /// The top folder of the project.
 #[must_use]
 pub fn project() -> &'static Path {
