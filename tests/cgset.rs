@@ -8,6 +8,8 @@ mod command;
 mod faults;
 #[path = "cgset/groups.rs"]
 mod groups;
+#[path = "cgset/io.rs"]
+mod io;
 #[path = "cgset/layout.rs"]
 mod layout;
 #[path = "cgset/limits.rs"]
@@ -26,6 +28,9 @@ support::tests!(
     limits::more_processes_than_the_limit_are_refused,
     limits::cpu_time_is_what_the_quota_says,
     limits::cpu_quota_and_weight_are_set_and_taken_back,
+    io::a_disk_is_read_and_written_at_the_rate,
+    io::rates_are_set_by_disk_and_taken_back,
+    io::what_is_no_disk_is_refused_and_leaves_nothing,
     attach::two_calls_meet_in_one_group,
     attach::pids_come_from_standard_input,
     attach::what_is_held_already_is_noted,

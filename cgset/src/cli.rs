@@ -37,12 +37,15 @@ use crate::key::{Key, Setting};
     swap SIZE|max           swap beside it\n  \
     cpu N%|N|Nms/Nms|max    CPU time: 50% is half of one CPU, 1.5 one and a half\n  \
     cpu.weight 1..10000     share of the CPU when it is short; 100 is the usual\n  \
-    pids N|max              processes and threads\n\n\
+    pids N|max              processes and threads\n  \
+    io.read DISK:RATE       what is read from a disk: 10M a second, 100iops, max, maxiops\n  \
+    io.write DISK:RATE      what is written to it. DISK: sda, 8:0, /dev/sda, or a path on it\n\n\
     Sizes are as in coreutils: 10M and 10MiB are 10 x 1024 x 1024 bytes, 10MB is 10 x 1000 x 1000.\n\n\
     show prints a name and a value on each line; limits that are not set are max. With --json, one\n\
     object: paths; processes (their PIDs); memory {limit, current, peak: bytes; oom_kill: how often\n\
     the kernel has killed}; swap {limit, current: bytes}; cpu {quota_us, period_us, weight or\n\
-    shares, usage_us, throttled_us}; pids {limit, current}. What is not set, or not known here, is\n\
+    shares, usage_us, throttled_us}; pids {limit, current}; io {\"8:0\": {read_bytes, write_bytes,\n\
+    read_operations, write_operations: the limits, a second}}. What is not set, or not known here, is\n\
     null. A group whose name is a number is shown by its path.\n\n\
     Exit status: 0 done, 1 failed, 2 wrong usage. With COMMAND: its own, 128+N if signal N ended it;\n\
     125 if cgset fails, 126 if COMMAND can't be run, 127 if it is not found.")]
@@ -132,7 +135,7 @@ impl Cli {
                 return Err(wrong(&format!("{key:?} has no value (is a shell variable empty?)")));
             };
             let setting = Setting::parse(key, value)?;
-            if settings.iter().any(|before: &Setting| before.key == setting.key) {
+            if settings.iter().any(|before: &Setting| before.contradicts(&setting)) {
                 return Err(wrong(&format!("{key} is given twice")));
             }
             settings.push(setting);

@@ -30,7 +30,7 @@ pub fn write(file: &Path, text: &str) -> Result<(), Failure> {
 /// Sets a limit and looks whether it is set; gives what stood there before.
 pub fn set(wanted: &Write) -> Result<String, Failure> {
     let Write { file, text } = wanted;
-    let before = read(file)?;
+    let before = wanted.restores(&read(file)?);
     write(file, text).map_err(|failure| explain_limit(failure, wanted))?;
     let shown = read(file)?;
     if wanted.agrees(&shown) {
@@ -58,6 +58,9 @@ fn explain_limit(failure: Failure, wanted: &Write) -> Failure {
         Some(Errno::EINVAL) if is("memory.") => failure.hint(
             "with cgroup v1 memory may not be limited above memory and swap together: set both",
         ),
+        Some(Errno::ENODEV) => {
+            failure.hint("the kernel limits whole disks that are there: lsblk --nodeps lists them")
+        }
         _ => failure,
     }
 }

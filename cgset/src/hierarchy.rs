@@ -91,8 +91,9 @@ impl Layout {
                 places.join(", ")
             ))
             .hint(format!(
-                "grep {controller} /proc/cgroups shows whether the kernel has it; if it does, mount \
-                 it: mount -t cgroup -o {controller} cgroup DIR"
+                "grep {name} /proc/cgroups shows whether the kernel has it; if it does, mount it: \
+                 mount -t cgroup -o {name} cgroup DIR",
+                name = name_in(Version::V1, controller)
             ))
         })
     }
@@ -165,7 +166,8 @@ impl Hierarchy {
     }
 
     pub fn has(&self, controller: &str) -> bool {
-        self.controllers.iter().any(|name| name == controller)
+        let name = name_in(self.version, controller);
+        self.controllers.iter().any(|there| there == name)
     }
 
     /// `4:memory:/a/b` or `0::/a/b`
@@ -177,6 +179,14 @@ impl Hierarchy {
             Version::V2 => names.is_empty(),
         };
         ours.then(|| PathBuf::from(path))
+    }
+}
+
+/// What v2 calls io is blkio with v1.
+fn name_in(version: Version, controller: &str) -> &str {
+    match (version, controller) {
+        (Version::V1, "io") => "blkio",
+        _ => controller,
     }
 }
 

@@ -3,6 +3,8 @@
 use common::{Failure, size};
 use nix::unistd::{SysconfVar, sysconf};
 
+use crate::rate::Unit;
+
 /// A resource that can be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
@@ -11,22 +13,32 @@ pub enum Key {
     Cpu,
     CpuWeight,
     Pids,
+    IoRead,
+    IoWrite,
 }
 
 /// Name, controller, and what the values look like.
-const KEYS: [(&str, Key, &str, &str); 5] = [
+const KEYS: [(&str, Key, &str, &str); 7] = [
     ("mem", Key::Mem, "memory", "10M, 1.5G, 50% of the machine's, max"),
     ("swap", Key::Swap, "memory", "0, 10M, max"),
     ("cpu", Key::Cpu, "cpu", "50% of one CPU, 1.5 CPUs, 20ms/100ms, max"),
     ("cpu.weight", Key::CpuWeight, "cpu", "1 to 10000, 100 is the usual"),
     ("pids", Key::Pids, "pids", "64, max"),
+    ("io.read", Key::IoRead, "io", RATE),
+    ("io.write", Key::IoWrite, "io", RATE),
 ];
 
-/// The controllers of all keys: a group that is made without any key is made for these.
+const RATE: &str = "DISK:10M (bytes a second), DISK:100iops, DISK:max or DISK:maxiops; DISK is sda, 8:0, /dev/sda \
+    or a path that lies on it";
+
+/// A group that is made without any key is made for these controllers.
 pub const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
+/// The controllers of all keys.
+pub const ALL: [&str; 4] = ["memory", "cpu", "pids", "io"];
+
 /// A value, understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// No limit.
     Max,
@@ -36,10 +48,12 @@ pub enum Value {
     PerMille(u64),
     /// Microseconds of CPU time in each period of so many microseconds.
     Quota { quota: u64, period: u64 },
+    /// So much a second, from a disk or to it; `None` for no limit.
+    Rate { disk: String, unit: Unit, rate: Option<u64> },
 }
 
 /// A key and its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     pub key: Key,
     pub value: Value,
@@ -88,6 +102,7 @@ impl Setting {
         };
         let value = match (key, text) {
             (_, "") => return Err(fail("it is empty")),
+            (Key::IoRead | Key::IoWrite, _) => rate(text).map_err(fail)?,
             (Key::CpuWeight, "max") => return Err(fail("a weight has no maximum")),
             (_, "max") => Value::Max,
             (Key::Mem, _) => {
@@ -103,13 +118,22 @@ impl Setting {
                 number(text).map(Value::Number).ok_or_else(|| fail("not a decimal number"))?
             }
         };
-        match (key, value) {
-            (Key::Mem, Value::Number(bytes)) if bytes < page() => Err(fail(&format!(
+        match (key, &value) {
+            (Key::Mem, Value::Number(bytes)) if *bytes < page() => Err(fail(&format!(
                 "less than a page of {} bytes, in which nothing can run",
                 page()
             ))),
             _ => Ok(Self { key, value }),
         }
+    }
+
+    /// Whether both are about the same limit, so that only one of them can hold.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        let place = |value: &Value| match value {
+            Value::Rate { disk, unit, .. } => Some((disk.clone(), *unit)),
+            _ => None,
+        };
+        self.key == other.key && place(&self.value) == place(&other.value)
     }
 }
 
@@ -142,6 +166,26 @@ fn memory(text: &str) -> Result<Value, Option<Failure>> {
     let share = thousandths(percent).map(|percent| percent / 100);
     share.filter(|share| (1..=1000).contains(share)).map(Value::PerMille).ok_or(None)
 }
+
+/// The kernel refuses less than two of anything a second.
+fn rate(text: &str) -> Result<Value, &'static str> {
+    let (disk, amount) = text.rsplit_once(':').ok_or("no disk is named")?;
+    if disk.is_empty() {
+        return Err("no disk is named");
+    }
+    let (unit, rate) = match (amount, amount.strip_suffix("iops")) {
+        ("max", _) => (Unit::Bytes, None),
+        (_, Some("max")) => (Unit::Operations, None),
+        (_, Some(number_of)) => (Unit::Operations, Some(number(number_of).ok_or(NO_RATE)?)),
+        (bytes, None) => (Unit::Bytes, Some(size::parse(bytes).map_err(|_| NO_RATE)?)),
+    };
+    if rate.is_some_and(|rate| rate < 2) {
+        return Err("less than 2 a second, which the kernel refuses");
+    }
+    Ok(Value::Rate { disk: disk.to_owned(), unit, rate })
+}
+
+const NO_RATE: &str = "no rate";
 
 const PERIOD: u64 = 100_000;
 const LONGEST_PERIOD: u64 = 1_000_000;
@@ -210,6 +254,7 @@ mod tests {
     #[test]
     fn every_kind_of_value() {
         let quota = |quota, period| Value::Quota { quota, period };
+        let rate = |disk: &str, unit, rate| Value::Rate { disk: disk.into(), unit, rate };
         for (key, text, wanted) in [
             ("mem", "10M", Value::Number(10 << 20)),
             ("mem", "10MB", Value::Number(10_000_000)),
@@ -225,6 +270,10 @@ mod tests {
             ("cpu.weight", "100", Value::Number(100)),
             ("pids", "0", Value::Number(0)),
             ("pids", "max", Value::Max),
+            ("io.read", "sda:10M", rate("sda", Unit::Bytes, Some(10 << 20))),
+            ("io.write", "8:0:100iops", rate("8:0", Unit::Operations, Some(100))),
+            ("io.write", "/dev/sda:max", rate("/dev/sda", Unit::Bytes, None)),
+            ("io.read", "/a:b:maxiops", rate("/a:b", Unit::Operations, None)),
         ] {
             assert_eq!(value(key, text), Ok(wanted), "{key} {text}");
         }
@@ -252,6 +301,15 @@ mod tests {
             ("pids", "064"),
             ("pids", "1k"),
             ("memory", "1"),
+            ("io.read", "10M"),
+            ("io.read", "max"),
+            ("io.read", ":10M"),
+            ("io.read", "sda:"),
+            ("io.read", "sda:0"),
+            ("io.read", "sda:1"),
+            ("io.write", "sda:010M"),
+            ("io.write", "sda:iops"),
+            ("io.write", "sda:-5iops"),
         ] {
             let error = value(key, text).expect_err("no value");
             assert!(error.contains("hint: "), "{error}");

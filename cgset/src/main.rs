@@ -6,12 +6,14 @@
 mod attach;
 mod cli;
 mod control;
+mod device;
 mod group;
 mod hierarchy;
 mod key;
 mod note;
 mod plan;
 mod process;
+mod rate;
 mod remove;
 mod run;
 mod setting;

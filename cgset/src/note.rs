@@ -7,9 +7,10 @@ use common::{Failure, size};
 use nix::unistd::Pid;
 
 use crate::group::Group;
-use crate::key::{Key, Setting};
-use crate::process;
+use crate::hierarchy::{Hierarchy, Version};
+use crate::key::{Key, Setting, Value};
 use crate::setting::{self, limit};
+use crate::{device, process};
 
 /// Files that limit the memory of a group.
 const MEMORY: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
@@ -39,6 +40,32 @@ pub fn swap(settings: &[Setting]) -> Result<Option<String>, Failure> {
         let (swap, allowed) = (size::human(swap), size::human(allowed));
         format!("{swap} of swap is active and not limited; add swap 0 for no more than {allowed}")
     }))
+}
+
+/// A rate holds for the disk of a partition; and v1 does not know who has written what goes to the
+/// disk later, as most writing does.
+pub fn disks(settings: &[Setting], trees: &[&Hierarchy]) -> Result<Vec<String>, Failure> {
+    let mut notes = Vec::new();
+    for Setting { key, value } in settings {
+        let Value::Rate { disk, rate: Some(_), .. } = value else { continue };
+        let found = device::find(disk)?;
+        if found.in_part && !disk.contains('/') {
+            notes.push(format!(
+                "{disk} is part of a disk: the limit is for all of {}",
+                found.number
+            ));
+        }
+        let v1 = trees.iter().any(|tree| tree.version == Version::V1 && tree.has("io"));
+        if *key == Key::IoWrite && v1 {
+            notes.push(
+                "cgroup v1 limits only what is written straight to the disk (O_DIRECT, O_SYNC), not \
+                 what the kernel writes later"
+                    .into(),
+            );
+        }
+    }
+    notes.dedup();
+    Ok(notes)
 }
 
 /// In a group elsewhere, the limits of those that a process was in hold for it no more.
@@ -71,7 +98,6 @@ fn memory_limit(dir: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hierarchy::{Hierarchy, Version};
 
     #[test]
     fn limits_that_are_left_behind_are_named() {

@@ -13,7 +13,7 @@ use nix::unistd::{Pid, getpid};
 use crate::cli::{Cli, Request, Who};
 use crate::group::{self, Group};
 use crate::hierarchy::{Hierarchy, Layout, Version};
-use crate::key::{CONTROLLERS, Setting};
+use crate::key::{ALL, CONTROLLERS, Setting};
 use crate::setting::{self, Write};
 use crate::step::Step;
 use crate::{note, process, remove};
@@ -48,19 +48,35 @@ fn some(pids: Vec<Pid>) -> Result<Vec<Pid>, Failure> {
     Ok(pids)
 }
 
-/// The trees that this machine has for the controllers of all keys.
-pub fn trees(layout: &Layout) -> Result<Vec<&Hierarchy>, Failure> {
-    let present = CONTROLLERS.into_iter().filter(|name| layout.with(name).is_ok());
+/// The trees that this machine has for these controllers.
+fn trees_for<'a>(
+    controllers: &[&'static str],
+    layout: &'a Layout,
+) -> Result<Vec<&'a Hierarchy>, Failure> {
+    let present = controllers.iter().copied().filter(|name| layout.with(name).is_ok());
     let trees = layout.with_all(present)?;
     if trees.is_empty() {
-        layout.with(CONTROLLERS[0])?;
+        layout.with(controllers[0])?;
     }
     Ok(trees)
 }
 
+/// Those in which a group may be.
+pub fn trees(layout: &Layout) -> Result<Vec<&Hierarchy>, Failure> {
+    trees_for(&ALL, layout)
+}
+
+/// Those that a group is in, or gets when it is made without any key.
+fn trees_of<'a>(below: &Path, layout: &'a Layout) -> Result<Vec<&'a Hierarchy>, Failure> {
+    let usual = trees_for(&CONTROLLERS, layout)?;
+    let mut all = trees(layout)?;
+    all.retain(|tree| usual.contains(tree) || tree.below(below).is_dir());
+    Ok(all)
+}
+
 fn create(name: &str, layout: &Layout) -> Result<Vec<Step>, Failure> {
     let below = group::parse_name(name, layout)?;
-    let groups = group::named(&below, &trees(layout)?);
+    let groups = group::named(&below, &trees_for(&CONTROLLERS, layout)?);
     if groups.iter().all(|group| group.dir.is_dir()) {
         return Err(Failure::new(format!("create the group {name:?}: it is there already"))
             .hint(format!("cgset show {name}; to remove it: cgset rm {name}")));
@@ -75,12 +91,16 @@ fn create(name: &str, layout: &Layout) -> Result<Vec<Step>, Failure> {
 
 fn set(cli: &Cli, settings: &[Setting], who: Who, layout: &Layout) -> Result<Vec<Step>, Failure> {
     let controllers: Vec<&str> = settings.iter().map(|setting| setting.key.controller()).collect();
-    let trees = if settings.is_empty() { trees(layout)? } else { layout.with_all(controllers)? };
+    let named = cli.group.as_ref().map(|name| group::parse_name(name, layout)).transpose()?;
+    let trees = match &named {
+        Some(below) if settings.is_empty() => trees_of(below, layout)?,
+        _ => layout.with_all(controllers)?,
+    };
     if let Who::Pids(pids) = &who {
         pids.iter().try_for_each(|pid| process::check(*pid))?;
     }
-    let groups = match (&cli.group, &who) {
-        (Some(name), _) => group::named(&group::parse_name(name, layout)?, &trees),
+    let groups = match (&named, &who) {
+        (Some(below), _) => group::named(below, &trees),
         (None, Who::Pids(pids)) => group::for_process(pids[0], &trees, layout)?,
         (None, _) => group::for_command(getpid(), &trees)?,
     };
@@ -89,6 +109,7 @@ fn set(cli: &Cli, settings: &[Setting], who: Who, layout: &Layout) -> Result<Vec
         steps.extend(limit(group, settings, cli.force)?);
     }
     steps.extend(note::swap(settings)?.map(Step::Note));
+    steps.extend(note::disks(settings, &trees)?.into_iter().map(Step::Note));
     match who {
         Who::Command(command) => steps.extend(run(&groups, command)?),
         Who::Pids(pids) => {
@@ -110,7 +131,7 @@ fn print(groups: &[Group]) -> Option<Step> {
 /// The steps that make a group and set those limits that belong into its tree.
 fn limit(group: &Group, settings: &[Setting], force: bool) -> Result<Vec<Step>, Failure> {
     let here = settings.iter().filter(|setting| group.tree.has(setting.key.controller()));
-    let here: Vec<Setting> = here.copied().collect();
+    let here: Vec<Setting> = here.cloned().collect();
     let controllers: Vec<&str> = here.iter().map(|setting| setting.key.controller()).collect();
     let mut steps = make(group, &controllers)?;
     let writes = setting::writes(&here, group.tree.version, &group.dir)?;

@@ -7,6 +7,7 @@ use common::{Failure, Tried};
 
 use crate::hierarchy::Version;
 use crate::key::{self, Key, Setting, Value, page};
+use crate::{device, rate};
 
 /// One control file and what is to stand in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +22,8 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
     for Setting { key, value } in settings {
         match (key, version) {
             (Key::Mem | Key::Swap, Version::V1) => {}
-            (Key::Mem, Version::V2) => writes.push(("memory.max", bytes(*value, "max")?)),
-            (Key::Swap, Version::V2) => writes.push(("memory.swap.max", bytes(*value, "max")?)),
+            (Key::Mem, Version::V2) => writes.push(("memory.max", bytes(value, "max")?)),
+            (Key::Swap, Version::V2) => writes.push(("memory.swap.max", bytes(value, "max")?)),
             (Key::Cpu, Version::V1) => {
                 let (quota, period) = match value {
                     Value::Quota { quota, period } => (quota.to_string(), period.to_string()),
@@ -37,14 +38,20 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
                     writes.push(("cpu.cfs_quota_us", quota));
                 }
             }
-            (Key::Cpu, Version::V2) => writes.push(("cpu.max", quota(*value))),
+            (Key::Cpu, Version::V2) => writes.push(("cpu.max", quota(value))),
             (Key::CpuWeight, Version::V1) => {
-                writes.push(("cpu.shares", key::shares(number(*value)).to_string()));
+                writes.push(("cpu.shares", key::shares(number(value)).to_string()));
             }
             (Key::CpuWeight, Version::V2) => {
-                writes.push(("cpu.weight", number(*value).to_string()));
+                writes.push(("cpu.weight", number(value).to_string()));
             }
-            (Key::Pids, _) => writes.push(("pids.max", bytes(*value, "max")?)),
+            (Key::Pids, _) => writes.push(("pids.max", bytes(value, "max")?)),
+            (Key::IoRead | Key::IoWrite, _) => {
+                if let Value::Rate { disk, unit, rate } = value {
+                    let disk = device::find(disk)?.number;
+                    writes.extend(rate::line(version, (*key, *unit), &disk, *rate));
+                }
+            }
         }
     }
     if version == Version::V1 {
@@ -57,13 +64,13 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
 fn v1_memory(settings: &[Setting], dir: &Path) -> Result<Vec<(&'static str, String)>, Failure> {
     const MEM: &str = "memory.limit_in_bytes";
     const BOTH: &str = "memory.memsw.limit_in_bytes";
-    let value = |wanted| settings.iter().find(|s| s.key == wanted).map(|s| s.value);
+    let value = |wanted| settings.iter().find(|s| s.key == wanted).map(|s| &s.value);
     let (old_mem, old_both) = (limit(&dir.join(MEM))?, limit(&dir.join(BOTH))?);
     let mem = value(Key::Mem).map(|value| bytes(value, "-1")).transpose()?;
     let new_mem = mem.as_ref().map_or(old_mem, |text| text.parse().ok());
     // A limit of swap alone stays what it is when that of memory changes.
     let swap = match (value(Key::Swap), &mem, old_mem, old_both) {
-        (Some(Value::Number(swap)), ..) => Some(swap),
+        (Some(Value::Number(swap)), ..) => Some(*swap),
         (None, Some(_), Some(mem), Some(both)) => Some(both.saturating_sub(mem)),
         (None, ..) if old_both.is_none() => {
             return Ok(mem.map(|mem| (MEM, mem)).into_iter().collect());
@@ -105,26 +112,26 @@ pub fn limit(file: &Path) -> Result<Option<u64>, Failure> {
 /// The memory limit among these settings, in bytes.
 pub fn memory_limit(settings: &[Setting]) -> Result<Option<u64>, Failure> {
     match settings.iter().find(|setting| setting.key == Key::Mem) {
-        Some(setting) => Ok(bytes(setting.value, "max")?.parse().ok()),
+        Some(setting) => Ok(bytes(&setting.value, "max")?.parse().ok()),
         None => Ok(None),
     }
 }
 
-fn number(value: Value) -> u64 {
+fn number(value: &Value) -> u64 {
     match value {
-        Value::Number(number) => number,
+        Value::Number(number) => *number,
         _ => 0,
     }
 }
 
-fn quota(value: Value) -> String {
+fn quota(value: &Value) -> String {
     match value {
         Value::Quota { quota, period } => format!("{quota} {period}"),
         _ => "max".into(),
     }
 }
 
-fn bytes(value: Value, max: &str) -> Result<String, Failure> {
+fn bytes(value: &Value, max: &str) -> Result<String, Failure> {
     match value {
         Value::Number(bytes) => Ok(bytes.to_string()),
         Value::PerMille(share) => {
@@ -147,6 +154,9 @@ impl Write {
     /// Whether what the kernel shows is what was written. It rounds bytes down to whole pages, and
     /// shows "no limit" in its own way.
     pub fn agrees(&self, shown: &str) -> bool {
+        if rate::is_by_disk(&self.file) {
+            return rate::agrees(&self.text, shown);
+        }
         let memory = self.file.file_name().is_some_and(|name| {
             let name = name.to_string_lossy();
             name.starts_with("memory.")
@@ -157,6 +167,12 @@ impl Write {
             _ if self.text == "max" => shown.split(' ').next() == Some("max"),
             _ => self.text == shown,
         }
+    }
+
+    /// What sets again what the file shows.
+    pub fn restores(&self, shown: &str) -> String {
+        let line = rate::is_by_disk(&self.file).then(|| rate::now(&self.text, shown)).flatten();
+        line.unwrap_or_else(|| shown.to_owned())
     }
 }
 

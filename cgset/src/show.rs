@@ -10,6 +10,7 @@ use crate::group;
 use crate::hierarchy::Layout;
 use crate::plan;
 use crate::process::gone;
+use crate::rate;
 use crate::run;
 use crate::setting::{limit, read_number};
 
@@ -127,6 +128,7 @@ impl Shown {
             rows.push(("pids.limit", or_max(self.number(&["pids.max"]).map(|n| n.to_string()))));
             rows.push(("pids.current", self.number(&["pids.current"]).map(|n| n.to_string())));
         }
+        rows.extend(self.io_rows());
         let present = rows.into_iter().filter_map(|(name, value)| Some((name, value?)));
         present.fold(String::new(), |text, (name, value)| text + &format!("{name:>14} {value}\n"))
     }
@@ -165,6 +167,32 @@ impl Shown {
         ]
     }
 
+    fn io_rows(&self) -> Vec<(&'static str, Option<String>)> {
+        let words = ["read", "write", "read", "write"];
+        let row = |(disk, rates): (&String, &[Option<u64>; 4])| {
+            let rates = rates.iter().enumerate().filter_map(|(n, rate)| Some((n, (*rate)?)));
+            let shown = rates.map(|(n, rate)| match n {
+                0 | 1 => format!(" {} {rate} ({}) a second", words[n], size::human(rate)),
+                _ => format!(" {} {rate} iops", words[n]),
+            });
+            ("io.limit", Some(format!("{disk}{}", shown.collect::<Vec<_>>().join(","))))
+        };
+        rate::limits(&self.dirs).iter().map(row).collect()
+    }
+
+    fn io(&self) -> Value {
+        let disk = |(disk, [read, write, reads, writes]): (String, [Option<u64>; 4])| {
+            let rates = json!({
+                "read_bytes": read,
+                "write_bytes": write,
+                "read_operations": reads,
+                "write_operations": writes,
+            });
+            (disk, rates)
+        };
+        rate::limits(&self.dirs).into_iter().map(disk).collect()
+    }
+
     /// One object.
     pub fn json(&self) -> String {
         let (quota, period) = self.cpu();
@@ -194,6 +222,7 @@ impl Shown {
                 "limit": self.number(&["pids.max"]),
                 "current": self.number(&["pids.current"]),
             },
+            "io": self.io(),
         });
         format!("{object:#}\n")
     }

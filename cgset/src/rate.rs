@@ -1,0 +1,124 @@
+//! Limits of input and output: one line for each disk, where other limits are one value a file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::hierarchy::Version;
+use crate::key::Key;
+
+/// What a rate counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Bytes,
+    Operations,
+}
+
+/// What is limited, the word in v2's `io.max`, and the file of v1.
+const RATES: [(Key, Unit, &str, &str); 4] = [
+    (Key::IoRead, Unit::Bytes, "rbps", "blkio.throttle.read_bps_device"),
+    (Key::IoWrite, Unit::Bytes, "wbps", "blkio.throttle.write_bps_device"),
+    (Key::IoRead, Unit::Operations, "riops", "blkio.throttle.read_iops_device"),
+    (Key::IoWrite, Unit::Operations, "wiops", "blkio.throttle.write_iops_device"),
+];
+
+/// The file, and the line that sets this rate for a disk.
+pub fn line(
+    version: Version,
+    (key, unit): (Key, Unit),
+    disk: &str,
+    rate: Option<u64>,
+) -> Option<(&'static str, String)> {
+    let (.., word, file) = RATES.iter().find(|row| (row.0, row.1) == (key, unit))?;
+    Some(match version {
+        Version::V1 => (*file, format!("{disk} {}", rate.unwrap_or(0))),
+        Version::V2 => {
+            let rate = rate.map_or_else(|| "max".into(), |rate| rate.to_string());
+            ("io.max", format!("{disk} {word}={rate}"))
+        }
+    })
+}
+
+/// Whether a file has a line for each disk.
+pub fn is_by_disk(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    name == "io.max" || name.starts_with("blkio.throttle.")
+}
+
+/// Whether a file that shows this has what was written; a rate that is not limited is not shown.
+pub fn agrees(written: &str, shown: &str) -> bool {
+    now(written, shown).is_some_and(|now| now == written)
+}
+
+/// The line that sets for the same disk what a file shows.
+pub fn now(written: &str, shown: &str) -> Option<String> {
+    let (disk, change) = written.split_once(' ')?;
+    let rates = shown.lines().find_map(|line| line.strip_prefix(disk)?.strip_prefix(' '));
+    Some(match change.split_once('=') {
+        None => format!("{disk} {}", rates.unwrap_or("0")),
+        Some((word, _)) => {
+            let rate = rates.and_then(|rates| of_word(rates, word)).unwrap_or("max");
+            format!("{disk} {word}={rate}")
+        }
+    })
+}
+
+fn of_word<'a>(rates: &'a str, word: &str) -> Option<&'a str> {
+    rates.split(' ').find_map(|rate| rate.strip_prefix(word)?.strip_prefix('='))
+}
+
+/// The limits in these groups: for each disk bytes read and written, then operations, a second.
+pub fn limits(dirs: &[PathBuf]) -> BTreeMap<String, [Option<u64>; 4]> {
+    let mut limits: BTreeMap<String, [Option<u64>; 4]> = BTreeMap::new();
+    for dir in dirs {
+        for (n, (.., word, file)) in RATES.iter().enumerate() {
+            for (file, by_word) in [(*file, false), ("io.max", true)] {
+                let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
+                for (disk, rates) in text.lines().filter_map(|line| line.split_once(' ')) {
+                    let rate = if by_word { of_word(rates, word) } else { Some(rates) };
+                    if let Some(rate) = rate.and_then(|rate| rate.parse().ok()) {
+                        limits.entry(disk.to_owned()).or_default()[n] = Some(rate);
+                    }
+                }
+            }
+        }
+    }
+    limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_found_and_put_back() {
+        let v2 = "8:0 rbps=1048576 wbps=max riops=max wiops=100\n8:16 rbps=2 wbps=max\n";
+        let v1 = "8:0 1048576\n8:16 2\n";
+        for (written, shown, before) in [
+            ("8:0 rbps=7", v2, "8:0 rbps=1048576"),
+            ("8:0 wbps=7", v2, "8:0 wbps=max"),
+            ("8:16 rbps=max", v2, "8:16 rbps=2"),
+            ("8:1 rbps=7", v2, "8:1 rbps=max"),
+            ("8:0 7", v1, "8:0 1048576"),
+            ("8:1 7", v1, "8:1 0"),
+        ] {
+            assert_eq!(now(written, shown).as_deref(), Some(before), "{written}");
+        }
+        assert!(agrees("8:0 rbps=1048576", v2) && !agrees("8:0 rbps=1048577", v2));
+        assert!(agrees("8:1 rbps=max", v2) && agrees("8:1 0", v1) && !agrees("8:0 0", v1));
+    }
+
+    #[test]
+    fn both_versions_are_read_alike() {
+        let (v1, v2) = (support::scratch(), support::scratch());
+        fs::write(v1.path().join("blkio.throttle.write_bps_device"), "8:0 5\n").expect("ours");
+        fs::write(v1.path().join("blkio.throttle.read_iops_device"), "8:0 9\n").expect("ours");
+        let line = "8:0 rbps=max wbps=5 riops=9 wiops=max\n";
+        fs::write(v2.path().join("io.max"), line).expect("ours");
+        for dir in [v1, v2] {
+            let limits = limits(&[dir.path().to_owned()]);
+            assert_eq!(limits["8:0"], [None, Some(5), Some(9), None]);
+            assert_eq!(limits.len(), 1);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What is read from a disk and written to it.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use support::{Skip, TempDir, Test, need_program, run, scratch, skip};
+
+use crate::layout::{Name, cgset, groups_called, need, run_known, tree_of};
+
+/// A disk of ours: a file of 8 MiB behind a loop device.
+struct Disk {
+    device: String,
+    _folder: TempDir,
+}
+
+impl Disk {
+    fn new() -> Result<Self, Skip> {
+        let losetup = need_program("losetup")?;
+        let folder = scratch();
+        let file = folder.path().join("disk");
+        File::create(&file).and_then(|file| file.set_len(8 << 20)).expect("ours");
+        // In two steps, for busybox does not say which one it has taken.
+        let free = run(Command::new(&losetup).arg("-f"));
+        let device = free.stdout.trim().to_owned();
+        let taken = run(Command::new(&losetup).arg(&device).arg(&file));
+        if (free.status, taken.status) != (0, 0) {
+            return Err(skip(format!("no loop device here: {}{}", free.stderr, taken.stderr)));
+        }
+        Ok(Self { device, _folder: folder })
+    }
+
+    fn name(&self) -> &str {
+        self.device.trim_start_matches("/dev/")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("-d").arg(&self.device).status();
+    }
+}
+
+/// Skips a test that needs root and the controller, which v1 calls blkio.
+fn need_io() -> Test {
+    need(&[])?;
+    tree_of("io").or_else(|_| tree_of("blkio")).map(drop)
+}
+
+pub fn a_disk_is_read_and_written_at_the_rate() -> Test {
+    need_io()?;
+    let disk = Disk::new()?;
+    let (from, to) = (format!("if={}", disk.device), format!("of={}", disk.device));
+    let read = [from.as_str(), "of=/dev/null", "iflag=direct"];
+    let write = ["if=/dev/zero", to.as_str(), "oflag=direct"];
+    for (key, rate, files) in [("io.read", "2M", read), ("io.write", "128iops", write)] {
+        // 4 MiB in pieces of 16 KiB: 2 seconds at either rate.
+        let limit = format!("{}:{rate}", disk.name());
+        let dd = ["--", "dd", "bs=16k", "count=256", "status=none"];
+        let started = Instant::now();
+        let (pid, ran) = run_known(&[&[key, &limit], &dd[..], &files].concat());
+        let took = started.elapsed();
+        assert_eq!((ran.status, ran.stdout.as_str()), (0, ""), "{ran:?}");
+        let wanted = Duration::from_millis(1700)..Duration::from_millis(2600);
+        assert!(wanted.contains(&took), "{key} {limit} took {took:?}");
+        assert!(groups_called(&Name::of(pid)).is_empty());
+    }
+    Ok(())
+}
+
+pub fn rates_are_set_by_disk_and_taken_back() -> Test {
+    need_io()?;
+    let disk = Disk::new()?;
+    let name = Name::new("rates");
+    let rate = |amount: &str| format!("{}:{amount}", disk.device);
+    let path = cgset(&["io.read", &rate("1M"), "io.read", &rate("50iops"), "-g", &name]).silent();
+    assert_eq!(name.groups(), [PathBuf::from(path.trim_end())]);
+    let shown = cgset(&["show", &name]).silent();
+    assert!(shown.contains(" read 1048576 (1 MiB) a second, read 50 iops\n"), "{shown}");
+    cgset(&["io.read", &rate("max"), "io.write", &rate("2M"), "-g", &name]).ok();
+    let shown = cgset(&["show", &name]).silent();
+    assert!(shown.contains(" write 2097152 (2 MiB) a second, read 50 iops\n"), "{shown}");
+    cgset(&["io.read", &rate("maxiops"), "io.write", &rate("max"), "-g", &name]).silent();
+    let shown = cgset(&["show", &name]).silent();
+    assert!(!shown.contains("io.limit"), "{shown}");
+    // A group with this limit alone is joined without naming it again, and removed as any other.
+    let groups = ["-g", &name, "--", "grep", "-c", &name, "/proc/self/cgroup"];
+    assert!(cgset(&groups).silent().trim().parse::<u32>().expect("a number") > 0);
+    assert_eq!(cgset(&["rm", &name]).silent(), "");
+    assert!(name.groups().is_empty());
+    Ok(())
+}
+
+pub fn what_is_no_disk_is_refused_and_leaves_nothing() -> Test {
+    need_io()?;
+    let name = Name::new("no-disk");
+    for (disk, part) in [
+        ("no-such-disk", "there is none of this name"),
+        ("/proc", "it is on no disk of its own"),
+        ("/nowhere/at/all", "ENOENT"),
+        ("0:99", "there is none of this name"),
+    ] {
+        let ran = cgset(&["io.read", &format!("{disk}:1M"), "-g", &name]);
+        ran.fails(1, "cgset", &[&format!("{disk:?}"), part]);
+        assert!(name.groups().is_empty());
+    }
+    Ok(())
+}
