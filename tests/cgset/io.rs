@@ -21,14 +21,18 @@ impl Disk {
         let folder = scratch();
         let file = folder.path().join("disk");
         File::create(&file).and_then(|file| file.set_len(8 << 20)).expect("ours");
-        // In two steps, for busybox does not say which one it has taken.
-        let free = run(Command::new(&losetup).arg("-f"));
-        let device = free.stdout.trim().to_owned();
-        let taken = run(Command::new(&losetup).arg(&device).arg(&file));
-        if (free.status, taken.status) != (0, 0) {
-            return Err(skip(format!("no loop device here: {}{}", free.stderr, taken.stderr)));
+        // In two steps, for busybox does not say which one it has taken; another may be faster.
+        let mut why = String::new();
+        for _ in 0..10 {
+            let free = run(Command::new(&losetup).arg("-f"));
+            let device = free.stdout.trim().to_owned();
+            let taken = run(Command::new(&losetup).arg(&device).arg(&file));
+            if (free.status, taken.status) == (0, 0) {
+                return Ok(Self { device, _folder: folder });
+            }
+            why = free.stderr + &taken.stderr;
         }
-        Ok(Self { device, _folder: folder })
+        Err(skip(format!("no loop device here: {}", why.trim())))
     }
 
     fn name(&self) -> &str {
