@@ -34,6 +34,8 @@ use crate::key::{Key, Setting};
 )]
 #[command(after_help = "Keys:\n  \
     mem SIZE|N%|max         memory; what needs more is killed\n  \
+    mem.high SIZE|N%|max    what needs more is slowed down (v2 only)\n  \
+    mem.low, mem.min        memory that is taken last, or never, for others (v2 only)\n  \
     swap SIZE|max           swap beside it\n  \
     cpu N%|N|Nms/Nms|max    CPU time: 50% is half of one CPU, 1.5 one and a half\n  \
     cpu.weight 1..10000     share of the CPU when it is short; 100 is the usual\n  \
@@ -42,8 +44,8 @@ use crate::key::{Key, Setting};
     io.write DISK:RATE      what is written to it. DISK: sda, 8:0, /dev/sda, or a path on it\n\n\
     Sizes are as in coreutils: 10M and 10MiB are 10 x 1024 x 1024 bytes, 10MB is 10 x 1000 x 1000.\n\n\
     show prints a name and a value on each line; limits that are not set are max. With --json, one\n\
-    object: paths; processes (their PIDs); memory {limit, current, peak: bytes; oom_kill: how often\n\
-    the kernel has killed}; swap {limit, current: bytes}; cpu {quota_us, period_us, weight or\n\
+    object: paths; processes (their PIDs); memory {limit, current, peak, high, low, min: bytes;\n\
+    oom_kill: how often the kernel has killed}; swap {limit, current: bytes}; cpu {quota_us, period_us, weight or\n\
     shares, usage_us, throttled_us}; pids {limit, current}; io {\"8:0\": {read_bytes, write_bytes,\n\
     read_operations, write_operations: the limits, a second}}. What is not set, or not known here, is\n\
     null. A group whose name is a number is shown by its path.\n\n\
@@ -256,7 +258,7 @@ mod tests {
             (&["mem", "10M", "1"], "--force"),
             (&["mem", "010M", "42"], "octal"),
             (&["mem", "10X", "42"], "\"X\""),
-            (&["memory", "10M", "42"], "is mem meant? keys are mem, swap, cpu"),
+            (&["memory", "10M", "42"], "is mem meant? keys are mem, mem.high, "),
             (&["creat", "x"], "is create meant?"),
             (&["mem", "10M", "42", "--", "sh"], "both a PID and a COMMAND"),
             (&["create"], "create takes one GROUP"),

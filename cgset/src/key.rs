@@ -9,6 +9,9 @@ use crate::rate::Unit;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     Mem,
+    MemHigh,
+    MemLow,
+    MemMin,
     Swap,
     Cpu,
     CpuWeight,
@@ -18,8 +21,11 @@ pub enum Key {
 }
 
 /// Name, controller, and what the values look like.
-const KEYS: [(&str, Key, &str, &str); 7] = [
-    ("mem", Key::Mem, "memory", "10M, 1.5G, 50% of the machine's, max"),
+const KEYS: [(&str, Key, &str, &str); 10] = [
+    ("mem", Key::Mem, "memory", MEMORY),
+    ("mem.high", Key::MemHigh, "memory", MEMORY),
+    ("mem.low", Key::MemLow, "memory", MEMORY),
+    ("mem.min", Key::MemMin, "memory", MEMORY),
     ("swap", Key::Swap, "memory", "0, 10M, max"),
     ("cpu", Key::Cpu, "cpu", "50% of one CPU, 1.5 CPUs, 20ms/100ms, max"),
     ("cpu.weight", Key::CpuWeight, "cpu", "1 to 10000, 100 is the usual"),
@@ -27,6 +33,8 @@ const KEYS: [(&str, Key, &str, &str); 7] = [
     ("io.read", Key::IoRead, "io", RATE),
     ("io.write", Key::IoWrite, "io", RATE),
 ];
+
+const MEMORY: &str = "10M, 1.5G, 50% of the machine's, max";
 
 const RATE: &str = "DISK:10M (bytes a second), DISK:100iops, DISK:max or DISK:maxiops; DISK is sda, 8:0, /dev/sda \
     or a path that lies on it";
@@ -81,14 +89,18 @@ impl Key {
         })
     }
 
-    /// Its controller, and what its values look like.
-    fn row(self) -> (&'static str, &'static str) {
+    /// Its name, its controller, and what its values look like.
+    fn row(self) -> (&'static str, &'static str, &'static str) {
         let row = KEYS.iter().find(|(_, key, ..)| *key == self);
-        row.map_or(("", ""), |(_, _, controller, form)| (controller, form))
+        row.map_or(("", "", ""), |(name, _, controller, form)| (name, controller, form))
+    }
+
+    pub fn name(self) -> &'static str {
+        self.row().0
     }
 
     pub fn controller(self) -> &'static str {
-        self.row().0
+        self.row().1
     }
 }
 
@@ -98,14 +110,14 @@ impl Setting {
         let key = Key::parse(name)?;
         let fail = |why: &str| {
             Failure::usage(format!("read {name} {text:?}: {why}"))
-                .hint(format!("{name} takes {}", key.row().1))
+                .hint(format!("{name} takes {}", key.row().2))
         };
         let value = match (key, text) {
             (_, "") => return Err(fail("it is empty")),
             (Key::IoRead | Key::IoWrite, _) => rate(text).map_err(fail)?,
             (Key::CpuWeight, "max") => return Err(fail("a weight has no maximum")),
             (_, "max") => Value::Max,
-            (Key::Mem, _) => {
+            (Key::Mem | Key::MemHigh | Key::MemLow | Key::MemMin, _) => {
                 memory(text).map_err(|why| why.unwrap_or_else(|| fail("no percentage")))?
             }
             (Key::Swap, _) => Value::Number(size::parse(text)?),
@@ -119,10 +131,9 @@ impl Setting {
             }
         };
         match (key, &value) {
-            (Key::Mem, Value::Number(bytes)) if *bytes < page() => Err(fail(&format!(
-                "less than a page of {} bytes, in which nothing can run",
-                page()
-            ))),
+            (Key::Mem | Key::MemHigh, Value::Number(bytes)) if *bytes < page() => Err(fail(
+                &format!("less than a page of {} bytes, in which nothing can run", page()),
+            )),
             _ => Ok(Self { key, value }),
         }
     }
@@ -260,6 +271,9 @@ mod tests {
             ("mem", "10MB", Value::Number(10_000_000)),
             ("mem", "max", Value::Max),
             ("mem", "12.5%", Value::PerMille(125)),
+            ("mem.high", "8M", Value::Number(8 << 20)),
+            ("mem.low", "0", Value::Number(0)),
+            ("mem.min", "25%", Value::PerMille(250)),
             ("swap", "0", Value::Number(0)),
             ("cpu", "50%", quota(50_000, 100_000)),
             ("cpu", "1.5", quota(150_000, 100_000)),
@@ -288,6 +302,8 @@ mod tests {
             ("mem", "100"),
             ("mem", "0%"),
             ("mem", "101%"),
+            ("mem.high", "0"),
+            ("mem.low", "-1"),
             ("swap", "-1"),
             ("cpu", "0"),
             ("cpu", "0.05%"),

@@ -22,6 +22,10 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
     for Setting { key, value } in settings {
         match (key, version) {
             (Key::Mem | Key::Swap, Version::V1) => {}
+            (Key::MemHigh | Key::MemLow | Key::MemMin, Version::V1) => return Err(only_v2(*key)),
+            (Key::MemHigh, Version::V2) => writes.push(("memory.high", bytes(value, "max")?)),
+            (Key::MemLow, Version::V2) => writes.push(("memory.low", bytes(value, "max")?)),
+            (Key::MemMin, Version::V2) => writes.push(("memory.min", bytes(value, "max")?)),
             (Key::Mem, Version::V2) => writes.push(("memory.max", bytes(value, "max")?)),
             (Key::Swap, Version::V2) => writes.push(("memory.swap.max", bytes(value, "max")?)),
             (Key::Cpu, Version::V1) => {
@@ -58,6 +62,15 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
         writes.extend(v1_memory(settings, dir)?);
     }
     Ok(writes.into_iter().map(|(file, text)| Write { file: dir.join(file), text }).collect())
+}
+
+/// v1 has a soft limit too, but what tools take it for differs, and the kernel hardly heeds it.
+fn only_v2(key: Key) -> Failure {
+    Failure::new(format!(
+        "set {}: memory is on cgroup v1 here, which knows no such limit",
+        key.name()
+    ))
+    .hint("mem is the limit that both versions have; mem.high, mem.low and mem.min take v2")
 }
 
 /// v1 limits memory, and memory with swap; the second may never be less than the first.
@@ -266,6 +279,16 @@ mod tests {
         ] {
             assert_eq!(v1_changes(old.0, old.1, settings), pairs(wanted), "{old:?} {settings:?}");
         }
+    }
+
+    #[test]
+    fn what_only_v2_knows_is_not_set_with_v1() {
+        let high = [Setting::parse("mem.high", "8M").expect("a good setting")];
+        let lines = writes(&high, Version::V1, Path::new("/no/group")).expect_err("v1");
+        assert!(lines.lines("cgset").contains("set mem.high: memory is on cgroup v1"));
+        let both = [("mem.high", "8M"), ("mem.min", "max"), ("mem.low", "0")];
+        let wanted = [("memory.high", "8388608"), ("memory.min", "max"), ("memory.low", "0")];
+        assert_eq!(texts(Version::V2, &both), pairs(&wanted));
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl Shown {
         limit(&self.file(names)?).ok()?
     }
 
+    /// Most groups protect nothing, which the kernel shows as 0.
+    fn protected(&self, file: &str) -> Option<u64> {
+        self.number(&[file]).filter(|bytes| *bytes > 0)
+    }
+
     fn processes(&self) -> Vec<i32> {
         let dirs = if self.members.is_empty() { &self.dirs } else { &self.members };
         let texts = dirs.iter().map(|dir| fs::read_to_string(dir.join("cgroup.procs")));
@@ -141,6 +146,9 @@ impl Shown {
         let (swap, swapped) = self.swap();
         vec![
             ("memory.limit", or_max(bytes(self.limit(&LIMIT)))),
+            ("memory.high", bytes(self.limit(&["memory.high"]))),
+            ("memory.low", bytes(self.protected("memory.low"))),
+            ("memory.min", bytes(self.protected("memory.min"))),
             ("memory.current", bytes(self.number(&CURRENT))),
             ("memory.peak", bytes(self.number(&PEAK))),
             ("oom_kill", Some(run::kills(&self.dirs).to_string())),
@@ -207,6 +215,9 @@ impl Shown {
                 "limit": self.limit(&LIMIT),
                 "current": self.number(&CURRENT),
                 "peak": self.number(&PEAK),
+                "high": self.limit(&["memory.high"]),
+                "low": self.number(&["memory.low"]),
+                "min": self.number(&["memory.min"]),
                 "oom_kill": self.file(&LIMIT).map(|_| run::kills(&self.dirs)),
             },
             "swap": { "limit": swap, "current": swapped },

@@ -11,6 +11,7 @@ use support::{Test, eventually, skip};
 
 use crate::layout::{
     EAT, MEMORY, Name, Waiting, cgset, control, groups_called, need, run_known, ten_mib, tool,
+    tree_of,
 };
 
 const KILLED: &str = "cgset: killed by the memory limit: 10 MiB, peak 10 MiB (1 OOM kill)\n";
@@ -175,5 +176,28 @@ pub fn cpu_quota_and_weight_are_set_and_taken_back() -> Test {
     let weight = control(&dir, &["cpu.weight", "cpu.shares"]);
     let wanted = if dir.join("cpu.weight").exists() { "200" } else { "2451" };
     assert_eq!(weight, wanted);
+    Ok(())
+}
+
+pub fn memory_is_throttled_and_protected_where_v2_counts_it() -> Test {
+    need(&["memory"])?;
+    let name = Name::new("levels");
+    let keys = ["mem.high", "8M", "mem.low", "4M", "mem.min", "1M", "-g", &name];
+    let ran = cgset(&keys);
+    if tree_of("memory")?.join("cgroup.controllers").exists() {
+        let dir = PathBuf::from(ran.ok().trim_end());
+        let set = ["memory.high", "memory.low", "memory.min"].map(|file| control(&dir, &[file]));
+        assert_eq!(set, ["8388608", "4194304", "1048576"]);
+        let shown = cgset(&["show", &name]).silent();
+        assert!(shown.contains("memory.high 8388608 (8 MiB)\n"), "{shown}");
+        // What eats more is held up by the kernel, and not killed.
+        let eat = [&["-g", &*name, "--", "timeout", "1"], &EAT[..]].concat();
+        assert!(![0, 137].contains(&cgset(&eat).status), "it was slowed down until its time ended");
+        let events = control(&dir, &["memory.events"]);
+        assert!(events.contains("oom_kill 0") && !events.contains("high 0\n"), "{events}");
+    } else {
+        ran.fails(1, "cgset", &["mem.high: memory is on cgroup v1", "hint: mem is"]);
+        assert!(name.groups().is_empty());
+    }
     Ok(())
 }
