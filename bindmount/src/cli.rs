@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use clap::Parser;
-use common::{Failure, Form, Narration};
+use common::{Failure, Narration};
 
 use crate::options::Options;
 
@@ -107,11 +107,6 @@ pub enum Request {
     Std { rootfs: PathBuf, binds: Vec<Spec> },
     Unmount { target: PathBuf, recursive: bool, lazy: bool },
     List { dir: Option<PathBuf>, json: bool },
-}
-
-/// Behind `--` there is a COMMAND.
-pub fn form(args: &[OsString]) -> Form {
-    if args.iter().any(|arg| arg == "--") { Form::Command } else { Form::Plain }
 }
 
 impl Cli {

@@ -18,13 +18,13 @@ mod unmount;
 
 use std::process::ExitCode;
 
-use common::{Failure, report, step::perform};
+use common::{Failure, Form, report, step::perform};
 
 use crate::cli::Request;
 use crate::spelling::Spelled;
 
 fn main() -> ExitCode {
-    report::main(cli::form, run)
+    report::main(Form::of_args, run)
 }
 
 fn run(Spelled(cli): Spelled) -> Result<u8, Failure> {

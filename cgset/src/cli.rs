@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::Parser;
-use common::{Failure, Form, Narration, pid};
+use common::{Failure, Narration, pid};
 use nix::unistd::Pid;
 
 use crate::key::{Key, Setting};
@@ -45,10 +45,10 @@ use crate::key::{Key, Setting};
     Sizes are as in coreutils: 10M and 10MiB are 10 x 1024 x 1024 bytes, 10MB is 10 x 1000 x 1000.\n\n\
     show prints a name and a value on each line; limits that are not set are max. With --json, one\n\
     object: paths; processes (their PIDs); memory {limit, current, peak, high, low, min: bytes;\n\
-    oom_kill: how often the kernel has killed}; swap {limit, current: bytes}; cpu {quota_us, period_us, weight or\n\
-    shares, usage_us, throttled_us}; pids {limit, current}; io {\"8:0\": {read_bytes, write_bytes,\n\
-    read_operations, write_operations: the limits, a second}}. What is not set, or not known here, is\n\
-    null. A group whose name is a number is shown by its path.\n\n\
+    oom_kill: how often the kernel has killed}; swap {limit, current: bytes}; cpu {quota_us,\n\
+    period_us, weight or shares, usage_us, throttled_us}; pids {limit, current}; io {\"8:0\":\n\
+    {read_bytes, write_bytes, read_operations, write_operations: the limits, a second}}. What is\n\
+    not set, or not known here, is null. A group whose name is a number is shown by its path.\n\n\
     Exit status: 0 done, 1 failed, 2 wrong usage. With COMMAND: its own, 128+N if signal N ended it;\n\
     125 if cgset fails, 126 if COMMAND can't be run, 127 if it is not found.")]
 pub struct Cli {
@@ -90,11 +90,6 @@ pub enum Request {
     Show(String),
     Remove(Vec<String>),
     Set { settings: Vec<Setting>, who: Who },
-}
-
-/// Behind `--` there is a COMMAND.
-pub fn form(args: &[OsString]) -> Form {
-    if args.iter().any(|arg| arg == "--") { Form::Command } else { Form::Plain }
 }
 
 impl Cli {

@@ -22,13 +22,13 @@ mod step;
 
 use std::process::ExitCode;
 
-use common::{Failure, report, step::perform};
+use common::{Failure, Form, report, step::perform};
 
 use crate::cli::{Cli, Request};
 use crate::step::Hands;
 
 fn main() -> ExitCode {
-    report::main(cli::form, |cli| run(&cli))
+    report::main(Form::of_args, |cli| run(&cli))
 }
 
 fn run(cli: &Cli) -> Result<u8, Failure> {

@@ -18,6 +18,13 @@ pub enum Form {
     Command,
 }
 
+impl Form {
+    /// For tools that need no COMMAND: where there is one, it stands behind `--`.
+    pub fn of_args(args: &[OsString]) -> Self {
+        if args.iter().any(|arg| arg == "--") { Self::Command } else { Self::Plain }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Usage,
