@@ -49,6 +49,7 @@ support::tests!(
     command::limits_that_are_left_are_noted,
     groups::the_tutorial_s_group_is_made_shown_and_removed,
     groups::a_named_group_is_the_same_by_its_path,
+    groups::ls_has_each_group_once,
     groups::a_group_with_processes_is_not_removed_unless_they_are_killed,
     groups::show_has_what_is_set_as_text_and_as_json,
     wrong::wrong_usage_is_one_line_with_its_status,

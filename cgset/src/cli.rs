@@ -29,6 +29,7 @@ use crate::key::{Key, Setting};
         cgset [OPTIONS] KEY VALUE [KEY VALUE]... -- COMMAND [ARG]...\n       \
         cgset [OPTIONS] KEY VALUE [KEY VALUE]... --group GROUP [PID]...\n       \
         cgset create GROUP\n       \
+        cgset ls [--json] [GROUP]\n       \
         cgset show [--json] GROUP|PID\n       \
         cgset rm [--kill] GROUP..."
 )]
@@ -43,7 +44,8 @@ use crate::key::{Key, Setting};
     io.read DISK:RATE       what is read from a disk: 10M a second, 100iops, max, maxiops\n  \
     io.write DISK:RATE      what is written to it. DISK: sda, 8:0, /dev/sda, or a path on it\n\n\
     Sizes are as in coreutils: 10M and 10MiB are 10 x 1024 x 1024 bytes, 10MB is 10 x 1000 x 1000.\n\n\
-    show prints a name and a value on each line; limits that are not set are max. With --json, one\n\
+    ls prints the path of each group, or of each in GROUP, in the first tree that has it; with\n\
+    --json an array. show prints a name and a value on each line; limits that are not set are max. With --json, one\n\
     object: paths; processes (their PIDs); memory {limit, current, peak, high, low, min: bytes;\n\
     oom_kill: how often the kernel has killed}; swap {limit, current: bytes}; cpu {quota_us,\n\
     period_us, weight or shares, usage_us, throttled_us}; pids {limit, current}; io {\"8:0\":\n\
@@ -60,7 +62,7 @@ pub struct Cli {
     /// Move PID 1 too; set a limit below what is used now, so that the kernel kills
     #[arg(long)]
     pub force: bool,
-    /// With show: as JSON
+    /// With show and ls: as JSON
     #[arg(long)]
     pub json: bool,
     /// With rm: kill the processes inside first
@@ -87,6 +89,7 @@ pub enum Who {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
     Create(String),
+    List(Option<String>),
     Show(String),
     Remove(Vec<String>),
     Set { settings: Vec<Setting>, who: Who },
@@ -99,9 +102,12 @@ impl Cli {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let request = match words.as_slice() {
             ["create", group] => Request::Create((*group).to_owned()),
+            ["ls"] => Request::List(None),
+            ["ls", within] => Request::List(Some((*within).to_owned())),
             ["show", what] => Request::Show((*what).to_owned()),
             ["rm", groups @ ..] if !groups.is_empty() => Request::Remove(owned(groups)),
             ["create", ..] => return Err(wrong("create takes one GROUP")),
+            ["ls", ..] => return Err(wrong("ls takes one GROUP, or none for all")),
             ["show", ..] => return Err(wrong("show takes one GROUP or PID")),
             ["rm", ..] => return Err(wrong("rm takes a GROUP")),
             words => self.set(words)?,
@@ -113,7 +119,7 @@ impl Cli {
             Ok(())
         };
         let set = matches!(request, Request::Set { .. });
-        only("--json", self.json, matches!(request, Request::Show(_)))?;
+        only("--json", self.json, matches!(request, Request::Show(_) | Request::List(_)))?;
         only("--kill", self.kill, matches!(request, Request::Remove(_)))?;
         only("--group", self.group.is_some(), set)?;
         only("COMMAND", !self.command.is_empty(), set)?;
@@ -227,6 +233,8 @@ mod tests {
                 Request::Set { settings: vec![], who: Who::Command(vec!["sh".into()]) },
             ),
             (&["create", "x"], Request::Create("x".into())),
+            (&["ls"], Request::List(None)),
+            (&["ls", "--json", "x"], Request::List(Some("x".into()))),
             (&["show", "x", "--json"], Request::Show("x".into())),
             (&["rm", "--kill", "x", "y"], Request::Remove(vec!["x".into(), "y".into()])),
         ] {
@@ -259,6 +267,7 @@ mod tests {
             (&["create"], "create takes one GROUP"),
             (&["create", "x", "--json"], "--json does not go"),
             (&["rm"], "rm takes a GROUP"),
+            (&["ls", "a", "b"], "ls takes one GROUP"),
             (&["show", "a", "b"], "show takes one"),
             (&["show", "a", "--", "sh"], "COMMAND does not go"),
         ] {

@@ -68,7 +68,7 @@ pub struct Setting {
 }
 
 /// What may stand in the place of the first key.
-const COMMANDS: [&str; 3] = ["create", "show", "rm"];
+const COMMANDS: [&str; 4] = ["create", "ls", "show", "rm"];
 
 /// The name that was perhaps meant.
 fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

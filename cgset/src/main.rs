@@ -10,6 +10,7 @@ mod device;
 mod group;
 mod hierarchy;
 mod key;
+mod list;
 mod note;
 mod plan;
 mod process;
@@ -36,6 +37,11 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
     if let Request::Show(what) = &request {
         let shown = show::find(what)?;
         let text = if cli.json { shown.json() } else { shown.text() };
+        return report::print(&text).map(|()| 0);
+    }
+    if let Request::List(within) = &request {
+        let groups = list::find(within.as_deref())?;
+        let text = if cli.json { list::json(&groups) } else { list::text(&groups) };
         return report::print(&text).map(|()| 0);
     }
     let steps = plan::plan(cli, request)?;

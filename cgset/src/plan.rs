@@ -18,7 +18,7 @@ use crate::setting::{self, Write};
 use crate::step::Step;
 use crate::{note, process, remove};
 
-/// What cgset will do. `show` has no steps, and does not come here.
+/// What cgset will do. `show` and `ls` have no steps, and don't come here.
 pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
     let request = match request {
         Request::Set { settings, who: Who::Stdin } => {
@@ -37,7 +37,7 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
             Ok(plans?.concat())
         }
         Request::Set { settings, who } => set(cli, &settings, who, &layout),
-        Request::Show(_) => Ok(Vec::new()),
+        Request::Show(_) | Request::List(_) => Ok(Vec::new()),
     }
 }
 

@@ -33,7 +33,7 @@ pub fn plan(
         groups.into_iter().map(|group| group.dir).filter(|dir| dir.is_dir()).collect();
     if dirs.is_empty() {
         return Err(Failure::new(format!("remove the group {name:?}: there is none of this name"))
-            .hint("find /sys/fs/cgroup -type d lists them"));
+            .hint("cgset ls lists them"));
     }
     let mut inside: Vec<Pid> = dirs.iter().flat_map(|dir| inside(dir)).collect();
     inside.sort_unstable();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::Test;
 
 use crate::layout::{MEMORY, Name, Waiting, cgset, control, members, need, ten_mib, tree_of};
@@ -99,8 +99,8 @@ pub fn show_has_what_is_set_as_text_and_as_json() -> Test {
         serde_json::from_str(&cgset(&["show", "--json", &name]).silent()).expect("JSON");
     let paths: Vec<&str> =
         text.lines().filter_map(|line| line.trim_start().strip_prefix("path ")).collect();
-    assert_eq!(json["paths"], serde_json::json!(paths));
-    assert_eq!(json["processes"], serde_json::json!([pid]));
+    assert_eq!(json["paths"], json!(paths));
+    assert_eq!(json["processes"], json!([pid]));
     assert_eq!(json["memory"]["limit"], 10 << 20);
     assert_eq!(json["memory"]["oom_kill"], 0);
     assert_eq!(
@@ -109,5 +109,23 @@ pub fn show_has_what_is_set_as_text_and_as_json() -> Test {
     );
     assert!(json["cpu"]["usage_us"].is_u64(), "{json}");
     assert_eq!((&json["pids"]["limit"], &json["pids"]["current"]), (&64.into(), &1.into()));
+    Ok(())
+}
+
+pub fn ls_has_each_group_once() -> Test {
+    need(&["memory", "pids"])?;
+    let name = Name::new("listed");
+    let inner = format!("{}/inner", &*name);
+    let outer = cgset(&["create", &name]).silent();
+    let path = cgset(&["mem", "10M", "-g", &inner]).ok();
+    let all = cgset(&["ls"]).silent();
+    let ours: Vec<&str> = all.lines().filter(|line| line.contains(&*name)).collect();
+    assert_eq!(ours, [outer.trim_end(), path.trim_end()], "{all}");
+    assert_eq!(cgset(&["ls", &name]).silent(), path);
+    let json: Value =
+        serde_json::from_str(&cgset(&["ls", "--json", outer.trim_end()]).silent()).expect("JSON");
+    assert_eq!(json, json!([path.trim_end()]));
+    cgset(&["rm", &name]).silent();
+    cgset(&["ls", &name]).fails(1, "cgset", &["there is none of this name", "hint: cgset ls"]);
     Ok(())
 }
