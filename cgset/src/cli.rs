@@ -42,14 +42,17 @@ use crate::key::{Key, Setting};
     cpu.weight 1..10000     share of the CPU when it is short; 100 is the usual\n  \
     pids N|max              processes and threads\n  \
     io.read DISK:RATE       what is read from a disk: 10M a second, 100iops, max, maxiops\n  \
-    io.write DISK:RATE      what is written to it. DISK: sda, 8:0, /dev/sda, or a path on it\n\n\
+    io.write DISK:RATE      what is written to it. DISK: sda, 8:0, /dev/sda, or a path on it\n  \
+    net RATE|max            network traffic, each way: 8mbit or 1MB/s, which are the same\n  \
+    net.in, net.out         one way of it (all three take a v2 tree, beside v1 if need be)\n\n\
     Sizes are as in coreutils: 10M and 10MiB are 10 x 1024 x 1024 bytes, 10MB is 10 x 1000 x 1000.\n\n\
     ls prints the path of each group, or of each in GROUP, in the first tree that has it; with\n\
-    --json an array. show prints a name and a value on each line; limits that are not set are max. With --json, one\n\
-    object: paths; processes (their PIDs); memory {limit, current, peak, high, low, min: bytes;\n\
+    --json an array. show prints a name and a value on each line; limits that are not set are\n\
+    max. With --json, one object: paths; processes (their PIDs); memory {limit, current, peak, high, low, min: bytes;\n\
     oom_kill: how often the kernel has killed}; swap {limit, current: bytes}; cpu {quota_us,\n\
     period_us, weight or shares, usage_us, throttled_us}; pids {limit, current}; io {\"8:0\":\n\
-    {read_bytes, write_bytes, read_operations, write_operations: the limits, a second}}. What is\n\
+    {read_bytes, write_bytes, read_operations, write_operations: the limits, a second}}; net {in, out:\n\
+    {bytes: the limit, a second; dropped_packets}}. What is\n\
     not set, or not known here, is null. A group whose name is a number is shown by its path.\n\n\
     Exit status: 0 done, 1 failed, 2 wrong usage. With COMMAND: its own, 128+N if signal N ended it;\n\
     125 if cgset fails, 126 if COMMAND can't be run, 127 if it is not found.")]

@@ -62,6 +62,22 @@ pub fn named<'a>(below: &Path, trees: &[&'a Hierarchy]) -> Vec<Group<'a>> {
     trees.iter().map(|tree| Group { tree, dir: dir(tree), fresh: false }).collect()
 }
 
+/// Those of this name that are there; `verb` says what they are looked for for.
+pub fn existing<'a>(
+    verb: &str,
+    name: &str,
+    layout: &Layout,
+    trees: &[&'a Hierarchy],
+) -> Result<Vec<Group<'a>>, Failure> {
+    let mut groups = named(&parse_name(name, layout)?, trees);
+    groups.retain(|group| group.dir.is_dir());
+    if groups.is_empty() {
+        return Err(Failure::new(format!("{verb} the group {name:?}: there is none of this name"))
+            .hint(format!("cgset ls lists them; cgset create {name} makes it")));
+    }
+    Ok(groups)
+}
+
 fn is_ours(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(OURS))
 }

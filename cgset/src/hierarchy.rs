@@ -11,6 +11,9 @@ use nix::unistd::Pid;
 
 use crate::process::or_gone;
 
+/// Network traffic is limited in the v2 tree. It has no controller: nobody hands it down.
+pub const NET: &str = "net";
+
 /// The two kinds of trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -84,6 +87,10 @@ impl Layout {
     pub fn with(&self, controller: &str) -> Result<&Hierarchy, Failure> {
         let found = self.0.iter().find(|tree| tree.has(controller));
         found.ok_or_else(|| {
+            if controller == NET {
+                return Failure::new("limit network traffic: no cgroup v2 is mounted here")
+                    .hint("it can be beside v1: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified");
+            }
             let places: Vec<String> =
                 self.0.iter().map(|h| h.mount.display().to_string()).collect();
             Failure::new(format!(
@@ -165,7 +172,11 @@ impl Hierarchy {
         self.root == Path::new("/")
     }
 
+    /// Whether limits of this controller are set here.
     pub fn has(&self, controller: &str) -> bool {
+        if controller == NET {
+            return self.version == Version::V2;
+        }
         let name = name_in(self.version, controller);
         self.controllers.iter().any(|there| there == name)
     }

@@ -3,7 +3,9 @@
 use common::{Failure, size};
 use nix::unistd::{SysconfVar, sysconf};
 
+use crate::hierarchy::NET;
 use crate::rate::Unit;
+use crate::{bitrate, net};
 
 /// A resource that can be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,10 +20,13 @@ pub enum Key {
     Pids,
     IoRead,
     IoWrite,
+    Net,
+    NetIn,
+    NetOut,
 }
 
 /// Name, controller, and what the values look like.
-const KEYS: [(&str, Key, &str, &str); 10] = [
+const KEYS: [(&str, Key, &str, &str); 13] = [
     ("mem", Key::Mem, "memory", MEMORY),
     ("mem.high", Key::MemHigh, "memory", MEMORY),
     ("mem.low", Key::MemLow, "memory", MEMORY),
@@ -32,25 +37,30 @@ const KEYS: [(&str, Key, &str, &str); 10] = [
     ("pids", Key::Pids, "pids", "64, max"),
     ("io.read", Key::IoRead, "io", RATE),
     ("io.write", Key::IoWrite, "io", RATE),
+    ("net", Key::Net, NET, TRAFFIC),
+    ("net.in", Key::NetIn, NET, TRAFFIC),
+    ("net.out", Key::NetOut, NET, TRAFFIC),
 ];
 
 const MEMORY: &str = "10M, 1.5G, 50% of the machine's, max";
 
-const RATE: &str = "DISK:10M (bytes a second), DISK:100iops, DISK:max or DISK:maxiops; DISK is sda, 8:0, /dev/sda \
-    or a path that lies on it";
+const RATE: &str = "DISK:10M (bytes a second), DISK:100iops, DISK:max or DISK:maxiops; DISK is \
+    sda, 8:0, /dev/sda or a path that lies on it";
+
+const TRAFFIC: &str = "a rate with its unit, as 8mbit or 1MB/s (the same), or max";
 
 /// A group that is made without any key is made for these controllers.
 pub const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
 /// The controllers of all keys.
-pub const ALL: [&str; 4] = ["memory", "cpu", "pids", "io"];
+pub const ALL: [&str; 5] = ["memory", "cpu", "pids", "io", NET];
 
 /// A value, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// No limit.
     Max,
-    /// Bytes, or a number of processes.
+    /// Bytes, bytes a second, or a number of processes.
     Number(u64),
     /// Thousandths of the machine's memory.
     PerMille(u64),
@@ -120,6 +130,9 @@ impl Setting {
             (Key::Mem | Key::MemHigh | Key::MemLow | Key::MemMin, _) => {
                 memory(text).map_err(|why| why.unwrap_or_else(|| fail("no percentage")))?
             }
+            (Key::Net | Key::NetIn | Key::NetOut, _) => {
+                Value::Number(bitrate::parse(text).map_err(fail)?)
+            }
             (Key::Swap, _) => Value::Number(size::parse(text)?),
             (Key::Cpu, _) => cpu(text).ok_or_else(|| fail("no amount of CPU time"))?,
             (Key::CpuWeight, _) => number(text)
@@ -144,6 +157,10 @@ impl Setting {
             Value::Rate { disk, unit, .. } => Some((disk.clone(), *unit)),
             _ => None,
         };
+        let ways = net::directions(self.key);
+        if ways.iter().any(|way| net::directions(other.key).contains(way)) {
+            return true;
+        }
         self.key == other.key && place(&self.value) == place(&other.value)
     }
 }

@@ -12,7 +12,7 @@ use crate::plan;
 
 /// The groups in one of this name, or all: by name, each with its path in the first tree that has
 /// it.
-pub fn find(within: Option<&str>) -> Result<Vec<PathBuf>, Failure> {
+fn find(within: Option<&str>) -> Result<Vec<PathBuf>, Failure> {
     let layout = Layout::read()?;
     let trees = plan::trees(&layout)?;
     let mut found = BTreeMap::new();
@@ -22,13 +22,7 @@ pub fn find(within: Option<&str>) -> Result<Vec<PathBuf>, Failure> {
         }
         return Ok(found.into_values().collect());
     };
-    let groups = group::named(&group::parse_name(name, &layout)?, &trees);
-    let mut groups = groups.into_iter().filter(|group| group.dir.is_dir()).peekable();
-    if groups.peek().is_none() {
-        return Err(Failure::new(format!("list the group {name:?}: there is none of this name"))
-            .hint("cgset ls lists all groups"));
-    }
-    for group in groups {
+    for group in group::existing("list", name, &layout, &trees)? {
         collect(group.tree, &group.dir, &mut found);
     }
     Ok(found.into_values().collect())
@@ -43,13 +37,19 @@ fn collect(tree: &Hierarchy, dir: &Path, found: &mut BTreeMap<PathBuf, PathBuf>)
     }
 }
 
+/// The same as text or as JSON.
+pub fn said(within: Option<&str>, as_json: bool) -> Result<String, Failure> {
+    let groups = find(within)?;
+    Ok(if as_json { json(&groups) } else { text(&groups) })
+}
+
 /// A path on each line.
-pub fn text(groups: &[PathBuf]) -> String {
+fn text(groups: &[PathBuf]) -> String {
     groups.iter().fold(String::new(), |text, path| text + &format!("{}\n", path.display()))
 }
 
 /// An array of paths.
-pub fn json(groups: &[PathBuf]) -> String {
+fn json(groups: &[PathBuf]) -> String {
     let paths: Vec<Value> = groups.iter().map(|path| path.to_string_lossy().into()).collect();
     format!("{:#}\n", Value::from(paths))
 }

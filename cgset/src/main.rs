@@ -4,6 +4,7 @@
 //! number written to one of them.
 
 mod attach;
+mod bitrate;
 mod cli;
 mod control;
 mod device;
@@ -11,9 +12,11 @@ mod group;
 mod hierarchy;
 mod key;
 mod list;
+mod net;
 mod note;
 mod plan;
 mod process;
+mod program;
 mod rate;
 mod remove;
 mod run;
@@ -34,16 +37,15 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<u8, Failure> {
     let request = cli.request()?;
-    if let Request::Show(what) = &request {
-        let shown = show::find(what)?;
-        let text = if cli.json { shown.json() } else { shown.text() };
-        return report::print(&text).map(|()| 0);
-    }
-    if let Request::List(within) = &request {
-        let groups = list::find(within.as_deref())?;
-        let text = if cli.json { list::json(&groups) } else { list::text(&groups) };
-        return report::print(&text).map(|()| 0);
-    }
+    let text = match &request {
+        Request::Show(what) => show::find(what)?.said(cli.json)?,
+        Request::List(within) => list::said(within.as_deref(), cli.json)?,
+        _ => return act(cli, request),
+    };
+    report::print(&text).map(|()| 0)
+}
+
+fn act(cli: &Cli, request: Request) -> Result<u8, Failure> {
     let steps = plan::plan(cli, request)?;
     perform(&steps, cli.narration.mode(), &mut Hands::holding_signals()?)
 }

@@ -10,7 +10,7 @@ use crate::group::Group;
 use crate::hierarchy::{Hierarchy, Version};
 use crate::key::{Key, Setting, Value};
 use crate::setting::{self, limit};
-use crate::{device, process};
+use crate::{device, net, process};
 
 /// Files that limit the memory of a group.
 const MEMORY: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
@@ -29,6 +29,20 @@ pub fn held(pid: Pid, groups: &[Group], settings: &[Setting]) -> Result<Option<S
             size::human(allowed)
         )
     }))
+}
+
+/// A socket stays in the group in which it was made.
+pub fn sockets(pid: Pid, settings: &[Setting]) -> Option<String> {
+    let limited = settings.iter().any(|setting| !net::directions(setting.key).is_empty());
+    let sockets = if limited { process::sockets(pid) } else { 0 };
+    let plural = if sockets == 1 { "" } else { "s" };
+    (sockets > 0).then(|| {
+        format!(
+            "process {pid} has {sockets} socket{plural} already, for which the limit of the network \
+             does not hold, only for what it opens from now on; to limit from the start: cgset net \
+             RATE -- COMMAND"
+        )
+    })
 }
 
 /// With swap, a process that needs more than its memory limit is not killed but slowed down.

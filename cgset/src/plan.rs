@@ -12,11 +12,11 @@ use nix::unistd::{Pid, getpid};
 
 use crate::cli::{Cli, Request, Who};
 use crate::group::{self, Group};
-use crate::hierarchy::{Hierarchy, Layout, Version};
+use crate::hierarchy::{Hierarchy, Layout, NET, Version};
 use crate::key::{ALL, CONTROLLERS, Setting};
 use crate::setting::{self, Write};
 use crate::step::Step;
-use crate::{note, process, remove};
+use crate::{net, note, process, remove};
 
 /// What cgset will do. `show` and `ls` have no steps, and don't come here.
 pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
@@ -139,6 +139,8 @@ fn limit(group: &Group, settings: &[Setting], force: bool) -> Result<Vec<Step>, 
         check_use(write, force)?;
     }
     steps.extend(writes.into_iter().map(Step::Write));
+    let net = net::limits(&here).into_iter();
+    steps.extend(net.map(|limit| Step::Net { dir: group.dir.clone(), limit }));
     Ok(steps)
 }
 
@@ -149,7 +151,8 @@ fn make(group: &Group, controllers: &[&str]) -> Result<Vec<Step>, Failure> {
     for dir in group.above() {
         steps.extend(missing(&dir)?);
         if group.tree.version == Version::V2 {
-            let here = controllers.iter().copied().filter(|name| group.tree.has(name));
+            let handed = |name: &&str| *name != NET && group.tree.has(name);
+            let here = controllers.iter().copied().filter(handed);
             steps.extend(enable(&dir, here)?);
         }
     }
@@ -243,6 +246,7 @@ fn attach(pid: Pid, groups: &[Group], settings: &[Setting]) -> Result<Vec<Step>,
     }
     if !steps.is_empty() {
         steps.extend(note::held(pid, groups, settings)?.map(Step::Note));
+        steps.extend(note::sockets(pid, settings).map(Step::Note));
     }
     Ok(steps)
 }

@@ -48,6 +48,13 @@ pub fn memory(pid: Pid) -> Option<u64> {
     Some((part("RssAnon:")? + part("RssShmem:")?) * 1024)
 }
 
+/// How many sockets it has open; none where that may not be seen.
+pub fn sockets(pid: Pid) -> usize {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let targets = open.filter_map(|fd| fs::read_link(fd.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+}
+
 fn read(pid: Pid, file: &str) -> Result<String, Failure> {
     let text = fs::read(format!("/proc/{pid}/{file}"))
         .tried(|| format!("look at process {pid}"))

@@ -27,14 +27,8 @@ pub fn plan(
     trees: &[&Hierarchy],
     kill: bool,
 ) -> Result<Vec<Step>, Failure> {
-    let below = group::parse_name(name, layout)?;
-    let groups = group::named(&below, trees);
-    let dirs: Vec<PathBuf> =
-        groups.into_iter().map(|group| group.dir).filter(|dir| dir.is_dir()).collect();
-    if dirs.is_empty() {
-        return Err(Failure::new(format!("remove the group {name:?}: there is none of this name"))
-            .hint("cgset ls lists them"));
-    }
+    let groups = group::existing("remove", name, layout, trees)?;
+    let dirs: Vec<PathBuf> = groups.into_iter().map(|group| group.dir).collect();
     let mut inside: Vec<Pid> = dirs.iter().flat_map(|dir| inside(dir)).collect();
     inside.sort_unstable();
     inside.dedup();

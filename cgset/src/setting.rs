@@ -50,6 +50,8 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
                 writes.push(("cpu.weight", number(value).to_string()));
             }
             (Key::Pids, _) => writes.push(("pids.max", bytes(value, "max")?)),
+            // A program, not a file.
+            (Key::Net | Key::NetIn | Key::NetOut, _) => {}
             (Key::IoRead | Key::IoWrite, _) => {
                 if let Value::Rate { disk, unit, rate } = value {
                     let disk = device::find(disk)?.number;

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use common::{Failure, pid, size};
 use serde_json::{Value, json};
 
-use crate::group;
 use crate::hierarchy::Layout;
+use crate::net::{self, Direction};
 use crate::plan;
 use crate::process::gone;
 use crate::rate;
 use crate::run;
 use crate::setting::{limit, read_number};
+use crate::{bitrate, group};
 
 /// A group, in all the trees that have it.
 pub struct Shown {
@@ -36,13 +37,8 @@ pub fn find(what: &str) -> Result<Shown, Failure> {
         let members = dirs.iter().filter(|dir| !top(dir)).cloned().collect();
         return Ok(Shown { dirs, members });
     }
-    let groups = group::named(&group::parse_name(what, &layout)?, &trees);
-    let dirs = groups.into_iter().map(|group| group.dir).filter(|dir| dir.is_dir());
-    let dirs: Vec<PathBuf> = dirs.collect();
-    if dirs.is_empty() {
-        return Err(Failure::new(format!("show the group {what:?}: there is none of this name"))
-            .hint(format!("make it: cgset create {what}")));
-    }
+    let groups = group::existing("show", what, &layout, &trees)?;
+    let dirs: Vec<PathBuf> = groups.into_iter().map(|group| group.dir).collect();
     Ok(Shown { members: dirs.clone(), dirs })
 }
 
@@ -123,7 +119,7 @@ impl Shown {
     }
 
     /// A name and a value on each line, with one space between.
-    pub fn text(&self) -> String {
+    fn text(&self) -> Result<String, Failure> {
         let mut rows: Vec<(&str, Option<String>)> =
             self.dirs.iter().map(|dir| ("path", Some(dir.display().to_string()))).collect();
         rows.push(("processes", Some(list(&self.processes()))));
@@ -134,8 +130,10 @@ impl Shown {
             rows.push(("pids.current", self.number(&["pids.current"]).map(|n| n.to_string())));
         }
         rows.extend(self.io_rows());
+        rows.extend(self.net_rows()?);
         let present = rows.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        present.fold(String::new(), |text, (name, value)| text + &format!("{name:>14} {value}\n"))
+        let line = |text: String, (name, value)| text + &format!("{name:>15} {value}\n");
+        Ok(present.fold(String::new(), line))
     }
 
     fn memory_rows(&self) -> Vec<(&'static str, Option<String>)> {
@@ -201,8 +199,41 @@ impl Shown {
         rate::limits(&self.dirs).into_iter().map(disk).collect()
     }
 
+    /// What holds for network traffic, if anything ever has.
+    fn net(&self, direction: Direction) -> Result<Option<net::State>, Failure> {
+        let v2 = self.members.iter().find(|dir| dir.join("cgroup.controllers").exists());
+        v2.map_or(Ok(None), |dir| net::state(dir, direction))
+    }
+
+    fn net_rows(&self) -> Result<Vec<(&'static str, Option<String>)>, Failure> {
+        let mut rows = Vec::new();
+        for (direction, limit, dropped) in [
+            (Direction::In, "net.in.limit", "net.in.dropped"),
+            (Direction::Out, "net.out.limit", "net.out.dropped"),
+        ] {
+            if let Some(state) = self.net(direction)? {
+                rows.push((limit, or_max(state.rate.map(bitrate::text))));
+                rows.push((dropped, Some(format!("{} packets", state.dropped))));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn net_json(&self, direction: Direction) -> Result<Value, Failure> {
+        let state = self.net(direction)?;
+        Ok(json!({
+            "bytes": state.and_then(|state| state.rate),
+            "dropped_packets": state.map(|state| state.dropped),
+        }))
+    }
+
+    /// As text or as JSON.
+    pub fn said(&self, as_json: bool) -> Result<String, Failure> {
+        if as_json { self.json() } else { self.text() }
+    }
+
     /// One object.
-    pub fn json(&self) -> String {
+    fn json(&self) -> Result<String, Failure> {
         let (quota, period) = self.cpu();
         let (usage, throttled) = self.cpu_use();
         let (swap, swapped) = self.swap();
@@ -234,8 +265,9 @@ impl Shown {
                 "current": self.number(&["pids.current"]),
             },
             "io": self.io(),
+            "net": { "in": self.net_json(Direction::In)?, "out": self.net_json(Direction::Out)? },
         });
-        format!("{object:#}\n")
+        Ok(format!("{object:#}\n"))
     }
 }
 
@@ -303,7 +335,7 @@ mod tests {
             ("cgroup.procs", "41\n42\n"),
         ]);
         for shown in [v1, v2] {
-            let text = shown.text();
+            let text = shown.text().expect("no programs here");
             for (name, value) in [
                 ("processes", "2 (41 42)"),
                 ("memory.limit", "10485760 (10 MiB)"),
@@ -317,7 +349,7 @@ mod tests {
             ] {
                 assert_eq!(row(&text, name), Some(value), "{text}");
             }
-            let json: Value = serde_json::from_str(&shown.json()).expect("JSON");
+            let json: Value = serde_json::from_str(&shown.json().expect("no programs here")).expect("JSON");
             assert_eq!(json["memory"]["oom_kill"], 1);
             assert_eq!(json["swap"]["limit"], 1 << 20);
             assert_eq!(json["cpu"]["usage_us"], 1_500_000);
@@ -342,7 +374,7 @@ mod tests {
     #[test]
     fn what_is_not_limited_is_max_and_what_is_not_there_is_silent() {
         let (_dir, shown) = group(&[("memory.max", "max\n"), ("memory.current", "0\n")]);
-        let text = shown.text();
+        let text = shown.text().expect("no programs here");
         assert_eq!(row(&text, "memory.limit"), Some("max"));
         assert!(!text.contains("cpu.") && !text.contains("swap."), "{text}");
     }

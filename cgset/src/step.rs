@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use crate::control::{explain, explain_enable, set, write};
 use crate::setting::Write;
-use crate::{attach, remove, run};
+use crate::{attach, net, remove, run};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Step {
     Make(PathBuf),
     /// A limit.
     Write(Write),
+    /// A limit of network traffic.
+    Net { dir: PathBuf, limit: net::Limit },
     /// A process goes from one group to another.
     Attach { pid: Pid, from: PathBuf, to: PathBuf },
     /// Something that people should know.
@@ -40,6 +42,8 @@ pub enum Step {
 pub struct Hands {
     /// What stood in the files that were written.
     before: Vec<String>,
+    /// What held for network traffic.
+    net_before: Vec<Option<net::State>>,
     /// COMMAND's status.
     status: u8,
     /// The signals that the caller blocks.
@@ -54,7 +58,7 @@ impl Hands {
             .into_iter()
             .collect();
         let mask = ends.thread_swap_mask(SigmaskHow::SIG_BLOCK).tried(|| "block signals")?;
-        Ok(Self { before: Vec::new(), status: 0, mask })
+        Ok(Self { before: Vec::new(), net_before: Vec::new(), status: 0, mask })
     }
 }
 
@@ -65,6 +69,9 @@ impl common::Step for Step {
         Line::Run(match self {
             Self::Make(dir) => format!("mkdir {}", shell::operand(dir)),
             Self::Enable { file, text } | Self::Write(Write { file, text }) => echo(text, file),
+            Self::Net { dir, limit } => {
+                format!("cgset --group {} {} >/dev/null", shell::operand(dir), limit.words())
+            }
             Self::Attach { pid, to, .. } => echo(&pid.to_string(), &to.join("cgroup.procs")),
             Self::Note(text) => format!("echo {} >&2", shell::word(format!("cgset: note: {text}"))),
             Self::Run { command, dirs } => {
@@ -84,6 +91,9 @@ impl common::Step for Step {
             Self::Enable { .. } => "the groups below get these controllers; cgroups(7)",
             Self::Make(_) => "a folder here is a control group; cgroups(7)",
             Self::Write(_) => "the limit, before anything new is in the group; cgroups(7)",
+            Self::Net { .. } => {
+                "a program that the kernel runs for each packet, no classic command makes it; bpf(2)"
+            }
             Self::Attach { .. } => "the process, and what it starts from now on; cgroups(7)",
             Self::Note(_) => "what is often overlooked",
             Self::Run { .. } => "a child joins, then becomes the command; fork(2), execve(2)",
@@ -101,6 +111,7 @@ impl common::Step for Step {
                 fs::create_dir(dir).tried(|| format!("make the group {dir:?}")).map_err(explain)?;
             }
             Self::Write(wanted) => hands.before.push(set(wanted)?),
+            Self::Net { dir, limit } => hands.net_before.push(net::set(dir, limit)?),
             Self::Attach { pid, from, to } => attach::attach(*pid, from, to)?,
             Self::Note(text) => report::tell(&format!("cgset: note: {text}\n")),
             Self::Run { command, dirs } => hands.status = run::run(command, dirs, hands.mask)?,
@@ -118,6 +129,10 @@ impl common::Step for Step {
             Self::Make(dir) => remove::remove(dir, false),
             Self::Write(wanted) => match hands.before.pop() {
                 Some(before) if wanted.file.exists() => write(&wanted.file, &before),
+                _ => Ok(()),
+            },
+            Self::Net { dir, limit } => match hands.net_before.pop() {
+                Some(before) if dir.exists() => net::restore(dir, limit.direction, before),
                 _ => Ok(()),
             },
             Self::Attach { pid, from, .. } => attach::take_back(*pid, from),

@@ -1,6 +1,8 @@
 //! The system calls that have no safe wrapper elsewhere, and what Rust's start-up does to a
-//! process behind its back. All of the project's `unsafe` is in this file.
+//! process behind its back. All of the project's `unsafe` is in this module.
 #![allow(unsafe_code, reason = "the one module that may; each block says why it is sound")]
+
+pub mod bpf;
 
 use std::ffi::{CStr, c_int, c_uint};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
