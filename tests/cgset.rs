@@ -14,6 +14,8 @@ mod io;
 mod layout;
 #[path = "cgset/limits.rs"]
 mod limits;
+#[path = "cgset/net.rs"]
+mod net;
 #[path = "cgset/script.rs"]
 mod script;
 #[path = "cgset/wrong.rs"]
@@ -32,6 +34,13 @@ support::tests!(
     io::a_disk_is_read_and_written_at_the_rate,
     io::rates_are_set_by_disk_and_taken_back,
     io::what_is_no_disk_is_refused_and_leaves_nothing,
+    net::a_rate_is_held_each_way,
+    net::a_new_rate_reaches_old_connections,
+    net::iperf3_measures_what_was_asked_for,
+    net::rates_are_shown_changed_and_taken_back,
+    net::a_socket_of_before_is_noted,
+    net::without_v2_it_says_how_to_mount_it,
+    net::each_call_that_fails_leaves_no_program,
     attach::two_calls_meet_in_one_group,
     attach::pids_come_from_standard_input,
     attach::what_is_held_already_is_noted,

@@ -49,7 +49,8 @@ fn scaled(number: &str, factor: u64) -> Option<u64> {
     }
     let scale = 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     let parts = whole.parse::<u128>().ok()?.checked_mul(scale)?;
-    let parts = parts.checked_add(if fraction.is_empty() { 0 } else { fraction.parse().ok()? })?;
+    let parts =
+        parts.checked_add(if fraction.is_empty() { 0 } else { fraction.parse().ok()? })?;
     let product = parts.checked_mul(u128::from(factor))?;
     (product % scale == 0).then(|| u64::try_from(product / scale).ok()).flatten()
 }
@@ -86,9 +87,28 @@ mod tests {
     #[test]
     fn what_could_be_misread_is_refused() {
         for text in [
-            "", "8", "8m", "8M", "8MB", "8mbps", "mbit", "-8mbit", "+8mbit", "08mbit", "0mbit",
-            "8 mbit", "8.mbit", ".8mbit", "1.2.3mbit", "0x8mbit", "8mbit/", "2tbit", "999bit",
-            "1001bit", "99999999999999999999999999999999999999mbit", "1e3mbit",
+            "",
+            "8",
+            "8m",
+            "8M",
+            "8MB",
+            "8mbps",
+            "mbit",
+            "-8mbit",
+            "+8mbit",
+            "08mbit",
+            "0mbit",
+            "8 mbit",
+            "8.mbit",
+            ".8mbit",
+            "1.2.3mbit",
+            "0x8mbit",
+            "8mbit/",
+            "2tbit",
+            "999bit",
+            "1001bit",
+            "99999999999999999999999999999999999999mbit",
+            "1e3mbit",
         ] {
             assert!(parse(text).is_err(), "{text:?}");
         }

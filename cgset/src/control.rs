@@ -27,7 +27,7 @@ pub fn write(file: &Path, text: &str) -> Result<(), Failure> {
         .map_err(explain)
 }
 
-/// Sets a limit and looks whether it is set; gives what stood there before.
+/// Sets a limit and looks whether it is set; gives what makes it again as it was.
 pub fn set(wanted: &Write) -> Result<String, Failure> {
     let Write { file, text } = wanted;
     let before = wanted.restores(&read(file)?);

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<u8, Failure> {
     let request = cli.request()?;
     let text = match &request {
-        Request::Show(what) => show::find(what)?.said(cli.json)?,
+        Request::Show(what) => show::find(what)?.said(cli.json),
         Request::List(within) => list::said(within.as_deref(), cli.json)?,
         _ => return act(cli, request),
     };

@@ -107,7 +107,8 @@ pub fn state(dir: &Path, direction: Direction) -> Result<Option<State>, Failure>
     let group = open(dir)?;
     let found = find(&group, direction).tried(|| doing("look for", dir, direction));
     let Some((_, cell)) = found.map_err(explain)? else { return Ok(None) };
-    let [_, rate, _, dropped] = bpf::read(cell).tried(|| doing("read", dir, direction))?;
+    let cell = bpf::read(cell).tried(|| doing("read", dir, direction)).map_err(explain)?;
+    let [_, rate, _, dropped] = cell;
     Ok(Some(State { rate: Some(rate).filter(|rate| *rate > 0), dropped }))
 }
 
@@ -124,12 +125,13 @@ pub fn set(dir: &Path, limit: &Limit) -> Result<Option<State>, Failure> {
         None => attach(&group, limit),
     };
     new.tried(what).map_err(explain)?;
-    let now = state(dir, limit.direction)?.and_then(|state| state.rate);
-    if now == limit.rate {
-        return Ok(before);
-    }
+    let checked = match state(dir, limit.direction) {
+        Ok(Some(now)) if now.rate == limit.rate => return Ok(before),
+        Ok(now) => Failure::new(format!("{}: it reads back as {now:?}", what())),
+        Err(failure) => failure,
+    };
     restore(dir, limit.direction, before)?;
-    Err(Failure::new(format!("{}: it reads back as {now:?} bytes a second", what())))
+    Err(checked)
 }
 
 /// Makes what [`set`] found hold again.

@@ -21,13 +21,13 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
     let mut writes = Vec::new();
     for Setting { key, value } in settings {
         match (key, version) {
-            (Key::Mem | Key::Swap, Version::V1) => {}
+            // The first two are below, for v1 ties them together; the others are no files.
+            (Key::Mem | Key::Swap, Version::V1) | (Key::Net | Key::NetIn | Key::NetOut, _) => {}
             (Key::MemHigh | Key::MemLow | Key::MemMin, Version::V1) => return Err(only_v2(*key)),
-            (Key::MemHigh, Version::V2) => writes.push(("memory.high", bytes(value, "max")?)),
-            (Key::MemLow, Version::V2) => writes.push(("memory.low", bytes(value, "max")?)),
-            (Key::MemMin, Version::V2) => writes.push(("memory.min", bytes(value, "max")?)),
-            (Key::Mem, Version::V2) => writes.push(("memory.max", bytes(value, "max")?)),
-            (Key::Swap, Version::V2) => writes.push(("memory.swap.max", bytes(value, "max")?)),
+            (
+                Key::Mem | Key::MemHigh | Key::MemLow | Key::MemMin | Key::Swap | Key::Pids,
+                Version::V2,
+            ) => writes.push((v2_file(*key), bytes(value, "max")?)),
             (Key::Cpu, Version::V1) => {
                 let (quota, period) = match value {
                     Value::Quota { quota, period } => (quota.to_string(), period.to_string()),
@@ -49,9 +49,7 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
             (Key::CpuWeight, Version::V2) => {
                 writes.push(("cpu.weight", number(value).to_string()));
             }
-            (Key::Pids, _) => writes.push(("pids.max", bytes(value, "max")?)),
-            // A program, not a file.
-            (Key::Net | Key::NetIn | Key::NetOut, _) => {}
+            (Key::Pids, Version::V1) => writes.push(("pids.max", bytes(value, "max")?)),
             (Key::IoRead | Key::IoWrite, _) => {
                 if let Value::Rate { disk, unit, rate } = value {
                     let disk = device::find(disk)?.number;
@@ -64,6 +62,18 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
         writes.extend(v1_memory(settings, dir)?);
     }
     Ok(writes.into_iter().map(|(file, text)| Write { file: dir.join(file), text }).collect())
+}
+
+/// The file of a limit that is one number.
+fn v2_file(key: Key) -> &'static str {
+    match key {
+        Key::MemHigh => "memory.high",
+        Key::MemLow => "memory.low",
+        Key::MemMin => "memory.min",
+        Key::Swap => "memory.swap.max",
+        Key::Pids => "pids.max",
+        _ => "memory.max",
+    }
 }
 
 /// v1 has a soft limit too, but what tools take it for differs, and the kernel hardly heeds it.

@@ -119,7 +119,7 @@ impl Shown {
     }
 
     /// A name and a value on each line, with one space between.
-    fn text(&self) -> Result<String, Failure> {
+    fn text(&self) -> String {
         let mut rows: Vec<(&str, Option<String>)> =
             self.dirs.iter().map(|dir| ("path", Some(dir.display().to_string()))).collect();
         rows.push(("processes", Some(list(&self.processes()))));
@@ -130,10 +130,10 @@ impl Shown {
             rows.push(("pids.current", self.number(&["pids.current"]).map(|n| n.to_string())));
         }
         rows.extend(self.io_rows());
-        rows.extend(self.net_rows()?);
+        rows.extend(self.net_rows());
         let present = rows.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let line = |text: String, (name, value)| text + &format!("{name:>15} {value}\n");
-        Ok(present.fold(String::new(), line))
+        present.fold(String::new(), line)
     }
 
     fn memory_rows(&self) -> Vec<(&'static str, Option<String>)> {
@@ -199,41 +199,41 @@ impl Shown {
         rate::limits(&self.dirs).into_iter().map(disk).collect()
     }
 
-    /// What holds for network traffic, if anything ever has.
-    fn net(&self, direction: Direction) -> Result<Option<net::State>, Failure> {
+    /// What holds for network traffic, if anything ever has, and if we may know.
+    fn net(&self, direction: Direction) -> Option<net::State> {
         let v2 = self.members.iter().find(|dir| dir.join("cgroup.controllers").exists());
-        v2.map_or(Ok(None), |dir| net::state(dir, direction))
+        net::state(v2?, direction).ok()?
     }
 
-    fn net_rows(&self) -> Result<Vec<(&'static str, Option<String>)>, Failure> {
+    fn net_rows(&self) -> Vec<(&'static str, Option<String>)> {
         let mut rows = Vec::new();
         for (direction, limit, dropped) in [
             (Direction::In, "net.in.limit", "net.in.dropped"),
             (Direction::Out, "net.out.limit", "net.out.dropped"),
         ] {
-            if let Some(state) = self.net(direction)? {
+            if let Some(state) = self.net(direction) {
                 rows.push((limit, or_max(state.rate.map(bitrate::text))));
                 rows.push((dropped, Some(format!("{} packets", state.dropped))));
             }
         }
-        Ok(rows)
+        rows
     }
 
-    fn net_json(&self, direction: Direction) -> Result<Value, Failure> {
-        let state = self.net(direction)?;
-        Ok(json!({
+    fn net_json(&self, direction: Direction) -> Value {
+        let state = self.net(direction);
+        json!({
             "bytes": state.and_then(|state| state.rate),
             "dropped_packets": state.map(|state| state.dropped),
-        }))
+        })
     }
 
     /// As text or as JSON.
-    pub fn said(&self, as_json: bool) -> Result<String, Failure> {
+    pub fn said(&self, as_json: bool) -> String {
         if as_json { self.json() } else { self.text() }
     }
 
     /// One object.
-    fn json(&self) -> Result<String, Failure> {
+    fn json(&self) -> String {
         let (quota, period) = self.cpu();
         let (usage, throttled) = self.cpu_use();
         let (swap, swapped) = self.swap();
@@ -265,9 +265,9 @@ impl Shown {
                 "current": self.number(&["pids.current"]),
             },
             "io": self.io(),
-            "net": { "in": self.net_json(Direction::In)?, "out": self.net_json(Direction::Out)? },
+            "net": { "in": self.net_json(Direction::In), "out": self.net_json(Direction::Out) },
         });
-        Ok(format!("{object:#}\n"))
+        format!("{object:#}\n")
     }
 }
 
@@ -335,7 +335,7 @@ mod tests {
             ("cgroup.procs", "41\n42\n"),
         ]);
         for shown in [v1, v2] {
-            let text = shown.text().expect("no programs here");
+            let text = shown.text();
             for (name, value) in [
                 ("processes", "2 (41 42)"),
                 ("memory.limit", "10485760 (10 MiB)"),
@@ -349,7 +349,7 @@ mod tests {
             ] {
                 assert_eq!(row(&text, name), Some(value), "{text}");
             }
-            let json: Value = serde_json::from_str(&shown.json().expect("no programs here")).expect("JSON");
+            let json: Value = serde_json::from_str(&shown.json()).expect("JSON");
             assert_eq!(json["memory"]["oom_kill"], 1);
             assert_eq!(json["swap"]["limit"], 1 << 20);
             assert_eq!(json["cpu"]["usage_us"], 1_500_000);
@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn what_is_not_limited_is_max_and_what_is_not_there_is_silent() {
         let (_dir, shown) = group(&[("memory.max", "max\n"), ("memory.current", "0\n")]);
-        let text = shown.text().expect("no programs here");
+        let text = shown.text();
         assert_eq!(row(&text, "memory.limit"), Some("max"));
         assert!(!text.contains("cpu.") && !text.contains("swap."), "{text}");
     }

@@ -13,7 +13,7 @@ use support::{Ran, Test, eventually, need_program, run, scratch, wait};
 use crate::layout::{Name, Waiting, control, members, need};
 
 /// cgset with a system call of its own that fails the nth time: `write:error=EIO`.
-fn failing(fault: &str, nth: usize, args: &[&str]) -> Result<Ran, support::Skip> {
+pub fn failing(fault: &str, nth: usize, args: &[&str]) -> Result<Ran, support::Skip> {
     let strace = need_program("strace")?;
     let mut command = Command::new(strace);
     command.args(["-qq", "-o", "/dev/null", "-e", &format!("inject={fault}:when={nth}")]);

@@ -50,6 +50,13 @@ pub fn tree_of(controller: &str) -> Result<PathBuf, Skip> {
     found.map(|(mount, _)| mount).ok_or_else(|| skip(format!("no {controller} controller here")))
 }
 
+/// Skips a test that needs root and a v2 tree, with or without controllers.
+pub fn need_v2() -> Test {
+    support::need_root()?;
+    let v2 = trees().into_iter().any(|mount| mount.join("cgroup.subtree_control").exists());
+    if v2 { Ok(()) } else { Err(skip("no cgroup v2 here")) }
+}
+
 /// Skips a test that needs root and these controllers.
 pub fn need(controllers: &[&str]) -> Test {
     support::need_root()?;

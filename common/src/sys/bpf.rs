@@ -119,7 +119,7 @@ struct Attach {
 struct Query {
     group: u32,
     kind: u32,
-    query_flags: u32,
+    which: u32,
     attach_flags: u32,
     programs: u64,
     count: u32,
@@ -176,7 +176,8 @@ struct MapInfo {
 /// What `attr` points to must be as the command wants it, for as long as the call lasts.
 unsafe fn bpf<T>(command: i32, attr: &mut T) -> nix::Result<libc::c_long> {
     // SAFETY: `attr` is as large as is said; the rest is the caller's promise.
-    let done = unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attr), size_of::<T>()) };
+    let done =
+        unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attr), size_of::<T>()) };
     Errno::result(done)
 }
 
@@ -266,8 +267,7 @@ pub fn load(hook: Hook, name: &str, program: &[Instruction]) -> nix::Result<Owne
 /// Has it run for this group and those in it, for as long as the group exists.
 pub fn attach(group: impl AsFd, hook: Hook, program: impl AsFd) -> nix::Result<()> {
     let (_, kind) = hook.types();
-    let mut attr =
-        Attach { group: raw(&group), program: raw(&program), kind, flags: ALLOW_MULTI };
+    let mut attr = Attach { group: raw(&group), program: raw(&program), kind, flags: ALLOW_MULTI };
     // SAFETY: the structure has no pointer.
     unsafe { bpf(PROG_ATTACH, &mut attr) }.map(drop)
 }

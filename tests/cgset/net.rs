@@ -1,0 +1,229 @@
+//! What goes through the network.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{Test, need_program, need_root, run, skip};
+
+use crate::faults::failing;
+use crate::layout::{Name, cgset, groups_called, need_v2, run_known, tool, trees};
+
+/// Mbit/s at which something counts bytes, without the burst of the first second.
+fn mbits(mut piece: impl FnMut() -> std::io::Result<usize>) -> f64 {
+    let start = Instant::now();
+    let (burst, counted) = (Duration::from_secs(1), Duration::from_secs(3));
+    let mut bytes = 0;
+    while start.elapsed() < burst + counted {
+        let more = piece().expect("the connection lasts");
+        if start.elapsed() > burst {
+            bytes += more;
+        }
+    }
+    f64::from(u32::try_from(bytes / 1000).expect("under 4 TB")) * 8.0 / 1e3 / counted.as_secs_f64()
+}
+
+fn reads(stream: &TcpStream) -> f64 {
+    let mut room = vec![0; 1 << 16];
+    mbits(|| (&mut &*stream).read(&mut room))
+}
+
+fn writes(stream: &TcpStream) -> f64 {
+    let data = vec![0; 1 << 14];
+    mbits(|| (&mut &*stream).write(&data))
+}
+
+/// A client of ours in a limited group, and our end of its connection.
+struct Connected {
+    client: Child,
+    stream: TcpStream,
+}
+
+impl Connected {
+    fn start(args: &[&str], shell: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let port = listener.local_addr().expect("it has one").port();
+        let script = format!("exec busybox nc 127.0.0.1 {port} {shell}");
+        let mut client = tool();
+        client.args(args).args(["--", "sh", "-c", &script]);
+        let client = client.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
+        let (stream, _) = listener.accept().expect("it connects");
+        Self { client, stream }
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        let _ = self.client.kill();
+        let _ = self.client.wait();
+    }
+}
+
+#[track_caller]
+fn close(rate: f64, wanted: f64) {
+    assert!((rate / wanted - 1.0).abs() < 0.15, "{rate} Mbit/s instead of {wanted}");
+}
+
+pub fn a_rate_is_held_each_way() -> Test {
+    need_v2()?;
+    need_program("busybox")?;
+    let sends = Connected::start(&["net.out", "40mbit"], "</dev/zero");
+    let gets = Connected::start(&["net.in", "5MB/s"], ">/dev/null");
+    let (sent, got) = thread::scope(|scope| {
+        let sent = scope.spawn(|| reads(&sends.stream));
+        let got = scope.spawn(|| writes(&gets.stream));
+        (sent.join().expect("measured"), got.join().expect("measured"))
+    });
+    close(sent, 40.0);
+    close(got, 40.0);
+    Ok(())
+}
+
+pub fn a_new_rate_reaches_old_connections() -> Test {
+    need_v2()?;
+    need_program("busybox")?;
+    let name = Name::new("rate");
+    let client = Connected::start(&["net.out", "10mbit", "-g", &name], "</dev/zero");
+    close(reads(&client.stream), 10.0);
+    cgset(&["net.out", "50mbit", "-g", &name]).ok();
+    close(reads(&client.stream), 50.0);
+    cgset(&["net", "max", "-g", &name]).ok();
+    assert!(reads(&client.stream) > 100.0);
+    Ok(())
+}
+
+/// The asked-for precision, by the usual tool, where it is installed.
+pub fn iperf3_measures_what_was_asked_for() -> Test {
+    need_v2()?;
+    let iperf3 = need_program("iperf3")?;
+    let measure = |key: &str, mbit: u32, port: u16, reverse: &[&str]| {
+        let port = port.to_string();
+        let server = Command::new(&iperf3)
+            .args(["-s", "-1", "-B", "127.0.0.1", "-p", &port])
+            .stdout(Stdio::null())
+            .spawn();
+        let mut server = server.expect("it starts");
+        let rate = format!("{mbit}mbit");
+        let client =
+            ["-c", "127.0.0.1", "-p", &port, "-t", "12", "-J", "--connect-timeout", "3000"];
+        let program = iperf3.to_str().expect("UTF-8");
+        let mut ran = None;
+        for _ in 0..20 {
+            sleep(Duration::from_millis(100));
+            let again = run(tool().args([key, &rate, "--", program]).args(client).args(reverse));
+            if again.status == 0 {
+                ran = Some(again);
+                break;
+            }
+        }
+        let _ = server.kill();
+        let _ = server.wait();
+        let told: Value = serde_json::from_str(&ran.expect("it connects").stdout).expect("JSON");
+        let bits = told["end"]["sum_received"]["bits_per_second"].as_f64().expect("a number");
+        let share = bits / f64::from(mbit) / 1e6;
+        assert!((share - 1.0).abs() < 0.05, "{key} {mbit}mbit: {share}");
+    };
+    let base = 20_000 + u16::try_from(std::process::id() % 10_000).expect("small");
+    let runs = [8, 100, 1000].map(|mbit| [("net.out", mbit, &[][..]), ("net.in", mbit, &["-R"])]);
+    thread::scope(|scope| {
+        for ((key, mbit, reverse), port) in runs.as_flattened().iter().zip(base..) {
+            let measure = &measure;
+            scope.spawn(move || measure(key, *mbit, port, reverse));
+        }
+    });
+    Ok(())
+}
+
+pub fn rates_are_shown_changed_and_taken_back() -> Test {
+    need_v2()?;
+    let name = Name::new("net");
+    let path = cgset(&["net", "8mbit", "-g", &name]).silent();
+    assert_eq!(name.groups().len(), 1, "{path}");
+    let shown = cgset(&["show", &name]).silent();
+    for line in ["net.in.limit 8mbit\n", "net.out.limit 8mbit\n", "net.out.dropped 0 packets\n"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    cgset(&["net.out", "1.5MB/s", "net.in", "max", "-g", &name]).silent();
+    let shown = cgset(&["show", &name]).silent();
+    assert!(shown.contains("net.out.limit 12mbit\n") && shown.contains("net.in.limit max\n"));
+    let json: Value =
+        serde_json::from_str(&cgset(&["show", "--json", &name]).silent()).expect("JSON");
+    assert_eq!(
+        (&json["net"]["out"]["bytes"], &json["net"]["in"]["bytes"]),
+        (&1_500_000.into(), &Value::Null)
+    );
+    assert_eq!(json["net"]["in"]["dropped_packets"], 0);
+    // Nobody is limited who has asked for no limit.
+    let free = Name::new("free");
+    cgset(&["net", "max", "-g", &free]).silent();
+    assert!(!cgset(&["show", &free]).silent().contains("net."));
+    assert_eq!(cgset(&["rm", &name, &free]).silent(), "");
+    assert!(name.groups().is_empty());
+    Ok(())
+}
+
+pub fn a_socket_of_before_is_noted() -> Test {
+    need_v2()?;
+    need_program("busybox")?;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let port = listener.local_addr().expect("it has one").port().to_string();
+    let mut client = Command::new("busybox");
+    client.args(["nc", "127.0.0.1", &port]).stdin(Stdio::piped());
+    let mut client = client.spawn().expect("it starts");
+    let accepted = listener.accept().expect("it connects");
+    let name = Name::of(client.id());
+    let ran = cgset(&["net", "8mbit", &client.id().to_string()]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.stderr.contains("has 1 socket already, for which the limit"), "{ran:?}");
+    drop(accepted);
+    let _ = client.kill();
+    let _ = client.wait();
+    drop(name);
+    Ok(())
+}
+
+pub fn without_v2_it_says_how_to_mount_it() -> Test {
+    need_root()?;
+    if need_v2().is_ok() {
+        return Err(skip("there is a v2 tree here"));
+    }
+    assert!(!trees().is_empty());
+    let parts = ["no cgroup v2 is mounted here", "hint: it can be beside v1: mount -t cgroup2"];
+    cgset(&["net", "8mbit", "-g", "never-made"]).fails(1, "cgset", &parts);
+    cgset(&["net", "8mbit", "--", "true"]).fails(125, "cgset", &parts);
+    Ok(())
+}
+
+pub fn each_call_that_fails_leaves_no_program() -> Test {
+    need_v2()?;
+    let kept = Name::new("kept");
+    cgset(&["net", "8mbit", "-g", &kept]).silent();
+    let mut failures = 0;
+    for nth in 1.. {
+        let (_, old) = (run_known(&["show", &kept]), cgset(&["show", &kept]).silent());
+        let change = ["net.in", "16mbit", "net.out", "max", "-g", &*kept];
+        let changed = failing("bpf:error=EPERM", nth, &change)?;
+        if changed.status == 0 {
+            break;
+        }
+        changed.fails(1, "cgset", &["(EPERM)"]);
+        assert_eq!(cgset(&["show", &kept]).silent(), old, "{nth}: {changed:?}");
+        failures += 1;
+    }
+    for nth in 1.. {
+        let name = Name::new("failing");
+        let made = failing("bpf:error=EPERM", nth, &["net", "8mbit", "-g", &name])?;
+        if made.status == 0 {
+            break;
+        }
+        made.fails(1, "cgset", &["net.", "(EPERM)", "hint: that takes CAP_BPF"]);
+        assert!(groups_called(&name).is_empty(), "{nth}");
+        failures += 1;
+    }
+    assert!(failures > 15, "programs are loaded, attached and looked at: {failures}");
+    Ok(())
+}
