@@ -6,6 +6,8 @@ mod attach;
 mod command;
 #[path = "cgset/faults.rs"]
 mod faults;
+#[path = "cgset/freeze.rs"]
+mod freeze;
 #[path = "cgset/groups.rs"]
 mod groups;
 #[path = "cgset/io.rs"]
@@ -56,6 +58,12 @@ support::tests!(
     command::the_world_is_handed_on_unchanged,
     command::a_signal_reaches_the_command_and_the_group_goes,
     command::limits_that_are_left_are_noted,
+    freeze::what_is_frozen_makes_no_progress,
+    freeze::kill_works_through_a_freeze,
+    freeze::waiting_ends_when_it_happens,
+    freeze::oom_is_told_of,
+    freeze::abandoned_groups_are_pruned,
+    freeze::this_very_process_is_neither_frozen_nor_killed,
     groups::the_tutorial_s_group_is_made_shown_and_removed,
     groups::a_named_group_is_the_same_by_its_path,
     groups::ls_has_each_group_once,

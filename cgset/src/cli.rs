@@ -6,6 +6,7 @@ use clap::Parser;
 use common::{Failure, Narration, pid};
 use nix::unistd::Pid;
 
+use crate::freeze::{EVENTS, Event};
 use crate::key::{Key, Setting};
 
 /// Limit what processes may use, by control groups
@@ -31,7 +32,10 @@ use crate::key::{Key, Setting};
         cgset create GROUP\n       \
         cgset ls [--json] [GROUP]\n       \
         cgset show [--json] GROUP|PID\n       \
-        cgset rm [--kill] GROUP..."
+        cgset freeze|thaw|kill GROUP...\n       \
+        cgset wait empty|frozen|oom GROUP\n       \
+        cgset rm [--kill] GROUP...\n       \
+        cgset prune"
 )]
 #[command(after_help = "Keys:\n  \
     mem SIZE|N%|max         memory; what needs more is killed\n  \
@@ -45,6 +49,10 @@ use crate::key::{Key, Setting};
     io.write DISK:RATE      what is written to it. DISK: sda, 8:0, /dev/sda, or a path on it\n  \
     net RATE|max            network traffic, each way: 8mbit or 1MB/s, which are the same\n  \
     net.in, net.out         one way of it (all three take a v2 tree, beside v1 if need be)\n\n\
+    freeze stops all processes of a group, also those that they start; kill ends them, and the group\n\
+    stays. Each returns when it is done. wait returns when nobody is in a group any more, when all\n\
+    are stopped, or when the kernel has killed for memory. prune removes, and prints, what is left\n\
+    of groups that cgset has named after processes that are gone.\n\n\
     Sizes are as in coreutils: 10M and 10MiB are 10 x 1024 x 1024 bytes, 10MB is 10 x 1000 x 1000.\n\n\
     ls prints the path of each group, or of each in GROUP, in the first tree that has it; with\n\
     --json an array. show prints a name and a value on each line; limits that are not set are\n\
@@ -95,6 +103,10 @@ pub enum Request {
     List(Option<String>),
     Show(String),
     Remove(Vec<String>),
+    Freeze { names: Vec<String>, freeze: bool },
+    Kill(Vec<String>),
+    Wait { event: Event, name: String },
+    Prune,
     Set { settings: Vec<Setting>, who: Who },
 }
 
@@ -109,6 +121,19 @@ impl Cli {
             ["ls", within] => Request::List(Some((*within).to_owned())),
             ["show", what] => Request::Show((*what).to_owned()),
             ["rm", groups @ ..] if !groups.is_empty() => Request::Remove(owned(groups)),
+            [verb @ ("freeze" | "thaw"), groups @ ..] if !groups.is_empty() => {
+                Request::Freeze { names: owned(groups), freeze: *verb == "freeze" }
+            }
+            ["kill", groups @ ..] if !groups.is_empty() => Request::Kill(owned(groups)),
+            ["wait", event, group] => {
+                Request::Wait { event: wanted(event)?, name: (*group).to_owned() }
+            }
+            ["prune"] => Request::Prune,
+            ["wait", ..] => return Err(wrong("wait takes an event and a GROUP")),
+            ["prune", ..] => return Err(wrong("prune takes no word")),
+            [verb @ ("freeze" | "thaw" | "kill")] => {
+                return Err(wrong(&format!("{verb} takes a GROUP")));
+            }
             ["create", ..] => return Err(wrong("create takes one GROUP")),
             ["ls", ..] => return Err(wrong("ls takes one GROUP, or none for all")),
             ["show", ..] => return Err(wrong("show takes one GROUP or PID")),
@@ -188,6 +213,14 @@ impl Cli {
 
 /// The process that all others are left to.
 pub const INIT: Pid = Pid::from_raw(1);
+
+fn wanted(event: &str) -> Result<Event, Failure> {
+    let found = EVENTS.iter().find(|(name, _)| *name == event);
+    found.map(|(_, event)| *event).ok_or_else(|| {
+        Failure::usage(format!("wait for {event:?}: there is no such event"))
+            .hint("cgset wait empty|frozen|oom GROUP")
+    })
+}
 
 fn wrong(what: &str) -> Failure {
     Failure::usage(format!("read the command line: {what}")).hint("cgset --help shows the usage")

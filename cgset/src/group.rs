@@ -82,6 +82,11 @@ fn is_ours(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(OURS))
 }
 
+/// The process that a group is named after.
+pub fn owner(dir: &Path) -> Option<Pid> {
+    pid::parse(dir.file_name()?.to_str()?.strip_prefix(OURS)?).ok()
+}
+
 /// The folder of this name below another.
 fn find(dir: &Path, name: &OsStr) -> Option<PathBuf> {
     let folders = inner(dir);

@@ -128,6 +128,13 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// The v2 tree, beside v1 trees perhaps: there groups are frozen and killed at once.
+    pub fn v2(&self) -> Option<&Hierarchy> {
+        self.0.iter().find(|tree| tree.version == Version::V2)
+    }
+}
+
 impl Hierarchy {
     /// The folder of the group that a process is in.
     pub fn group_of(&self, pid: Pid) -> Result<PathBuf, Failure> {

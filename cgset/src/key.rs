@@ -52,8 +52,8 @@ const TRAFFIC: &str = "a rate with its unit, as 8mbit or 1MB/s (the same), or ma
 /// A group that is made without any key is made for these controllers.
 pub const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
-/// The controllers of all keys.
-pub const ALL: [&str; 5] = ["memory", "cpu", "pids", "io", NET];
+/// The controllers of all keys, and the one that freezes with v1.
+pub const ALL: [&str; 6] = ["memory", "cpu", "pids", "io", NET, "freezer"];
 
 /// A value, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,8 @@ pub struct Setting {
 }
 
 /// What may stand in the place of the first key.
-const COMMANDS: [&str; 4] = ["create", "ls", "show", "rm"];
+const COMMANDS: [&str; 9] =
+    ["create", "ls", "show", "rm", "freeze", "thaw", "kill", "wait", "prune"];
 
 /// The name that was perhaps meant.
 fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -4,19 +4,19 @@
 //! ever in a group without them, and a failure has little to give back.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{Failure, pid, size};
-use nix::unistd::{Pid, getpid};
+use nix::unistd::{AccessFlags, Pid, access, getpid};
 
 use crate::cli::{Cli, Request, Who};
 use crate::group::{self, Group};
-use crate::hierarchy::{Hierarchy, Layout, NET, Version};
+use crate::hierarchy::{Hierarchy, Layout};
 use crate::key::{ALL, CONTROLLERS, Setting};
+use crate::make::make;
 use crate::setting::{self, Write};
 use crate::step::Step;
-use crate::{net, note, process, remove};
+use crate::{freeze, net, note, process, remove};
 
 /// What cgset will do. `show` and `ls` have no steps, and don't come here.
 pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
@@ -36,9 +36,55 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
                 names.iter().map(|name| remove::plan(name, &layout, &trees, cli.kill)).collect();
             Ok(plans?.concat())
         }
+        Request::Freeze { names, freeze } => {
+            let step = |(name, dirs): (&String, Vec<PathBuf>)| {
+                remove::spare(if freeze { "freeze" } else { "thaw" }, name, &inside(&dirs))?;
+                let (file, text) = freeze::switch(name, &dirs, freeze)?;
+                Ok(Step::Freeze { file, text })
+            };
+            existing("freeze", &names, &layout)?.into_iter().map(step).collect()
+        }
+        Request::Kill(names) => {
+            let step = |(name, dirs): (&String, Vec<PathBuf>)| {
+                remove::spare("kill", name, &inside(&dirs))?;
+                Ok(Step::Kill(dirs))
+            };
+            existing("kill", &names, &layout)?.into_iter().map(step).collect()
+        }
+        Request::Wait { event, name } => {
+            let groups = existing("wait for", std::slice::from_ref(&name), &layout)?;
+            Ok(groups.into_iter().map(|(_, dirs)| Step::Wait { event, dirs }).collect())
+        }
+        Request::Prune => Ok(prune(&layout)?),
         Request::Set { settings, who } => set(cli, &settings, who, &layout),
         Request::Show(_) | Request::List(_) => Ok(Vec::new()),
     }
+}
+
+/// The folders of each of these groups, all of which must be there.
+fn existing<'a>(
+    verb: &str,
+    names: &'a [String],
+    layout: &Layout,
+) -> Result<Vec<(&'a String, Vec<PathBuf>)>, Failure> {
+    let trees = trees(layout)?;
+    let dirs = |name: &'a String| {
+        let groups = group::existing(verb, name, layout, &trees)?;
+        Ok((name, groups.into_iter().map(|group| group.dir).collect()))
+    };
+    names.iter().map(dirs).collect()
+}
+
+fn inside(dirs: &[PathBuf]) -> Vec<Pid> {
+    dirs.iter().flat_map(|dir| group::inside(dir)).collect()
+}
+
+fn prune(layout: &Layout) -> Result<Vec<Step>, Failure> {
+    let dirs = remove::abandoned(&trees(layout)?);
+    let steps = dirs
+        .into_iter()
+        .flat_map(|dir| [Step::Remove { dirs: vec![dir.clone()], kill: false }, Step::Print(dir)]);
+    Ok(steps.collect())
 }
 
 fn some(pids: Vec<Pid>) -> Result<Vec<Pid>, Failure> {
@@ -74,9 +120,20 @@ fn trees_of<'a>(below: &Path, layout: &'a Layout) -> Result<Vec<&'a Hierarchy>, 
     Ok(all)
 }
 
+/// The v2 tree, if it is not among these anyway: there a group is frozen and killed at once, and
+/// told of. But not if that would take a process out of a group that somebody has put it into.
+fn joined<'a>(layout: &'a Layout, trees: &[&Hierarchy], movers: &[Pid]) -> Option<&'a Hierarchy> {
+    let v2 = layout.v2().filter(|v2| !trees.contains(v2))?;
+    let free = |dir: PathBuf| dir == v2.mount || group::owner(&dir).is_some();
+    let all = movers.iter().all(|pid| v2.group_of(*pid).is_ok_and(free));
+    (all && access(&v2.mount, AccessFlags::W_OK).is_ok()).then_some(v2)
+}
+
 fn create(name: &str, layout: &Layout) -> Result<Vec<Step>, Failure> {
     let below = group::parse_name(name, layout)?;
-    let groups = group::named(&below, &trees_for(&CONTROLLERS, layout)?);
+    let mut trees = trees_for(&CONTROLLERS, layout)?;
+    trees.extend(joined(layout, &trees, &[]));
+    let groups = group::named(&below, &trees);
     if groups.iter().all(|group| group.dir.is_dir()) {
         return Err(Failure::new(format!("create the group {name:?}: it is there already"))
             .hint(format!("cgset show {name}; to remove it: cgset rm {name}")));
@@ -92,10 +149,16 @@ fn create(name: &str, layout: &Layout) -> Result<Vec<Step>, Failure> {
 fn set(cli: &Cli, settings: &[Setting], who: Who, layout: &Layout) -> Result<Vec<Step>, Failure> {
     let controllers: Vec<&str> = settings.iter().map(|setting| setting.key.controller()).collect();
     let named = cli.group.as_ref().map(|name| group::parse_name(name, layout)).transpose()?;
-    let trees = match &named {
+    let mut trees = match &named {
         Some(below) if settings.is_empty() => trees_of(below, layout)?,
         _ => layout.with_all(controllers)?,
     };
+    let movers = match &who {
+        Who::Pids(pids) => pids.clone(),
+        Who::Command(_) => vec![getpid()],
+        Who::Nobody | Who::Stdin => Vec::new(),
+    };
+    trees.extend(joined(layout, &trees, &movers));
     if let Who::Pids(pids) = &who {
         pids.iter().try_for_each(|pid| process::check(*pid))?;
     }
@@ -142,77 +205,6 @@ fn limit(group: &Group, settings: &[Setting], force: bool) -> Result<Vec<Step>, 
     let net = net::limits(&here).into_iter();
     steps.extend(net.map(|limit| Step::Net { dir: group.dir.clone(), limit }));
     Ok(steps)
-}
-
-/// The steps that make a group and give it these controllers. With v2 each group above has to
-/// hand them down.
-fn make(group: &Group, controllers: &[&str]) -> Result<Vec<Step>, Failure> {
-    let mut steps = Vec::new();
-    for dir in group.above() {
-        steps.extend(missing(&dir)?);
-        if group.tree.version == Version::V2 {
-            let handed = |name: &&str| *name != NET && group.tree.has(name);
-            let here = controllers.iter().copied().filter(handed);
-            steps.extend(enable(&dir, here)?);
-        }
-    }
-    if group.fresh && group.dir.is_dir() {
-        steps.push(Step::Remove { dirs: vec![group.dir.clone()], kill: false });
-        steps.push(Step::Make(group.dir.clone()));
-    } else {
-        steps.extend(missing(&group.dir)?);
-    }
-    Ok(steps)
-}
-
-fn missing(dir: &Path) -> Result<Option<Step>, Failure> {
-    if dir.exists() && !dir.is_dir() {
-        let what = format!("make the group {dir:?}: a control file has this name");
-        return Err(Failure::usage(what).hint("give the group another name"));
-    }
-    Ok((!dir.exists()).then(|| Step::Make(dir.to_owned())))
-}
-
-fn enable<'a>(
-    dir: &Path,
-    controllers: impl Iterator<Item = &'a str>,
-) -> Result<Option<Step>, Failure> {
-    let file = dir.join("cgroup.subtree_control");
-    let enabled = fs::read_to_string(&file).unwrap_or_default();
-    let mut missing: Vec<String> = Vec::new();
-    for name in controllers.map(|name| format!("+{name}")) {
-        if !enabled.split_whitespace().any(|there| there == &name[1..]) && !missing.contains(&name)
-        {
-            missing.push(name);
-        }
-    }
-    if missing.is_empty() {
-        return Ok(None);
-    }
-    let text = missing.join(" ");
-    check_empty(dir, &text)?;
-    Ok(Some(Step::Enable { file, text }))
-}
-
-/// The kernel refuses memory here, and takes cpu and pids with an effect that nobody wants: the
-/// group becomes threaded, and processes can't be put into the inner ones any more.
-fn check_empty(dir: &Path, controllers: &str) -> Result<(), Failure> {
-    let is_root = !dir.join("cgroup.type").exists();
-    let pids = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    if is_root || pids.is_empty() {
-        return Ok(());
-    }
-    let pids: Vec<&str> = pids.lines().take(5).collect();
-    Err(Failure::new(format!(
-        "write {controllers:?} to {:?}: the group holds processes itself ({} ...), and cgroup v2 \
-         limits only groups without inner ones",
-        dir.join("cgroup.subtree_control"),
-        pids.join(" ")
-    ))
-    .hint(
-        "name a group elsewhere: --group GROUP; or start in a delegated one: systemd-run --user \
-         --scope -p Delegate=yes sh",
-    ))
 }
 
 /// v1 refuses a limit below what is used; v2 takes it, and kills at once.
@@ -280,7 +272,11 @@ fn end(groups: &[Group]) -> Vec<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
     use support::{TempDir, scratch};
+
+    use crate::hierarchy::Version;
 
     /// A machine with memory on v2 and cpu and pids on v1, of plain folders.
     fn mixed() -> (TempDir, Layout) {

@@ -32,10 +32,7 @@ pub fn plan(
     let mut inside: Vec<Pid> = dirs.iter().flat_map(|dir| inside(dir)).collect();
     inside.sort_unstable();
     inside.dedup();
-    if let Some(pid) = inside.iter().find(|pid| [INIT, getpid()].contains(pid)) {
-        let who = if *pid == INIT { "process 1" } else { "this very cgset" };
-        return Err(Failure::new(format!("remove the group {name:?}: {who} is in it")));
-    }
+    spare("remove", name, &inside)?;
     if let (false, [first, ..]) = (kill, inside.as_slice()) {
         let list: Vec<String> = inside.iter().take(8).map(Pid::to_string).collect();
         let more = if inside.len() > 8 { " ..." } else { "" };
@@ -46,6 +43,35 @@ pub fn plan(
         .hint(format!("see what it is: ps -p {first}; to kill them all: cgset rm --kill {name}")));
     }
     Ok(vec![Step::Remove { dirs, kill }])
+}
+
+/// Refuses to stop or end this process, and the one that all hang on.
+pub fn spare(verb: &str, name: &str, inside: &[Pid]) -> Result<(), Failure> {
+    let Some(pid) = inside.iter().find(|pid| [INIT, getpid()].contains(pid)) else {
+        return Ok(());
+    };
+    let who = if *pid == INIT { "process 1" } else { "this very cgset" };
+    Err(Failure::new(format!("{verb} the group {name:?}: {who} is in it"))
+        .hint("cgset show lists what is in a group"))
+}
+
+/// The groups that cgset has named after processes that are gone, and in which nobody is: what is
+/// left of a cgset that was killed, or of a process that has ended.
+pub fn abandoned(trees: &[&Hierarchy]) -> Vec<PathBuf> {
+    fn look(dir: &Path, found: &mut Vec<PathBuf>) {
+        for dir in inner(dir) {
+            look(&dir, found);
+            let gone = group::owner(&dir).is_some_and(|pid| !common::pid::exists(pid));
+            if gone && inside(&dir).is_empty() {
+                found.push(dir);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for tree in trees {
+        look(&tree.mount, &mut found);
+    }
+    found
 }
 
 /// The same in shell.
@@ -102,7 +128,7 @@ fn remove_tree(dir: &Path) -> std::io::Result<()> {
 
 /// By `cgroup.kill` where there is one (v2 since Linux 5.14): new forks can't slip away from it.
 /// Else by number; which process that is, is certain if it is inside with the pidfd already open.
-fn kill_all(dir: &Path) -> Result<(), Failure> {
+pub fn kill_all(dir: &Path) -> Result<(), Failure> {
     let file = dir.join("cgroup.kill");
     if file.exists() {
         return write(&file, "1");

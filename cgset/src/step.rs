@@ -9,6 +9,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::Pid;
 
 use crate::control::{explain, explain_enable, set, write};
+use crate::freeze::{self, Event};
 use crate::setting::Write;
 use crate::{attach, net, remove, run};
 
@@ -29,6 +30,12 @@ pub enum Step {
     Note(String),
     /// COMMAND, in these groups, to its end.
     Run { command: Vec<OsString>, dirs: Vec<PathBuf> },
+    /// All processes of a group stop, or go on.
+    Freeze { file: PathBuf, text: &'static str },
+    /// All processes of a group end.
+    Kill(Vec<PathBuf>),
+    /// Nothing is done until this happens.
+    Wait { event: Event, dirs: Vec<PathBuf> },
     /// Groups go, and what runs in them if `kill`.
     Remove { dirs: Vec<PathBuf>, kill: bool },
     /// The group's path.
@@ -80,6 +87,9 @@ impl common::Step for Step {
                 let script = shell::quote(&format!("{join}exec \"$@\""));
                 format!("status=0; sh -e -c {script} sh {} || status=$?", exec::line(command))
             }
+            Self::Freeze { file, text } => echo(text, file),
+            Self::Kill(dirs) => freeze::kill_line(dirs),
+            Self::Wait { event, dirs } => freeze::wait_line(*event, dirs),
             Self::Remove { dirs, kill } => remove::line(dirs, *kill),
             Self::Print(dir) => format!("echo {}", shell::operand(dir)),
             Self::End => "exit \"$status\"".into(),
@@ -97,6 +107,9 @@ impl common::Step for Step {
             Self::Attach { .. } => "the process, and what it starts from now on; cgroups(7)",
             Self::Note(_) => "what is often overlooked",
             Self::Run { .. } => "a child joins, then becomes the command; fork(2), execve(2)",
+            Self::Freeze { .. } => "the kernel stops all of them, or lets them go on; cgroups(7)",
+            Self::Kill(_) => "with v2 the kernel does it at once, by cgroup.kill; kill(2)",
+            Self::Wait { .. } => "the tool itself is told by the kernel; poll(2)",
             Self::Remove { .. } => "an empty group is removed as a folder is; rmdir(2)",
             Self::Print(_) => "for the next program",
             Self::End => "end as the command ended; exit(3)",
@@ -115,6 +128,13 @@ impl common::Step for Step {
             Self::Attach { pid, from, to } => attach::attach(*pid, from, to)?,
             Self::Note(text) => report::tell(&format!("cgset: note: {text}\n")),
             Self::Run { command, dirs } => hands.status = run::run(command, dirs, hands.mask)?,
+            Self::Freeze { file, text } => freeze::freeze(file, text)?,
+            Self::Kill(dirs) => freeze::kill(dirs)?,
+            Self::Wait { event, dirs } => {
+                // There is nothing to take back: whoever waits may be ended.
+                hands.mask.thread_set_mask().tried(|| "restore the signal mask")?;
+                freeze::wait(*event, dirs)?;
+            }
             Self::Remove { dirs, kill } => {
                 dirs.iter().try_for_each(|dir| remove::remove(dir, *kill))?;
             }
@@ -136,6 +156,7 @@ impl common::Step for Step {
                 _ => Ok(()),
             },
             Self::Attach { pid, from, .. } => attach::take_back(*pid, from),
+            Self::Freeze { file, text } => freeze::freeze(file, freeze::opposite(text)),
             // An enabled controller stays so: others may have made groups below meanwhile, and
             // would lose the limits in them.
             _ => Ok(()),

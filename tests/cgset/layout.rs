@@ -116,6 +116,20 @@ impl Name {
     pub fn groups(&self) -> Vec<PathBuf> {
         groups_called(&self.0)
     }
+
+    /// Those with limits; there is one in the v2 tree in any case, to be frozen and killed by.
+    pub fn limited(&self) -> Vec<PathBuf> {
+        let mut groups = self.groups();
+        let files = ["memory", "pids", "cpu.cfs", "cpu.max", "io.max", "blkio"];
+        groups.retain(|dir| {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+            let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            names
+                .filter(|name| !name.ends_with(".pressure"))
+                .any(|name| files.iter().any(|file| name.starts_with(file)))
+        });
+        groups
+    }
 }
 
 impl std::ops::Deref for Name {
@@ -180,10 +194,15 @@ impl Waiting {
         fs::read_to_string(format!("/proc/{}/cgroup", self.0.id())).expect("it is alive")
     }
 
-    pub fn go(&mut self) -> ExitStatus {
+    /// Has it begin.
+    pub fn start(&mut self) {
         let mut stdin = self.0.stdin.take().expect("piped");
         stdin.write_all(b"go\n").expect("it reads");
-        drop(stdin);
+    }
+
+    /// Has it begin, and waits for its end.
+    pub fn go(&mut self) -> ExitStatus {
+        self.start();
         wait(&mut self.0, Duration::from_secs(60)).expect("it ends")
     }
 }

@@ -1,0 +1,81 @@
+//! Groups made: the folder, and with v2 the controllers that each group above hands down.
+
+use std::fs;
+use std::path::Path;
+
+use common::Failure;
+
+use crate::group::Group;
+use crate::hierarchy::{NET, Version};
+use crate::step::Step;
+
+/// The steps that make a group and give it these controllers. With v2 each group above has to
+/// hand them down.
+pub fn make(group: &Group, controllers: &[&str]) -> Result<Vec<Step>, Failure> {
+    let mut steps = Vec::new();
+    for dir in group.above() {
+        steps.extend(missing(&dir)?);
+        if group.tree.version == Version::V2 {
+            let handed = |name: &&str| *name != NET && group.tree.has(name);
+            let here = controllers.iter().copied().filter(handed);
+            steps.extend(enable(&dir, here)?);
+        }
+    }
+    if group.fresh && group.dir.is_dir() {
+        steps.push(Step::Remove { dirs: vec![group.dir.clone()], kill: false });
+        steps.push(Step::Make(group.dir.clone()));
+    } else {
+        steps.extend(missing(&group.dir)?);
+    }
+    Ok(steps)
+}
+
+fn missing(dir: &Path) -> Result<Option<Step>, Failure> {
+    if dir.exists() && !dir.is_dir() {
+        let what = format!("make the group {dir:?}: a control file has this name");
+        return Err(Failure::usage(what).hint("give the group another name"));
+    }
+    Ok((!dir.exists()).then(|| Step::Make(dir.to_owned())))
+}
+
+fn enable<'a>(
+    dir: &Path,
+    controllers: impl Iterator<Item = &'a str>,
+) -> Result<Option<Step>, Failure> {
+    let file = dir.join("cgroup.subtree_control");
+    let enabled = fs::read_to_string(&file).unwrap_or_default();
+    let mut missing: Vec<String> = Vec::new();
+    for name in controllers.map(|name| format!("+{name}")) {
+        if !enabled.split_whitespace().any(|there| there == &name[1..]) && !missing.contains(&name)
+        {
+            missing.push(name);
+        }
+    }
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    let text = missing.join(" ");
+    check_empty(dir, &text)?;
+    Ok(Some(Step::Enable { file, text }))
+}
+
+/// The kernel refuses memory here, and takes cpu and pids with an effect that nobody wants: the
+/// group becomes threaded, and processes can't be put into the inner ones any more.
+fn check_empty(dir: &Path, controllers: &str) -> Result<(), Failure> {
+    let is_root = !dir.join("cgroup.type").exists();
+    let pids = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    if is_root || pids.is_empty() {
+        return Ok(());
+    }
+    let pids: Vec<&str> = pids.lines().take(5).collect();
+    Err(Failure::new(format!(
+        "write {controllers:?} to {:?}: the group holds processes itself ({} ...), and cgroup v2 \
+         limits only groups without inner ones",
+        dir.join("cgroup.subtree_control"),
+        pids.join(" ")
+    ))
+    .hint(
+        "name a group elsewhere: --group GROUP; or start in a delegated one: systemd-run --user \
+         --scope -p Delegate=yes sh",
+    ))
+}
