@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use common::{Failure, Tried, shell, sys};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::unistd::Pid;
 
 use crate::control::{explain, read, write};
 use crate::group::inside;
@@ -41,8 +42,14 @@ pub fn switch(
 ) -> Result<(PathBuf, &'static str), Failure> {
     for (file, on, off) in [("cgroup.freeze", "1", "0"), ("freezer.state", "FROZEN", "THAWED")] {
         let Some(dir) = dirs.iter().find(|dir| dir.join(file).exists()) else { continue };
-        let there = inside(dir);
-        if dirs.iter().flat_map(|dir| inside(dir)).all(|pid| there.contains(&pid)) {
+        let missing = || {
+            let all: Vec<Pid> = dirs.iter().flat_map(|dir| inside(dir)).collect();
+            let there = inside(dir);
+            all.into_iter().filter(move |pid| !there.contains(pid))
+        };
+        // Some may end while we look: who is missing twice is really elsewhere.
+        let once: Vec<Pid> = missing().collect();
+        if once.is_empty() || !missing().any(|pid| once.contains(&pid)) {
             return Ok((dir.join(file), if freeze { on } else { off }));
         }
     }

@@ -140,5 +140,7 @@ pub fn kill_all(dir: &Path) -> Result<(), Failure> {
         // Over already, or not ours to kill: then the group stays busy, and that is said.
         let _ = sys::pidfd_send_signal(pidfd, Signal::SIGKILL);
     }
-    Ok(())
+    // With v1 a frozen process takes no signal, not even this one.
+    let freezer = dir.join("freezer.state");
+    if freezer.exists() { write(&freezer, "THAWED") } else { Ok(()) }
 }
