@@ -18,6 +18,8 @@ mod layout;
 mod limits;
 #[path = "cgset/net.rs"]
 mod net;
+#[path = "cgset/raw.rs"]
+mod raw;
 #[path = "cgset/script.rs"]
 mod script;
 #[path = "cgset/wrong.rs"]
@@ -69,6 +71,8 @@ support::tests!(
     groups::ls_has_each_group_once,
     groups::a_group_with_processes_is_not_removed_unless_they_are_killed,
     groups::show_has_what_is_set_as_text_and_as_json,
+    raw::kernel_names_are_set_read_back_and_taken_back,
+    raw::a_controller_without_a_key_is_reached,
     wrong::wrong_usage_is_one_line_with_its_status,
     wrong::names_that_lead_elsewhere_are_refused,
     wrong::without_privileges_it_says_so_and_leaves_nothing,

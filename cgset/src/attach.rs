@@ -53,6 +53,9 @@ fn explain(failure: Failure, pid: Pid, to: &Path) -> Failure {
         .hint_if(Errno::EINVAL, || {
             format!("is {pid} a kernel thread, or a real-time task, which a v1 cpu group refuses?")
         })
+        .hint_if(Errno::ENOSPC, || {
+            "with cgroup v1 both must be set first: cgset cpuset.cpus LIST cpuset.mems LIST".into()
+        })
         .hint_if(Errno::EBUSY, || {
             format!("{to:?} has inner groups with limits: attach to one of them")
         })

@@ -29,6 +29,7 @@ use crate::key::{Key, Setting};
         cgset [OPTIONS] KEY VALUE [KEY VALUE]... -            (PIDs from standard input)\n       \
         cgset [OPTIONS] KEY VALUE [KEY VALUE]... -- COMMAND [ARG]...\n       \
         cgset [OPTIONS] KEY VALUE [KEY VALUE]... --group GROUP [PID]...\n       \
+        cgset -r NAME=VALUE... GROUP                     (as libcgroup has it)\n       \
         cgset create GROUP\n       \
         cgset ls [--json] [GROUP]\n       \
         cgset show [--json] GROUP|PID\n       \
@@ -48,7 +49,8 @@ use crate::key::{Key, Setting};
     io.read DISK:RATE       what is read from a disk: 10M a second, 100iops, max, maxiops\n  \
     io.write DISK:RATE      what is written to it. DISK: sda, 8:0, /dev/sda, or a path on it\n  \
     net RATE|max            network traffic, each way: 8mbit or 1MB/s, which are the same\n  \
-    net.in, net.out         one way of it (all three take a v2 tree, beside v1 if need be)\n\n\
+    net.in, net.out         one way of it (all three take a v2 tree, beside v1 if need be)\n  \
+    cpu.idle, cpuset.cpus, hugetlb.2MB.max ...   what the kernel calls it, for all the rest\n\n\
     freeze stops all processes of a group, also those that they start; kill ends them, and the group\n\
     stays. Each returns when it is done. wait returns when nobody is in a group any more, when all\n\
     are stopped, or when the kernel has killed for memory. prune removes, and prints, what is left\n\
@@ -79,6 +81,9 @@ pub struct Cli {
     /// With rm: kill the processes inside first
     #[arg(long)]
     pub kill: bool,
+    /// As libcgroup's cgset has it: -r NAME=VALUE GROUP
+    #[arg(short = 'r', value_name = "NAME=VALUE")]
+    pub pairs: Vec<String>,
     /// What to do
     #[arg(hide = true, allow_negative_numbers = true)]
     pub words: Vec<String>,
@@ -111,6 +116,22 @@ pub enum Request {
 }
 
 impl Cli {
+    /// `-r NAME=VALUE GROUP` as if it had been typed NAME VALUE --group GROUP.
+    pub fn in_our_words(self) -> Result<Self, Failure> {
+        if self.pairs.is_empty() {
+            return Ok(self);
+        }
+        let ([group], None) = (self.words.as_slice(), &self.group) else {
+            return Err(wrong("-r NAME=VALUE takes one GROUP, and no KEY VALUE"));
+        };
+        let pair = |pair: &String| match pair.split_once('=') {
+            Some((name, value)) => Ok([name.to_owned(), value.to_owned()]),
+            None => Err(wrong(&format!("-r {pair:?} has no ="))),
+        };
+        let words: Result<Vec<_>, _> = self.pairs.iter().map(pair).collect();
+        Ok(Self { group: Some(group.clone()), words: words?.concat(), ..self })
+    }
+
     /// What is asked for, or why it makes no sense.
     pub fn request(&self) -> Result<Request, Failure> {
         let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
@@ -233,7 +254,11 @@ mod tests {
     fn request(args: &[&str]) -> Result<Request, String> {
         Cli::try_parse_from([&["cgset"], args].concat())
             .map_err(|error| error.to_string())
-            .and_then(|cli| cli.request().map_err(|failure| failure.lines("cgset")))
+            .and_then(|cli| {
+                cli.in_our_words()
+                    .and_then(|cli| cli.request())
+                    .map_err(|failure| failure.lines("cgset"))
+            })
     }
 
     fn settings(pairs: &[(&str, &str)]) -> Vec<Setting> {
@@ -268,6 +293,11 @@ mod tests {
                 &["-g", "x", "--", "sh"],
                 Request::Set { settings: vec![], who: Who::Command(vec!["sh".into()]) },
             ),
+            (&["-r", "memory.max=10M", "x"], Request::Set { settings: mem(), who: Who::Nobody }),
+            (
+                &["memory.limit_in_bytes", "10M", "-g", "x"],
+                Request::Set { settings: mem(), who: Who::Nobody },
+            ),
             (&["create", "x"], Request::Create("x".into())),
             (&["ls"], Request::List(None)),
             (&["ls", "--json", "x"], Request::List(Some("x".into()))),
@@ -300,6 +330,14 @@ mod tests {
             (&["memory", "10M", "42"], "is mem meant? keys are mem, mem.high, "),
             (&["creat", "x"], "is create meant?"),
             (&["mem", "10M", "42", "--", "sh"], "both a PID and a COMMAND"),
+            (&["-r", "memory.max", "x"], "has no ="),
+            (&["-r", "memory.max=1M"], "takes one GROUP"),
+            (&["-r", "memory.max=1M", "-g", "x", "y"], "takes one GROUP"),
+            (&["cpu.idle", "1", "cpu.idle", "0", "42"], "cpu.idle is given twice"),
+            (&["cgroup.procs", "42", "-g", "x"], "none of this name"),
+            (&["freeze"], "freeze takes a GROUP"),
+            (&["wait", "x"], "wait takes an event"),
+            (&["wait", "rain", "x"], "there is no such event"),
             (&["create"], "create takes one GROUP"),
             (&["create", "x", "--json"], "--json does not go"),
             (&["rm"], "rm takes a GROUP"),

@@ -5,7 +5,7 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use crate::hierarchy::NET;
 use crate::rate::Unit;
-use crate::{bitrate, net};
+use crate::{bitrate, net, raw};
 
 /// A resource that can be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +23,8 @@ pub enum Key {
     Net,
     NetIn,
     NetOut,
+    /// A control file by its own name.
+    Raw,
 }
 
 /// Name, controller, and what the values look like.
@@ -52,8 +54,11 @@ const TRAFFIC: &str = "a rate with its unit, as 8mbit or 1MB/s (the same), or ma
 /// A group that is made without any key is made for these controllers.
 pub const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
-/// The controllers of all keys, and the one that freezes with v1.
-pub const ALL: [&str; 6] = ["memory", "cpu", "pids", "io", NET, "freezer"];
+/// The controllers of all keys and files, and the one that freezes with v1.
+pub const ALL: [&str; 14] = [
+    "memory", "cpu", "pids", "io", NET, "freezer", "cpuset", "cpuacct", "hugetlb", "rdma", "misc",
+    "devices", "net_cls", "net_prio",
+];
 
 /// A value, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +71,8 @@ pub enum Value {
     PerMille(u64),
     /// Microseconds of CPU time in each period of so many microseconds.
     Quota { quota: u64, period: u64 },
+    /// What is written to a control file.
+    Raw { file: String, text: String },
     /// So much a second, from a disk or to it; `None` for no limit.
     Rate { disk: String, unit: Unit, rate: Option<u64> },
 }
@@ -90,13 +97,18 @@ fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
 impl Key {
     /// The key of this name.
     pub fn parse(name: &str) -> Result<Self, Failure> {
-        let found = KEYS.iter().find(|(known, ..)| *known == name);
-        found.map(|(_, key, ..)| *key).ok_or_else(|| {
+        let found = KEYS.iter().find(|(known, ..)| *known == name).map(|(_, key, ..)| *key);
+        let raw = || raw::controller(name).map(|_| Self::Raw);
+        found.or_else(|| raw::key(name)).or_else(raw).ok_or_else(|| {
             let names: Vec<&str> = KEYS.iter().map(|(name, ..)| *name).collect();
             let meant = similar(name, names.iter().copied().chain(COMMANDS));
             let meant = meant.map(|name| format!("is {name} meant? ")).unwrap_or_default();
-            Failure::usage(format!("read the key {name:?}: there is none of this name"))
-                .hint(format!("{meant}keys are {}; a PID is a decimal number", names.join(", ")))
+            Failure::usage(format!("read the key {name:?}: there is none of this name")).hint(
+                format!(
+                    "{meant}keys are {}, and files such as cpu.idle; a PID is a decimal number",
+                    names.join(", ")
+                ),
+            )
         })
     }
 
@@ -109,13 +121,16 @@ impl Key {
     pub fn name(self) -> &'static str {
         self.row().0
     }
-
-    pub fn controller(self) -> &'static str {
-        self.row().1
-    }
 }
 
 impl Setting {
+    pub fn controller(&self) -> &'static str {
+        match &self.value {
+            Value::Raw { file, .. } => raw::controller(file).unwrap_or_default(),
+            _ => self.key.row().1,
+        }
+    }
+
     /// A key and its value, as typed.
     pub fn parse(name: &str, text: &str) -> Result<Self, Failure> {
         let key = Key::parse(name)?;
@@ -124,6 +139,7 @@ impl Setting {
                 .hint(format!("{name} takes {}", key.row().2))
         };
         let value = match (key, text) {
+            (Key::Raw, _) => return raw::parse(name, text),
             (_, "") => return Err(fail("it is empty")),
             (Key::IoRead | Key::IoWrite, _) => rate(text).map_err(fail)?,
             (Key::CpuWeight, "max") => return Err(fail("a weight has no maximum")),
@@ -155,7 +171,8 @@ impl Setting {
     /// Whether both are about the same limit, so that only one of them can hold.
     pub fn contradicts(&self, other: &Self) -> bool {
         let place = |value: &Value| match value {
-            Value::Rate { disk, unit, .. } => Some((disk.clone(), *unit)),
+            Value::Rate { disk, unit, .. } => Some((disk.clone(), Some(*unit))),
+            Value::Raw { file, .. } => Some((file.clone(), None)),
             _ => None,
         };
         let ways = net::directions(self.key);

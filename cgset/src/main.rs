@@ -20,6 +20,7 @@ mod plan;
 mod process;
 mod program;
 mod rate;
+mod raw;
 mod remove;
 mod run;
 mod setting;
@@ -34,7 +35,7 @@ use crate::cli::{Cli, Request};
 use crate::step::Hands;
 
 fn main() -> ExitCode {
-    report::main(Form::of_args, |cli| run(&cli))
+    report::main(Form::of_args, |cli: Cli| run(&cli.in_our_words()?))
 }
 
 fn run(cli: &Cli) -> Result<u8, Failure> {

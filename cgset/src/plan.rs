@@ -147,7 +147,7 @@ fn create(name: &str, layout: &Layout) -> Result<Vec<Step>, Failure> {
 }
 
 fn set(cli: &Cli, settings: &[Setting], who: Who, layout: &Layout) -> Result<Vec<Step>, Failure> {
-    let controllers: Vec<&str> = settings.iter().map(|setting| setting.key.controller()).collect();
+    let controllers: Vec<&str> = settings.iter().map(Setting::controller).collect();
     let named = cli.group.as_ref().map(|name| group::parse_name(name, layout)).transpose()?;
     let mut trees = match &named {
         Some(below) if settings.is_empty() => trees_of(below, layout)?,
@@ -193,9 +193,9 @@ fn print(groups: &[Group]) -> Option<Step> {
 
 /// The steps that make a group and set those limits that belong into its tree.
 fn limit(group: &Group, settings: &[Setting], force: bool) -> Result<Vec<Step>, Failure> {
-    let here = settings.iter().filter(|setting| group.tree.has(setting.key.controller()));
+    let here = settings.iter().filter(|setting| group.tree.has(setting.controller()));
     let here: Vec<Setting> = here.cloned().collect();
-    let controllers: Vec<&str> = here.iter().map(|setting| setting.key.controller()).collect();
+    let controllers: Vec<&str> = here.iter().map(Setting::controller).collect();
     let mut steps = make(group, &controllers)?;
     let writes = setting::writes(&here, group.tree.version, &group.dir)?;
     for write in &writes {

@@ -18,9 +18,10 @@ pub struct Write {
 
 /// The files for these settings, in the order in which the kernel takes them.
 pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<Write>, Failure> {
-    let mut writes = Vec::new();
+    let (mut writes, mut raw) = (Vec::new(), Vec::new());
     for Setting { key, value } in settings {
         match (key, version) {
+            (Key::Raw, _) => raw.extend(raw_write(value, dir)),
             // The first two are below, for v1 ties them together; the others are no files.
             (Key::Mem | Key::Swap, Version::V1) | (Key::Net | Key::NetIn | Key::NetOut, _) => {}
             (Key::MemHigh | Key::MemLow | Key::MemMin, Version::V1) => return Err(only_v2(*key)),
@@ -61,7 +62,13 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
     if version == Version::V1 {
         writes.extend(v1_memory(settings, dir)?);
     }
-    Ok(writes.into_iter().map(|(file, text)| Write { file: dir.join(file), text }).collect())
+    let writes = writes.into_iter().map(|(file, text)| Write { file: dir.join(file), text });
+    Ok(writes.chain(raw).collect())
+}
+
+fn raw_write(value: &Value, dir: &Path) -> Option<Write> {
+    let Value::Raw { file, text } = value else { return None };
+    Some(Write { file: dir.join(file), text: text.clone() })
 }
 
 /// The file of a limit that is one number.
@@ -116,6 +123,9 @@ fn v1_memory(settings: &[Setting], dir: &Path) -> Result<Vec<(&'static str, Stri
     let (mem, both) = (mem.map(|mem| (MEM, mem)), Some((BOTH, both)));
     Ok(if raises { [both, mem] } else { [mem, both] }.into_iter().flatten().collect())
 }
+
+/// Where v1 says whether the kernel kills when memory runs out, and what has come of it.
+const OOM: &str = "memory.oom_control";
 
 /// What v1 shows for "no limit" is a little less than 2^63.
 const UNLIMITED: u64 = 1 << 62;
@@ -182,20 +192,32 @@ impl Write {
         if rate::is_by_disk(&self.file) {
             return rate::agrees(&self.text, shown);
         }
-        let memory = self.file.file_name().is_some_and(|name| {
-            let name = name.to_string_lossy();
-            name.starts_with("memory.")
-        });
-        match (memory, self.text.parse::<u64>(), shown.parse::<u64>()) {
-            (true, Ok(wanted), Ok(shown)) => shown == wanted / page() * page(),
-            (true, Err(_), Ok(shown)) => self.text == "-1" && shown >= UNLIMITED,
-            _ if self.text == "max" => shown.split(' ').next() == Some("max"),
-            _ => self.text == shown,
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
+        let pages = match name.split('.').next() {
+            Some("memory") => Some(page()),
+            Some("hugetlb") => Some(1 << 30),
+            _ => None,
+        };
+        match (pages, self.text.parse::<u64>(), shown.parse::<u64>()) {
+            (Some(page), Ok(wanted), Ok(shown)) => shown <= wanted && wanted - shown < page,
+            (Some(_), Err(_), Ok(shown)) => {
+                ["-1", "max"].contains(&self.text.as_str()) && shown >= UNLIMITED
+            }
+            // Some files show a line for each of several things, or more than was written.
+            _ => shown.lines().any(|line| {
+                let rest = line.strip_prefix(&self.text);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+                    || (name == OOM && line == format!("oom_kill_disable {}", self.text))
+            }),
         }
     }
 
     /// What sets again what the file shows.
     pub fn restores(&self, shown: &str) -> String {
+        if self.file.ends_with(OOM) {
+            let off = shown.lines().find_map(|line| line.strip_prefix("oom_kill_disable "));
+            return off.unwrap_or(shown).to_owned();
+        }
         let line = rate::is_by_disk(&self.file).then(|| rate::now(&self.text, shown)).flatten();
         line.unwrap_or_else(|| shown.to_owned())
     }

@@ -75,7 +75,8 @@ impl common::Step for Step {
     fn line(&self) -> Line {
         Line::Run(match self {
             Self::Make(dir) => format!("mkdir {}", shell::operand(dir)),
-            Self::Enable { file, text } | Self::Write(Write { file, text }) => echo(text, file),
+            Self::Enable { file, text } => echo(text, file),
+            Self::Write(Write { file, text }) => echo(&shell::word(text), file),
             Self::Net { dir, limit } => {
                 format!("cgset --group {} {} >/dev/null", shell::operand(dir), limit.words())
             }

@@ -1,0 +1,116 @@
+//! Control files by the names that the kernel gives them, for all that has no key of its own.
+
+use common::{Failure, size};
+
+use crate::hierarchy::NET;
+use crate::key::{Key, Setting, Value};
+
+/// Files for which there is a key, which works with either version of the kernel's trees.
+const SAME: [(&str, Key); 7] = [
+    ("memory.max", Key::Mem),
+    ("memory.limit_in_bytes", Key::Mem),
+    ("memory.high", Key::MemHigh),
+    ("memory.low", Key::MemLow),
+    ("memory.min", Key::MemMin),
+    ("memory.swap.max", Key::Swap),
+    ("pids.max", Key::Pids),
+];
+
+/// The first parts of the names of control files: those of controllers, and v2's own.
+pub const CONTROLLERS: [&str; 14] = [
+    "memory", "cpu", "cpuacct", "cpuset", "pids", "io", "blkio", "hugetlb", "rdma", "misc",
+    "devices", "net_cls", "net_prio", "cgroup",
+];
+
+/// The key that means the same as this file.
+pub fn key(file: &str) -> Option<Key> {
+    SAME.iter().find(|(name, _)| *name == file).map(|(_, key)| *key)
+}
+
+/// The controller of a file such as `cpu.idle`.
+pub fn controller(file: &str) -> Option<&'static str> {
+    let (first, rest) = file.split_once('.')?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._".contains(c);
+    if rest.is_empty() || !rest.chars().all(plain) {
+        return None;
+    }
+    // Of v2's own, only those that limit: processes are moved otherwise, with checks.
+    if first == "cgroup" {
+        return rest.starts_with("max.").then_some(NET);
+    }
+    let found = CONTROLLERS.iter().find(|name| **name == first)?;
+    Some(if *found == "blkio" { "io" } else { found })
+}
+
+/// A file and what to write to it. Sizes become decimal numbers, for the kernel reads `010` as
+/// octal, and of what it does not understand only the beginning.
+pub fn parse(file: &str, text: &str) -> Result<Setting, Failure> {
+    let fail = |why: &str| {
+        Failure::usage(format!("read {file} {text:?}: {why}"))
+            .hint("the value is what the kernel takes, on one line; see cgroups(7)")
+    };
+    if text.trim().is_empty() {
+        return Err(fail("it is empty"));
+    }
+    if text.contains(|c: char| c.is_control()) {
+        return Err(fail("it is not one line of text"));
+    }
+    let word = |word: &str| {
+        if !word.starts_with(|c: char| c.is_ascii_digit()) || word.contains(['-', ',', ':']) {
+            return Ok(word.to_owned());
+        }
+        size::parse(word).map(|number| number.to_string())
+    };
+    let words: Result<Vec<String>, Failure> = text.split(' ').map(word).collect();
+    let value = Value::Raw { file: file.to_owned(), text: words?.join(" ") };
+    Ok(Setting { key: Key::Raw, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_have_a_controller() {
+        for (file, wanted) in [
+            ("cpu.idle", Some("cpu")),
+            ("cpuset.cpus.partition", Some("cpuset")),
+            ("hugetlb.2MB.max", Some("hugetlb")),
+            ("blkio.bfq.weight", Some("io")),
+            ("cgroup.max.depth", Some(NET)),
+            ("cgroup.procs", None),
+            ("cgroup.subtree_control", None),
+            ("cpu.", None),
+            ("cpu", None),
+            ("cpu./../x", None),
+            ("memory.max/x", None),
+            ("foo.bar", None),
+        ] {
+            assert_eq!(controller(file), wanted, "{file}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        let text = |text: &str| match parse("cpu.max", text).map(|setting| setting.value) {
+            Ok(Value::Raw { text, .. }) => Some(text),
+            _ => None,
+        };
+        for (typed, wanted) in [
+            ("50000 100000", Some("50000 100000")),
+            ("max", Some("max")),
+            ("-1", Some("-1")),
+            ("8M", Some("8388608")),
+            ("0-1,3", Some("0-1,3")),
+            ("8:0 rbps=7", Some("8:0 rbps=7")),
+            ("010", None),
+            ("0x10", None),
+            ("5x", None),
+            ("", None),
+            (" ", None),
+            ("1\n2", None),
+        ] {
+            assert_eq!(text(typed).as_deref(), wanted, "{typed:?}");
+        }
+    }
+}
