@@ -4,6 +4,8 @@
 mod attach;
 #[path = "cgset/command.rs"]
 mod command;
+#[path = "cgset/delegate.rs"]
+mod delegate;
 #[path = "cgset/faults.rs"]
 mod faults;
 #[path = "cgset/freeze.rs"]
@@ -73,6 +75,8 @@ support::tests!(
     groups::show_has_what_is_set_as_text_and_as_json,
     raw::kernel_names_are_set_read_back_and_taken_back,
     raw::a_controller_without_a_key_is_reached,
+    delegate::a_user_limits_what_is_in_a_delegated_group,
+    delegate::strict_does_nothing_where_there_is_something_to_note,
     wrong::wrong_usage_is_one_line_with_its_status,
     wrong::names_that_lead_elsewhere_are_refused,
     wrong::without_privileges_it_says_so_and_leaves_nothing,

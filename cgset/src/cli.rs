@@ -30,7 +30,7 @@ use crate::key::{Key, Setting};
         cgset [OPTIONS] KEY VALUE [KEY VALUE]... -- COMMAND [ARG]...\n       \
         cgset [OPTIONS] KEY VALUE [KEY VALUE]... --group GROUP [PID]...\n       \
         cgset -r NAME=VALUE... GROUP                     (as libcgroup has it)\n       \
-        cgset create GROUP\n       \
+        cgset create [--delegate USER] GROUP\n       \
         cgset ls [--json] [GROUP]\n       \
         cgset show [--json] GROUP|PID\n       \
         cgset freeze|thaw|kill GROUP...\n       \
@@ -55,6 +55,9 @@ use crate::key::{Key, Setting};
     stays. Each returns when it is done. wait returns when nobody is in a group any more, when all\n\
     are stopped, or when the kernel has killed for memory. prune removes, and prints, what is left\n\
     of groups that cgset has named after processes that are gone.\n\n\
+    A user to whom a group is delegated makes groups in it and limits them without root, once a\n\
+    process of theirs is inside. With v2 that is in an inner one: cgset create GROUP/shell by the\n\
+    user, then cgset --group GROUP/shell PID by root.\n\n\
     Sizes are as in coreutils: 10M and 10MiB are 10 x 1024 x 1024 bytes, 10MB is 10 x 1000 x 1000.\n\n\
     ls prints the path of each group, or of each in GROUP, in the first tree that has it; with\n\
     --json an array. show prints a name and a value on each line; limits that are not set are\n\
@@ -75,6 +78,12 @@ pub struct Cli {
     /// Move PID 1 too; set a limit below what is used now, so that the kernel kills
     #[arg(long)]
     pub force: bool,
+    /// Do nothing where there would be a note
+    #[arg(long)]
+    pub strict: bool,
+    /// With create: the group becomes USER's, who needs no root for what is in it
+    #[arg(long, value_name = "USER")]
+    pub delegate: Option<String>,
     /// With show and ls: as JSON
     #[arg(long)]
     pub json: bool,
@@ -170,6 +179,8 @@ impl Cli {
         let set = matches!(request, Request::Set { .. });
         only("--json", self.json, matches!(request, Request::Show(_) | Request::List(_)))?;
         only("--kill", self.kill, matches!(request, Request::Remove(_)))?;
+        only("--strict", self.strict, set)?;
+        only("--delegate", self.delegate.is_some(), matches!(request, Request::Create(_)))?;
         only("--group", self.group.is_some(), set)?;
         only("COMMAND", !self.command.is_empty(), set)?;
         Ok(request)

@@ -79,7 +79,8 @@ pub fn explain(failure: Failure) -> Failure {
         }
         Some(Errno::EACCES | Errno::EPERM) => {
             "that takes root: sudo cgset ... (but sudo echo X > FILE opens FILE as you); or a \
-             delegated group: systemd-run --user --scope -p Delegate=yes sh"
+             delegated group: systemd-run --user --scope -p Delegate=yes sh, or sudo cgset create \
+             --delegate USER GROUP"
         }
         Some(Errno::EROFS) => {
             "the control groups are mounted read-only, as in a container; outside of one: mount -o \

@@ -7,6 +7,7 @@ mod attach;
 mod bitrate;
 mod cli;
 mod control;
+mod delegate;
 mod device;
 mod freeze;
 mod group;

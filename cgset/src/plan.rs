@@ -16,7 +16,7 @@ use crate::key::{ALL, CONTROLLERS, Setting};
 use crate::make::make;
 use crate::setting::{self, Write};
 use crate::step::Step;
-use crate::{freeze, net, note, process, remove};
+use crate::{delegate, freeze, net, note, process, remove};
 
 /// What cgset will do. `show` and `ls` have no steps, and don't come here.
 pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
@@ -29,7 +29,7 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
     };
     let layout = Layout::read()?;
     match request {
-        Request::Create(name) => create(&name, &layout),
+        Request::Create(name) => create(&name, cli.delegate.as_deref(), &layout),
         Request::Remove(names) => {
             let trees = trees(&layout)?;
             let plans: Result<Vec<_>, _> =
@@ -56,7 +56,14 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
             Ok(groups.into_iter().map(|(_, dirs)| Step::Wait { event, dirs }).collect())
         }
         Request::Prune => Ok(prune(&layout)?),
-        Request::Set { settings, who } => set(cli, &settings, who, &layout),
+        Request::Set { settings, who } => {
+            let steps = set(cli, &settings, who, &layout)?;
+            match steps.iter().find(|step| matches!(step, Step::Note(_))) {
+                Some(Step::Note(text)) if cli.strict => Err(Failure::new(text)
+                    .hint("without --strict this would be a note, and all would be done")),
+                _ => Ok(steps),
+            }
+        }
         Request::Show(_) | Request::List(_) => Ok(Vec::new()),
     }
 }
@@ -129,7 +136,8 @@ fn joined<'a>(layout: &'a Layout, trees: &[&Hierarchy], movers: &[Pid]) -> Optio
     (all && access(&v2.mount, AccessFlags::W_OK).is_ok()).then_some(v2)
 }
 
-fn create(name: &str, layout: &Layout) -> Result<Vec<Step>, Failure> {
+fn create(name: &str, to: Option<&str>, layout: &Layout) -> Result<Vec<Step>, Failure> {
+    let user = to.map(delegate::user).transpose()?;
     let below = group::parse_name(name, layout)?;
     let mut trees = trees_for(&CONTROLLERS, layout)?;
     trees.extend(joined(layout, &trees, &[]));
@@ -141,6 +149,7 @@ fn create(name: &str, layout: &Layout) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
     for group in &groups {
         steps.extend(make(group, &CONTROLLERS)?);
+        steps.extend(user.map(|user| Step::Delegate { dir: group.dir.clone(), user }));
     }
     steps.extend(print(&groups));
     Ok(steps)
@@ -353,7 +362,7 @@ mod tests {
     #[test]
     fn create_makes_it_for_every_controller_and_once() {
         let (top, layout) = mixed();
-        let steps = create("box", &layout).expect("a plan");
+        let steps = create("box", None, &layout).expect("a plan");
         assert_eq!(
             lines(&top, &steps),
             "echo +memory > unified/cgroup.subtree_control\n\
@@ -362,10 +371,10 @@ mod tests {
         for tree in &layout.0 {
             fs::create_dir(tree.mount.join("box")).expect("ours");
         }
-        let lines = create("box", &layout).expect_err("it is there").lines("cgset");
+        let lines = create("box", None, &layout).expect_err("it is there").lines("cgset");
         assert!(lines.contains("it is there already"), "{lines}");
         fs::write(layout.0[0].mount.join("cpu.shares"), "").expect("ours");
-        assert!(create("cpu.shares", &layout).is_err());
+        assert!(create("cpu.shares", None, &layout).is_err());
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use common::{Failure, Flow, Line, Tried, exec, report, shell};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 
 use crate::control::{explain, explain_enable, set, write};
 use crate::freeze::{self, Event};
 use crate::setting::Write;
-use crate::{attach, net, remove, run};
+use crate::{attach, delegate, net, remove, run};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub enum Step {
     Note(String),
     /// COMMAND, in these groups, to its end.
     Run { command: Vec<OsString>, dirs: Vec<PathBuf> },
+    /// A group becomes a user's.
+    Delegate { dir: PathBuf, user: Uid },
     /// All processes of a group stop, or go on.
     Freeze { file: PathBuf, text: &'static str },
     /// All processes of a group end.
@@ -88,6 +90,15 @@ impl common::Step for Step {
                 let script = shell::quote(&format!("{join}exec \"$@\""));
                 format!("status=0; sh -e -c {script} sh {} || status=$?", exec::line(command))
             }
+            Self::Delegate { dir, user } => {
+                // The kernel makes the files together with the folder, so they can't be looked at.
+                let dir = shell::operand(dir);
+                format!(
+                    "chown {user} {dir}; for file in {dir}/cgroup.procs {dir}/cgroup.threads \
+                     {dir}/cgroup.subtree_control {dir}/tasks; do \
+                     if [ -e \"$file\" ]; then chown {user} \"$file\"; fi; done"
+                )
+            }
             Self::Freeze { file, text } => echo(text, file),
             Self::Kill(dirs) => freeze::kill_line(dirs),
             Self::Wait { event, dirs } => freeze::wait_line(*event, dirs),
@@ -108,6 +119,7 @@ impl common::Step for Step {
             Self::Attach { .. } => "the process, and what it starts from now on; cgroups(7)",
             Self::Note(_) => "what is often overlooked",
             Self::Run { .. } => "a child joins, then becomes the command; fork(2), execve(2)",
+            Self::Delegate { .. } => "its owner may make groups in it, and fill them; chown(2)",
             Self::Freeze { .. } => "the kernel stops all of them, or lets them go on; cgroups(7)",
             Self::Kill(_) => "with v2 the kernel does it at once, by cgroup.kill; kill(2)",
             Self::Wait { .. } => "the tool itself is told by the kernel; poll(2)",
@@ -129,6 +141,7 @@ impl common::Step for Step {
             Self::Attach { pid, from, to } => attach::attach(*pid, from, to)?,
             Self::Note(text) => report::tell(&format!("cgset: note: {text}\n")),
             Self::Run { command, dirs } => hands.status = run::run(command, dirs, hands.mask)?,
+            Self::Delegate { dir, user } => delegate::delegate(dir, *user)?,
             Self::Freeze { file, text } => freeze::freeze(file, text)?,
             Self::Kill(dirs) => freeze::kill(dirs)?,
             Self::Wait { event, dirs } => {

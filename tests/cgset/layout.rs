@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Ran, Skip, Test, eventually, run, skip, wait};
+use support::{Ran, Skip, TempDir, Test, eventually, run, skip, wait};
 
 pub fn tool() -> Command {
     Command::new(env!("CARGO_BIN_EXE_cgset"))
@@ -83,6 +84,33 @@ pub fn groups_called(name: &str) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// An ordinary user, who can run cgset.
+pub struct Nobody(TempDir);
+
+impl Nobody {
+    pub const UID: u32 = 65534;
+
+    pub fn new() -> Self {
+        let folder = support::scratch();
+        let program = folder.path().join("cgset");
+        run(Command::new("cp").arg(env!("CARGO_BIN_EXE_cgset")).arg(&program)).silent();
+        for path in [folder.path(), &program] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
+        }
+        Self(folder)
+    }
+
+    /// The user's program, also for a script of ours that runs as the user.
+    pub fn program(&self) -> String {
+        self.0.path().join("cgset").display().to_string()
+    }
+
+    pub fn cgset(&self, args: &[&str]) -> Ran {
+        let mut command = Command::new(self.program());
+        run(command.args(args).uid(Self::UID).gid(Self::UID).current_dir("/"))
+    }
 }
 
 /// The processes in a group.

@@ -1,13 +1,10 @@
 //! Wrong usage, missing rights and missing trees: one line, the right status, nothing left.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use support::{Skip, Test, need_program, private_sh, run, scratch};
 
-use crate::layout::{Name, Waiting, cgset, groups_called, members, need, tree_of, trees};
+use crate::layout::{Name, Nobody, Waiting, cgset, groups_called, members, need, tree_of, trees};
 
 pub fn wrong_usage_is_one_line_with_its_status() -> Test {
     let child = Waiting::idle();
@@ -74,21 +71,12 @@ pub fn names_that_lead_elsewhere_are_refused() -> Test {
     Ok(())
 }
 
-const NOBODY: u32 = 65534;
-
 pub fn without_privileges_it_says_so_and_leaves_nothing() -> Test {
     need(&["memory", "pids"])?;
-    let folder = scratch();
-    let program = folder.path().join("cgset");
-    run(Command::new("cp").arg(env!("CARGO_BIN_EXE_cgset")).arg(&program)).silent();
-    for path in [folder.path(), &program] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("ours");
-    }
     let name = Name::new("nobody");
     let own = std::process::id().to_string();
-    let nobody = |args: &[&str]| {
-        run(Command::new(&program).args(args).uid(NOBODY).gid(NOBODY).current_dir("/"))
-    };
+    let user = Nobody::new();
+    let nobody = |args: &[&str]| user.cgset(args);
     for (args, status) in [
         (&["create", &*name][..], 1),
         (&["mem", "10M", "-g", &name], 1),

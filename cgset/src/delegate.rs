@@ -1,0 +1,60 @@
+//! A group given to a user, who then makes groups in it and limits them without being root.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{Failure, Tried};
+use nix::unistd::{Uid, chown};
+
+use crate::control::explain;
+
+/// The files that let their owner move processes and hand controllers down. Not the limits: they
+/// are what holds the user.
+const FILES: [&str; 4] = ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "tasks"];
+
+/// A user by number, or by name as /etc/passwd has it.
+pub fn user(name: &str) -> Result<Uid, Failure> {
+    let number = name.bytes().all(|byte| byte.is_ascii_digit()).then(|| name.parse().ok());
+    if let Some(Some(number)) = number {
+        return Ok(Uid::from_raw(number));
+    }
+    let file = "/etc/passwd";
+    let text = fs::read_to_string(file).tried(|| format!("read {file:?}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":"));
+    let number = line.and_then(|line| line.split(':').nth(1)?.parse().ok());
+    number.map(Uid::from_raw).ok_or_else(|| {
+        Failure::new(format!("find the user {name:?}: {file} has no such name"))
+            .hint("a user from elsewhere is found by number: id -u USER")
+    })
+}
+
+/// What becomes the user's: the folder, so that groups can be made in it, and these files.
+fn files(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    let files = FILES.iter().map(|name| dir.join(name)).filter(|file| file.exists());
+    [dir.to_owned()].into_iter().chain(files)
+}
+
+/// Gives it to the user.
+pub fn delegate(dir: &Path, user: Uid) -> Result<(), Failure> {
+    for file in files(dir) {
+        chown(&file, Some(user), None)
+            .tried(|| format!("give {file:?} to user {user}"))
+            .map_err(explain)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_by_name_and_number() {
+        assert_eq!(user("root").ok(), Some(Uid::from_raw(0)));
+        assert_eq!(user("65534").ok(), Some(Uid::from_raw(65534)));
+        for name in ["", "roo", "root:x", "-1", "99999999999"] {
+            let lines = user(name).expect_err(name).lines("cgset");
+            assert!(lines.contains("hint: "), "{lines}");
+        }
+    }
+}
