@@ -125,7 +125,10 @@ pub fn iperf3_measures_what_was_asked_for() -> Test {
         let told: Value = serde_json::from_str(&ran.expect("it connects").stdout).expect("JSON");
         let bits = told["end"]["sum_received"]["bits_per_second"].as_f64().expect("a number");
         let share = bits / f64::from(mbit) / 1e6;
-        assert!((share - 1.0).abs() < 0.05, "{key} {mbit}mbit: {share}");
+        // What comes in can't be paced. Over loopback a packet has 64 KiB, four of which are all that
+        // may be outstanding at the least rate, so that a loss there costs a visible pause.
+        let precision = if (key, mbit) == ("net.in", 8) { 0.1 } else { 0.05 };
+        assert!((share - 1.0).abs() < precision, "{key} {mbit}mbit: {share}");
     };
     let base = 20_000 + u16::try_from(std::process::id() % 10_000).expect("small");
     let runs = [8, 100, 1000].map(|mbit| [("net.out", mbit, &[][..]), ("net.in", mbit, &["-R"])]);
