@@ -61,12 +61,12 @@ use crate::key::{Key, Setting};
     Sizes are as in coreutils: 10M and 10MiB are 10 x 1024 x 1024 bytes, 10MB is 10 x 1000 x 1000.\n\n\
     ls prints the path of each group, or of each in GROUP, in the first tree that has it; with\n\
     --json an array. show prints a name and a value on each line; limits that are not set are\n\
-    max. With --json, one object: paths; processes (their PIDs); memory {limit, current, peak, high, low, min: bytes;\n\
-    oom_kill: how often the kernel has killed}; swap {limit, current: bytes}; cpu {quota_us,\n\
-    period_us, weight or shares, usage_us, throttled_us}; pids {limit, current}; io {\"8:0\":\n\
-    {read_bytes, write_bytes, read_operations, write_operations: the limits, a second}}; net {in, out:\n\
-    {bytes: the limit, a second; dropped_packets}}. What is\n\
-    not set, or not known here, is null. A group whose name is a number is shown by its path.\n\n\
+    max. With --json, one object: paths; processes (their PIDs); memory {limit, current, peak,\n\
+    high, low, min: bytes; oom_kill: how often the kernel has killed}; swap {limit, current:\n\
+    bytes}; cpu {quota_us, period_us, weight or shares, usage_us, throttled_us}; pids {limit,\n\
+    current}; io {\"8:0\": {read_bytes, write_bytes, read_operations, write_operations: the limits,\n\
+    a second}}; net {in, out: {bytes: the limit, a second; dropped_packets}}. What is not set, or\n\
+    not known here, is null. A group whose name is a number is shown by its path.\n\n\
     Exit status: 0 done, 1 failed, 2 wrong usage. With COMMAND: its own, 128+N if signal N ended it;\n\
     125 if cgset fails, 126 if COMMAND can't be run, 127 if it is not found.")]
 pub struct Cli {

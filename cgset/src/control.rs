@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
-use common::{Failure, Tried, shell, size};
+use common::{Failure, Tried, size};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
@@ -30,11 +30,13 @@ pub fn write(file: &Path, text: &str) -> Result<(), Failure> {
 /// Sets a limit and looks whether it is set; gives what makes it again as it was.
 pub fn set(wanted: &Write) -> Result<String, Failure> {
     let Write { file, text } = wanted;
-    let before = read(file).map_err(|failure| match file.parent().filter(|dir| dir.is_dir()) {
-        Some(dir) => failure.hint_if(Errno::ENOENT, || {
-            format!("ls {} shows the files that this kernel has there", shell::operand(dir))
+    let before = read(file).map_err(|failure| match file.parent().is_some_and(Path::is_dir) {
+        true => failure.hint_if(Errno::ENOENT, || {
+            "this kernel's groups have no such file, or the group above does not hand its \
+             controller down; v1 and v2 call files differently: cgroups(7)"
+                .into()
         }),
-        None => failure,
+        false => failure,
     })?;
     let before = wanted.restores(&before);
     write(file, text).map_err(|failure| explain_limit(failure, wanted))?;

@@ -20,8 +20,9 @@ pub fn user(name: &str) -> Result<Uid, Failure> {
     }
     let file = "/etc/passwd";
     let text = fs::read_to_string(file).tried(|| format!("read {file:?}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":"));
-    let number = line.and_then(|line| line.split(':').nth(1)?.parse().ok());
+    let mut users = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let fields = users.find(|fields| fields.first() == Some(&name));
+    let number = fields.and_then(|fields| fields.get(2)?.parse().ok());
     number.map(Uid::from_raw).ok_or_else(|| {
         Failure::new(format!("find the user {name:?}: {file} has no such name"))
             .hint("a user from elsewhere is found by number: id -u USER")

@@ -73,7 +73,7 @@ pub fn existing<'a>(
     groups.retain(|group| group.dir.is_dir());
     if groups.is_empty() {
         return Err(Failure::new(format!("{verb} the group {name:?}: there is none of this name"))
-            .hint(format!("cgset ls lists them; cgset create {name} makes it")));
+            .hint("cgset ls lists them"));
     }
     Ok(groups)
 }

@@ -63,9 +63,9 @@ pub fn disks(settings: &[Setting], trees: &[&Hierarchy]) -> Result<Vec<String>, 
     for Setting { key, value } in settings {
         let Value::Rate { disk, rate: Some(_), .. } = value else { continue };
         let found = device::find(disk)?;
-        if found.in_part && !disk.contains('/') {
+        if found.in_part {
             notes.push(format!(
-                "{disk} is part of a disk: the limit is for all of {}",
+                "{disk} is part of a disk, or on one: the limit is for all of {}",
                 found.number
             ));
         }

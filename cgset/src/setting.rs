@@ -59,11 +59,30 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
             }
         }
     }
+    if let Some(disk) = twice(&writes) {
+        return Err(Failure::usage(format!("limit the disk {disk}: it is named twice")).hint(
+            "sda, 8:0, /dev/sda and a path may be the same disk: name it once for each key",
+        ));
+    }
     if version == Version::V1 {
         writes.extend(v1_memory(settings, dir)?);
     }
     let writes = writes.into_iter().map(|(file, text)| Write { file: dir.join(file), text });
     Ok(writes.chain(raw).collect())
+}
+
+/// The disk for which the same rate would be set a second time.
+fn twice(writes: &[(&str, String)]) -> Option<String> {
+    let rates = writes.iter().filter(|(file, _)| rate::is_by_disk(Path::new(file)));
+    let mut seen = Vec::new();
+    for (file, line) in rates {
+        let (place, _) = line.rsplit_once(['=', ' '])?;
+        if seen.contains(&(file, place)) {
+            return place.split(' ').next().map(str::to_owned);
+        }
+        seen.push((file, place));
+    }
+    None
 }
 
 fn raw_write(value: &Value, dir: &Path) -> Option<Write> {

@@ -28,7 +28,7 @@ pub fn the_tutorial_s_group_is_made_shown_and_removed() -> Test {
     assert_eq!(cgset(&["rm", &name]).silent(), "");
     assert!(name.groups().is_empty());
     cgset(&["rm", &name]).fails(1, "cgset", &["there is none of this name"]);
-    cgset(&["show", &name]).fails(1, "cgset", &["there is none of this name", "cgset create"]);
+    cgset(&["show", &name]).fails(1, "cgset", &["there is none of this name", "hint: cgset ls"]);
     Ok(())
 }
 

@@ -96,6 +96,18 @@ pub fn rates_are_set_by_disk_and_taken_back() -> Test {
     Ok(())
 }
 
+pub fn a_disk_by_two_names_is_one_disk() -> Test {
+    need_io()?;
+    let disk = Disk::new()?;
+    let name = Name::new("twice");
+    let (short, long) = (format!("{}:1M", disk.name()), format!("{}:2M", disk.device));
+    let both = ["io.read", &short, "io.read", &long, "-g", &*name];
+    cgset(&both).fails(2, "cgset", &["it is named twice", "hint: "]);
+    assert!(name.groups().is_empty());
+    cgset(&["io.read", &short, "io.write", &long, "-g", &name]).ok();
+    Ok(())
+}
+
 pub fn what_is_no_disk_is_refused_and_leaves_nothing() -> Test {
     need_io()?;
     let name = Name::new("no-disk");
