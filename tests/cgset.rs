@@ -32,6 +32,7 @@ support::tests!(
     limits::a_child_that_eats_more_is_killed_and_its_parent_goes_on,
     limits::what_grows_after_it_was_attached_is_killed,
     limits::memory_is_what_was_asked_for_in_whole_pages,
+    limits::a_percentage_is_of_the_smallest_limit_above,
     limits::memory_is_throttled_and_protected_where_v2_counts_it,
     limits::swap_is_limited_beside_memory,
     limits::more_processes_than_the_limit_are_refused,

@@ -44,7 +44,7 @@ const KEYS: [(&str, Key, &str, &str); 13] = [
     ("net.out", Key::NetOut, NET, TRAFFIC),
 ];
 
-const MEMORY: &str = "10M, 1.5G, 50% of the machine's, max";
+const MEMORY: &str = "10M, 1.5G, 50% of the machine's or of a smaller limit above, max";
 
 const RATE: &str = "DISK:10M (bytes a second), DISK:100iops, DISK:max or DISK:maxiops; DISK is \
     sda, 8:0, /dev/sda or a path that lies on it";
@@ -67,7 +67,7 @@ pub enum Value {
     Max,
     /// Bytes, bytes a second, or a number of processes.
     Number(u64),
-    /// Thousandths of the machine's memory.
+    /// Thousandths of the machine's memory, or of a smaller limit above.
     PerMille(u64),
     /// Microseconds of CPU time in each period of so many microseconds.
     Quota { quota: u64, period: u64 },

@@ -19,7 +19,7 @@ const MEMORY: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
 /// it was counted.
 pub fn held(pid: Pid, groups: &[Group], settings: &[Setting]) -> Result<Option<String>, Failure> {
     let there = || groups.iter().find_map(|group| memory_limit(&group.dir));
-    let allowed = setting::memory_limit(settings)?.or_else(there);
+    let allowed = asked(groups, settings)?.or_else(there);
     let (Some(allowed), Some(held)) = (allowed, process::memory(pid)) else { return Ok(None) };
     Ok((held > allowed).then(|| {
         format!(
@@ -29,6 +29,12 @@ pub fn held(pid: Pid, groups: &[Group], settings: &[Setting]) -> Result<Option<S
             size::human(allowed)
         )
     }))
+}
+
+/// The memory limit that is asked for.
+fn asked(groups: &[Group], settings: &[Setting]) -> Result<Option<u64>, Failure> {
+    let group = groups.iter().find(|group| group.tree.has("memory"));
+    group.map_or(Ok(None), |group| setting::memory_limit(settings, &group.dir))
 }
 
 /// A socket stays in the group in which it was made.
@@ -46,9 +52,9 @@ pub fn sockets(pid: Pid, settings: &[Setting]) -> Option<String> {
 }
 
 /// With swap, a process that needs more than its memory limit is not killed but slowed down.
-pub fn swap(settings: &[Setting]) -> Result<Option<String>, Failure> {
+pub fn swap(groups: &[Group], settings: &[Setting]) -> Result<Option<String>, Failure> {
     let limited = settings.iter().any(|setting| setting.key == Key::Swap);
-    let allowed = setting::memory_limit(settings)?.filter(|_| !limited);
+    let allowed = asked(groups, settings)?.filter(|_| !limited);
     let swap = setting::machine("SwapTotal:")?;
     Ok(allowed.filter(|_| swap > 0).map(|allowed| {
         let (swap, allowed) = (size::human(swap), size::human(allowed));

@@ -180,7 +180,7 @@ fn set(cli: &Cli, settings: &[Setting], who: Who, layout: &Layout) -> Result<Vec
     for group in &groups {
         steps.extend(limit(group, settings, cli.force)?);
     }
-    steps.extend(note::swap(settings)?.map(Step::Note));
+    steps.extend(note::swap(&groups, settings)?.map(Step::Note));
     steps.extend(note::disks(settings, &trees)?.into_iter().map(Step::Note));
     match who {
         Who::Command(command) => steps.extend(run(&groups, command)?),

@@ -69,6 +69,7 @@ pub fn parse(file: &str, text: &str) -> Result<Setting, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn files_have_a_controller() {
@@ -111,6 +112,28 @@ mod tests {
             ("1\n2", None),
         ] {
             assert_eq!(text(typed).as_deref(), wanted, "{typed:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(name: String, text: String) {
+            let _ = Setting::parse(&name, &text);
+            for (key, _) in SAME {
+                let _ = Setting::parse(key, &text);
+            }
+            for key in ["cpu", "swap", "io.read", "net", "cpu.idle"] {
+                let _ = Setting::parse(key, &text);
+            }
+        }
+
+        #[test]
+        fn what_is_written_to_a_file_is_the_number_that_was_typed(number: u64, zeros in 0usize..3) {
+            let typed = format!("{}{number}", "0".repeat(zeros));
+            match parse("cpu.idle", &typed).map(|setting| setting.value) {
+                Ok(Value::Raw { text, .. }) => prop_assert_eq!((text, zeros), (number.to_string(), 0)),
+                _ => prop_assert!(zeros > 0),
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
             (
                 Key::Mem | Key::MemHigh | Key::MemLow | Key::MemMin | Key::Swap | Key::Pids,
                 Version::V2,
-            ) => writes.push((v2_file(*key), bytes(value, "max")?)),
+            ) => writes.push((v2_file(*key), bytes(value, "max", dir)?)),
             (Key::Cpu, Version::V1) => {
                 let (quota, period) = match value {
                     Value::Quota { quota, period } => (quota.to_string(), period.to_string()),
@@ -50,7 +50,7 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
             (Key::CpuWeight, Version::V2) => {
                 writes.push(("cpu.weight", number(value).to_string()));
             }
-            (Key::Pids, Version::V1) => writes.push(("pids.max", bytes(value, "max")?)),
+            (Key::Pids, Version::V1) => writes.push(("pids.max", bytes(value, "max", dir)?)),
             (Key::IoRead | Key::IoWrite, _) => {
                 if let Value::Rate { disk, unit, rate } = value {
                     let disk = device::find(disk)?.number;
@@ -117,7 +117,7 @@ fn v1_memory(settings: &[Setting], dir: &Path) -> Result<Vec<(&'static str, Stri
     const BOTH: &str = "memory.memsw.limit_in_bytes";
     let value = |wanted| settings.iter().find(|s| s.key == wanted).map(|s| &s.value);
     let (old_mem, old_both) = (limit(&dir.join(MEM))?, limit(&dir.join(BOTH))?);
-    let mem = value(Key::Mem).map(|value| bytes(value, "-1")).transpose()?;
+    let mem = value(Key::Mem).map(|value| bytes(value, "-1", dir)).transpose()?;
     let new_mem = mem.as_ref().map_or(old_mem, |text| text.parse().ok());
     // A limit of swap alone stays what it is when that of memory changes.
     let swap = match (value(Key::Swap), &mem, old_mem, old_both) {
@@ -163,10 +163,10 @@ pub fn limit(file: &Path) -> Result<Option<u64>, Failure> {
     Ok(read_number(file)?.filter(|bytes| *bytes < UNLIMITED))
 }
 
-/// The memory limit among these settings, in bytes.
-pub fn memory_limit(settings: &[Setting]) -> Result<Option<u64>, Failure> {
+/// The memory limit among these settings for this group, in bytes.
+pub fn memory_limit(settings: &[Setting], dir: &Path) -> Result<Option<u64>, Failure> {
     match settings.iter().find(|setting| setting.key == Key::Mem) {
-        Some(setting) => Ok(bytes(&setting.value, "max")?.parse().ok()),
+        Some(setting) => Ok(bytes(&setting.value, "max", dir)?.parse().ok()),
         None => Ok(None),
     }
 }
@@ -185,14 +185,23 @@ fn quota(value: &Value) -> String {
     }
 }
 
-fn bytes(value: &Value, max: &str) -> Result<String, Failure> {
+fn bytes(value: &Value, max: &str, dir: &Path) -> Result<String, Failure> {
     match value {
         Value::Number(bytes) => Ok(bytes.to_string()),
         Value::PerMille(share) => {
-            Ok((machine("MemTotal:")? / 1000 * share / page() * page()).to_string())
+            Ok((available(dir)? / 1000 * share / page() * page()).to_string())
         }
         _ => Ok(max.into()),
     }
+}
+
+/// What this group could have at most: the machine's memory, or what a group above may use.
+fn available(dir: &Path) -> Result<u64, Failure> {
+    let files = ["memory.max", "memory.limit_in_bytes"];
+    let above = dir.ancestors().skip(1).flat_map(|dir| files.map(|name| dir.join(name)));
+    let least = above.filter_map(|file| limit(&file).ok().flatten()).min();
+    let machine = machine("MemTotal:")?;
+    Ok(least.map_or(machine, |least| least.min(machine)))
 }
 
 /// A line of /proc/meminfo, in bytes.

@@ -179,6 +179,18 @@ pub fn cpu_quota_and_weight_are_set_and_taken_back() -> Test {
     Ok(())
 }
 
+pub fn a_percentage_is_of_the_smallest_limit_above() -> Test {
+    need(&["memory"])?;
+    let name = Name::new("percent");
+    cgset(&["mem", "100M", "-g", &name]).ok();
+    cgset(&["mem", "200M", "-g", &format!("{}/a", &*name)]).ok();
+    let inner = format!("{}/a/b", &*name);
+    let path = cgset(&["mem", "50%", "-g", &inner]).ok();
+    let limit: u64 = control(path.trim_end().as_ref(), &MEMORY).parse().expect("a number");
+    assert!((52_428_800 - 8192..=52_428_800).contains(&limit), "{limit}");
+    Ok(())
+}
+
 pub fn memory_is_throttled_and_protected_where_v2_counts_it() -> Test {
     need(&["memory"])?;
     let name = Name::new("levels");
