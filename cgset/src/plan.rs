@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, pid, size};
+use common::{Failure, pid};
 use nix::unistd::{AccessFlags, Pid, access, getpid};
 
 use crate::cli::{Cli, Request, Who};
@@ -14,7 +14,7 @@ use crate::group::{self, Group};
 use crate::hierarchy::{Hierarchy, Layout};
 use crate::key::{ALL, CONTROLLERS, Setting};
 use crate::make::make;
-use crate::setting::{self, Write};
+use crate::setting;
 use crate::step::Step;
 use crate::{delegate, freeze, net, note, process, remove};
 
@@ -208,30 +208,12 @@ fn limit(group: &Group, settings: &[Setting], force: bool) -> Result<Vec<Step>, 
     let mut steps = make(group, &controllers)?;
     let writes = setting::writes(&here, group.tree.version, &group.dir)?;
     for write in &writes {
-        check_use(write, force)?;
+        setting::check_use(write, force)?;
     }
     steps.extend(writes.into_iter().map(Step::Write));
     let net = net::limits(&here).into_iter();
     steps.extend(net.map(|limit| Step::Net { dir: group.dir.clone(), limit }));
     Ok(steps)
-}
-
-/// v1 refuses a limit below what is used; v2 takes it, and kills at once.
-fn check_use(write: &Write, force: bool) -> Result<(), Failure> {
-    if force || !write.file.ends_with("memory.max") {
-        return Ok(());
-    }
-    let current = setting::read_number(&write.file.with_file_name("memory.current"))?;
-    match (current, write.text.parse()) {
-        (Some(current), Ok(limit)) if current > limit => Err(Failure::new(format!(
-            "write {:?} to {:?}: the group uses {}, and the kernel would kill now",
-            write.text,
-            write.file,
-            size::human(current)
-        ))
-        .hint("add --force if that is what you want")),
-        _ => Ok(()),
-    }
 }
 
 fn attach(pid: Pid, groups: &[Group], settings: &[Setting]) -> Result<Vec<Step>, Failure> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, size};
 
 use crate::hierarchy::Version;
 use crate::key::{self, Key, Setting, Value, page};
@@ -168,6 +168,24 @@ pub fn memory_limit(settings: &[Setting], dir: &Path) -> Result<Option<u64>, Fai
     match settings.iter().find(|setting| setting.key == Key::Mem) {
         Some(setting) => Ok(bytes(&setting.value, "max", dir)?.parse().ok()),
         None => Ok(None),
+    }
+}
+
+/// v1 refuses a limit below what is used; v2 takes it, and kills at once.
+pub fn check_use(write: &Write, force: bool) -> Result<(), Failure> {
+    if force || !write.file.ends_with("memory.max") {
+        return Ok(());
+    }
+    let current = read_number(&write.file.with_file_name("memory.current"))?;
+    match (current, write.text.parse()) {
+        (Some(current), Ok(limit)) if current > limit => Err(Failure::new(format!(
+            "write {:?} to {:?}: the group uses {}, and the kernel would kill now",
+            write.text,
+            write.file,
+            size::human(current)
+        ))
+        .hint("add --force if that is what you want")),
+        _ => Ok(()),
     }
 }
 

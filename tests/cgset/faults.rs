@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{Ran, Test, eventually, need_program, run, scratch, wait};
 
-use crate::layout::{Name, Waiting, control, members, need};
+use crate::layout::{Name, Waiting, control, members, need, need_v2};
 
 /// cgset with a system call of its own that fails the nth time: `write:error=EIO`.
 pub fn failing(fault: &str, nth: usize, args: &[&str]) -> Result<Ran, support::Skip> {
@@ -49,6 +49,40 @@ pub fn each_step_that_fails_leaves_nothing() -> Test {
     // A busy group is tried again.
     assert_eq!(failing("rmdir:error=EBUSY", 1, &["rm", &name])?.silent(), "");
     assert!(name.groups().is_empty());
+    Ok(())
+}
+
+/// Nobody can clear up after SIGKILL but the next one.
+pub fn what_is_killed_half_way_is_pruned() -> Test {
+    need(&["memory", "pids"])?;
+    let strace = need_program("strace")?;
+    let folder = scratch();
+    let file = folder.path().join("pid");
+    let mut left = 0;
+    let net: &[&str] = if need_v2().is_ok() { &["net", "8mbit"] } else { &[] };
+    for call in ["mkdir", "write", "rmdir"] {
+        for nth in 1.. {
+            let inject = format!("inject={call}:signal=KILL:when={nth}");
+            let mut command = Command::new(&strace);
+            command.args(["-qq", "-o", "/dev/null", "-e", &inject, "sh", "-c"]);
+            command.arg("echo $$ > \"$0\"; exec \"$@\"").arg(&file);
+            command.arg(env!("CARGO_BIN_EXE_cgset")).args(["mem", "100M", "pids", "9"]);
+            let ran = run(command.args(net).args(["--", "true"]));
+            let pid = fs::read_to_string(&file).expect("the shell wrote it");
+            let name = Name::of(pid.trim());
+            if ran.status == 0 {
+                break;
+            }
+            left += usize::from(!name.groups().is_empty());
+            eventually("COMMAND has ended", || {
+                name.groups().iter().all(|dir| members(dir).is_empty()).then_some(())
+            });
+            crate::layout::cgset(&["prune"]).ok();
+            assert!(name.groups().is_empty(), "{call} {nth}: {ran:?}");
+            assert!(nth < 50, "it never succeeds: {ran:?}");
+        }
+    }
+    assert!(left > 5, "groups were left: {left}");
     Ok(())
 }
 
