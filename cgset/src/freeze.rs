@@ -1,5 +1,5 @@
 //! All processes of a group at once: stopped and let go on, ended, waited for. The kernel tells of
-//! changes by poll(2); nothing here asks again and again whether something has happened.
+//! changes by poll(2); only with v1's freezer one has to ask again and again.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -60,25 +60,23 @@ pub fn switch(
     .hint("move them into one that is: cgset --group GROUP PID..."))
 }
 
-/// What undoes it.
-pub fn opposite(text: &str) -> &'static str {
-    match text {
-        "1" => "0",
-        "0" => "1",
-        "FROZEN" => "THAWED",
-        _ => "FROZEN",
-    }
+/// Freezes or thaws, and returns when that is so; gives what stood there before. What can't be
+/// finished is taken back.
+pub fn freeze(file: &Path, text: &str) -> Result<String, Failure> {
+    let before = read(file)?;
+    write(file, text)?;
+    until(file, text).inspect_err(|_| {
+        // Why it could not be finished says more than why it could not be taken back.
+        let _ = write(file, &before);
+    })?;
+    Ok(before)
 }
 
-/// Freezes or thaws, and returns when that is so.
-pub fn freeze(file: &Path, text: &str) -> Result<(), Failure> {
-    write(file, text)?;
-    let dir = file.parent().unwrap_or(file);
+fn until(file: &Path, text: &str) -> Result<(), Failure> {
     if file.ends_with("cgroup.freeze") {
         let wanted = format!("frozen {text}");
-        return watch(&dir.join("cgroup.events"), PATIENCE, |text| {
-            text.lines().any(|line| line == wanted)
-        });
+        let events = file.with_file_name("cgroup.events");
+        return watch(&events, PATIENCE, |text| text.lines().any(|line| line == wanted));
     }
     // v1 looks whether all have stopped only when it is asked, and tells nobody.
     let end = Instant::now() + PATIENCE;

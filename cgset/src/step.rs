@@ -142,7 +142,7 @@ impl common::Step for Step {
             Self::Note(text) => report::tell(&format!("cgset: note: {text}\n")),
             Self::Run { command, dirs } => hands.status = run::run(command, dirs, hands.mask)?,
             Self::Delegate { dir, user } => delegate::delegate(dir, *user)?,
-            Self::Freeze { file, text } => freeze::freeze(file, text)?,
+            Self::Freeze { file, text } => hands.before.push(freeze::freeze(file, text)?),
             Self::Kill(dirs) => freeze::kill(dirs)?,
             Self::Wait { event, dirs } => {
                 // There is nothing to take back: whoever waits may be ended.
@@ -170,7 +170,10 @@ impl common::Step for Step {
                 _ => Ok(()),
             },
             Self::Attach { pid, from, .. } => attach::take_back(*pid, from),
-            Self::Freeze { file, text } => freeze::freeze(file, freeze::opposite(text)),
+            Self::Freeze { file, .. } => match hands.before.pop() {
+                Some(before) => freeze::freeze(file, &before).map(drop),
+                None => Ok(()),
+            },
             // An enabled controller stays so: others may have made groups below meanwhile, and
             // would lose the limits in them.
             _ => Ok(()),
