@@ -55,7 +55,7 @@ pub fn pids_come_from_standard_input() -> Test {
     let mut wanted = [one.pid(), two.pid()].map(|pid| pid.parse::<i32>().expect("a PID"));
     wanted.sort_unstable();
     assert_eq!(inside, wanted);
-    assert_eq!(name.limited().len(), 1);
+    assert_eq!(name.groups_with("pids").len(), 1);
     for (input, status, part) in
         [("", 1, "there are none"), ("12 0x1", 2, "\"0x1\""), ("1", 2, "--force")]
     {
@@ -75,7 +75,7 @@ pub fn what_is_held_already_is_noted() -> Test {
     assert!(ran.status == 0 && ran.stderr.starts_with(&note), "{ran:?}");
     assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
     let dir = PathBuf::from(ran.stdout.trim_end());
-    assert_eq!((name.limited(), members(&dir).len()), (vec![dir], 1));
+    assert_eq!((name.groups_with("memory"), members(&dir).len()), (vec![dir], 1));
     Ok(())
 }
 
@@ -85,10 +85,10 @@ pub fn a_limit_below_what_is_used_is_refused() -> Test {
     let mut inside = tool();
     let _holder = Holder::start(inside.args(["mem", "100M", "-g", &name, "--", "dd"]));
     let pid = eventually("it has started", || {
-        name.limited().first().and_then(|dir| members(dir).first().copied())
+        name.groups_with("memory").first().and_then(|dir| members(dir).first().copied())
     });
     until_it_holds(pid);
-    let dir = name.limited().remove(0);
+    let dir = name.groups_with("memory").remove(0);
     let args = [&ten_mib()[..], &["-g", &name]].concat();
     cgset(&args).fails(1, "cgset", &["the group uses 3", "hint: "]);
     assert_eq!(

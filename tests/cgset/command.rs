@@ -134,7 +134,7 @@ pub fn a_signal_reaches_the_command_and_the_group_goes() -> Test {
         BufReader::new(stdout).read_line(&mut line).expect("it says that it is ready");
         let pid = Pid::from_raw(child.id().try_into().expect("a PID"));
         let name = Name::of(pid);
-        assert_eq!(name.limited().len(), 1);
+        assert_eq!(name.groups_with("pids").len(), 1);
         kill(pid, signal).expect("our child");
         let ended = wait(&mut child, Duration::from_secs(20));
         let ended = ended.unwrap_or_else(|| panic!("it does not end: {signal} {script}"));

@@ -145,17 +145,12 @@ impl Name {
         groups_called(&self.0)
     }
 
-    /// Those with limits; there is one in the v2 tree in any case, to be frozen and killed by.
-    pub fn limited(&self) -> Vec<PathBuf> {
+    /// Those in the tree of this controller; in the v2 tree there is one in any case, to be frozen
+    /// and killed by.
+    pub fn groups_with(&self, controller: &str) -> Vec<PathBuf> {
+        let tree = tree_of(controller).unwrap_or_else(|_| panic!("no {controller} here"));
         let mut groups = self.groups();
-        let files = ["memory", "pids", "cpu.cfs", "cpu.max", "io.max", "blkio"];
-        groups.retain(|dir| {
-            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-            let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-            names
-                .filter(|name| !name.ends_with(".pressure"))
-                .any(|name| files.iter().any(|file| name.starts_with(file)))
-        });
+        groups.retain(|dir| dir.starts_with(&tree));
         groups
     }
 }

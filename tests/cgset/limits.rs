@@ -44,7 +44,7 @@ pub fn what_grows_after_it_was_attached_is_killed() -> Test {
     let name = Name::of(child.pid());
     let path = cgset(&[&ten_mib()[..], &[&child.pid()]].concat()).silent();
     let dir = PathBuf::from(path.trim_end());
-    assert_eq!(name.limited(), std::slice::from_ref(&dir));
+    assert_eq!(name.groups_with("memory"), std::slice::from_ref(&dir));
     assert_eq!(control(&dir, &MEMORY), "10485760");
     assert!(child.groups().contains(&*name), "{}", child.groups());
     assert_eq!(child.go().signal(), Some(9));
