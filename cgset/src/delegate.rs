@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, shell};
 use nix::unistd::{Uid, chown};
 
 use crate::control::explain;
@@ -33,6 +33,16 @@ pub fn user(name: &str) -> Result<Uid, Failure> {
 fn files(dir: &Path) -> impl Iterator<Item = PathBuf> {
     let files = FILES.iter().map(|name| dir.join(name)).filter(|file| file.exists());
     [dir.to_owned()].into_iter().chain(files)
+}
+
+/// The same in shell, where which of the files there will be is not known yet.
+pub fn line(dir: &Path, user: Uid) -> String {
+    let files = FILES.map(|name| shell::operand(dir.join(name))).join(" ");
+    format!(
+        "chown {user} {}; for file in {files}; do \
+         if [ -e \"$file\" ]; then chown {user} \"$file\"; fi; done",
+        shell::operand(dir)
+    )
 }
 
 /// Gives it to the user.

@@ -12,7 +12,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::Pid;
 
 use crate::control::{explain, read, write};
-use crate::group::inside;
+use crate::group::{self, inside, inside_any};
 use crate::remove::kill_all;
 use crate::run::kills;
 
@@ -43,8 +43,7 @@ pub fn switch(
     for (file, on, off) in [("cgroup.freeze", "1", "0"), ("freezer.state", "FROZEN", "THAWED")] {
         let Some(dir) = dirs.iter().find(|dir| dir.join(file).exists()) else { continue };
         let missing = || {
-            let all: Vec<Pid> = dirs.iter().flat_map(|dir| inside(dir)).collect();
-            let there = inside(dir);
+            let (all, there) = (inside_any(dirs), inside(dir));
             all.into_iter().filter(move |pid| !there.contains(pid))
         };
         // Some may end while we look: who is missing twice is really elsewhere.
@@ -94,7 +93,7 @@ fn until(file: &Path, text: &str) -> Result<(), Failure> {
 /// v1 it takes the signal when it is let go on.
 pub fn kill(dirs: &[PathBuf]) -> Result<(), Failure> {
     let end = Instant::now() + PATIENCE;
-    while dirs.iter().any(|dir| !inside(dir).is_empty()) {
+    while !inside_any(dirs).is_empty() {
         if Instant::now() > end {
             let dir = dirs.iter().find(|dir| !inside(dir).is_empty());
             return Err(late(dir.map_or(Path::new(""), PathBuf::as_path)));
@@ -113,7 +112,7 @@ pub fn wait(event: Event, dirs: &[PathBuf]) -> Result<(), Failure> {
     match event {
         Event::Empty => loop {
             let held = pidfds(dirs);
-            if held.is_empty() && dirs.iter().all(|dir| inside(dir).is_empty()) {
+            if held.is_empty() && inside_any(dirs).is_empty() {
                 return Ok(());
             }
             ended(&held, None)?;
@@ -136,11 +135,10 @@ pub fn wait(event: Event, dirs: &[PathBuf]) -> Result<(), Failure> {
 /// v2 tells by the file itself; v1 by an eventfd that is handed to the group.
 fn oom(dirs: &[PathBuf]) -> Result<(), Failure> {
     let before = kills(dirs);
-    let find = |name: &str| dirs.iter().map(|dir| dir.join(name)).find(|file| file.exists());
-    if let Some(file) = find("memory.events") {
+    if let Some(file) = group::file(dirs, &["memory.events"]) {
         return watch(&file, Duration::MAX, |_| kills(dirs) > before);
     }
-    let Some(file) = find("memory.oom_control") else {
+    let Some(file) = group::file(dirs, &["memory.oom_control"]) else {
         return Err(Failure::new("wait for an OOM kill: the group has no limits of memory")
             .hint("cgset mem SIZE --group GROUP sets one"));
     };
@@ -193,7 +191,7 @@ fn read_again(mut open: &File, file: &Path) -> Result<String, Failure> {
 
 /// The processes inside, held by descriptors.
 fn pidfds(dirs: &[PathBuf]) -> Vec<OwnedFd> {
-    let pids = dirs.iter().flat_map(|dir| inside(dir));
+    let pids = inside_any(dirs).into_iter();
     pids.filter_map(|pid| sys::pidfd_open(pid).ok()).collect()
 }
 

@@ -148,6 +148,17 @@ pub fn inside(dir: &Path) -> Vec<Pid> {
     here.chain(inner(dir).iter().flat_map(|dir| inside(dir))).collect()
 }
 
+/// Those in any of these folders, which are one group in several trees.
+pub fn inside_any(dirs: &[PathBuf]) -> Vec<Pid> {
+    dirs.iter().flat_map(|dir| inside(dir)).collect()
+}
+
+/// The first file of one of these names in them.
+pub fn file(dirs: &[PathBuf], names: &[&str]) -> Option<PathBuf> {
+    let mut files = dirs.iter().flat_map(|dir| names.iter().map(|name| dir.join(name)));
+    files.find(|file| file.exists())
+}
+
 /// The groups in a group.
 pub fn inner(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();

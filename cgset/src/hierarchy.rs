@@ -126,9 +126,7 @@ impl Layout {
         }
         Ok(trees)
     }
-}
 
-impl Layout {
     /// The v2 tree, beside v1 trees perhaps: there groups are frozen and killed at once.
     pub fn v2(&self) -> Option<&Hierarchy> {
         self.0.iter().find(|tree| tree.version == Version::V2)

@@ -107,9 +107,7 @@ pub fn state(dir: &Path, direction: Direction) -> Result<Option<State>, Failure>
     let group = open(dir)?;
     let found = find(&group, direction).tried(|| doing("look for", dir, direction));
     let Some((_, cell)) = found.map_err(explain)? else { return Ok(None) };
-    let cell = bpf::read(cell).tried(|| doing("read", dir, direction)).map_err(explain)?;
-    let [_, rate, _, dropped] = cell;
-    Ok(Some(State { rate: Some(rate).filter(|rate| *rate > 0), dropped }))
+    read(&cell).tried(|| doing("read", dir, direction)).map_err(explain).map(Some)
 }
 
 /// Sets a limit; gives what held before. Where there is a program already, it learns the new rate,
@@ -117,12 +115,13 @@ pub fn state(dir: &Path, direction: Direction) -> Result<Option<State>, Failure>
 pub fn set(dir: &Path, limit: &Limit) -> Result<Option<State>, Failure> {
     let what = || format!("set {} for {dir:?}", limit.words());
     let group = open(dir)?;
-    let before = state(dir, limit.direction)?;
-    let dropped = before.map_or(0, |state| state.dropped);
-    let new = match find(&group, limit.direction).tried(what).map_err(explain)? {
-        Some((_, cell)) => bpf::write(cell, &limit.cell(dropped)),
-        None if limit.rate.is_none() => return Ok(None),
-        None => attach(&group, limit),
+    let found = find(&group, limit.direction).tried(what).map_err(explain)?;
+    let before = found.as_ref().map(|(_, cell)| read(cell)).transpose();
+    let before = before.tried(what).map_err(explain)?;
+    let new = match (found, before) {
+        (Some((_, cell)), Some(State { dropped, .. })) => bpf::write(cell, &limit.cell(dropped)),
+        _ if limit.rate.is_none() => return Ok(None),
+        _ => attach(&group, limit),
     };
     new.tried(what).map_err(explain)?;
     let checked = match state(dir, limit.direction) {
@@ -145,6 +144,11 @@ pub fn restore(dir: &Path, direction: Direction, before: Option<State>) -> Resul
         }
         None => detach(&group, direction, &program).tried(what),
     }
+}
+
+fn read(cell: &OwnedFd) -> nix::Result<State> {
+    let [_, rate, _, dropped] = bpf::read(cell)?;
+    Ok(State { rate: Some(rate).filter(|rate| *rate > 0), dropped })
 }
 
 fn open(dir: &Path) -> Result<File, Failure> {

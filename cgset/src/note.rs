@@ -9,11 +9,8 @@ use nix::unistd::Pid;
 use crate::group::Group;
 use crate::hierarchy::{Hierarchy, Version};
 use crate::key::{Key, Setting, Value};
-use crate::setting::{self, limit};
+use crate::setting::{self, MEMORY_LIMIT, limit};
 use crate::{device, net, process};
-
-/// Files that limit the memory of a group.
-const MEMORY: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
 
 /// The limit counts only what is allocated in the group: what a process brings along stays where
 /// it was counted.
@@ -104,7 +101,7 @@ fn a_limit(dir: &Path) -> Option<PathBuf> {
         let text = fs::read_to_string(&file).ok()?;
         sets(&text).then_some(file)
     };
-    let memory = MEMORY.map(|name| dir.join(name));
+    let memory = MEMORY_LIMIT.map(|name| dir.join(name));
     let memory = memory.into_iter().find(|file| limit(file).is_ok_and(|limit| limit.is_some()));
     memory
         .or_else(|| number("cpu.max", |text| !text.starts_with("max")))
@@ -112,7 +109,7 @@ fn a_limit(dir: &Path) -> Option<PathBuf> {
 }
 
 fn memory_limit(dir: &Path) -> Option<u64> {
-    MEMORY.iter().find_map(|name| limit(&dir.join(name)).ok()?)
+    MEMORY_LIMIT.iter().find_map(|name| limit(&dir.join(name)).ok()?)
 }
 
 #[cfg(test)]

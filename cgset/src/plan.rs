@@ -10,7 +10,7 @@ use common::{Failure, pid};
 use nix::unistd::{AccessFlags, Pid, access, getpid};
 
 use crate::cli::{Cli, Request, Who};
-use crate::group::{self, Group};
+use crate::group::{self, Group, inside_any};
 use crate::hierarchy::{Hierarchy, Layout};
 use crate::key::{ALL, CONTROLLERS, Setting};
 use crate::make::make;
@@ -31,14 +31,12 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
     match request {
         Request::Create(name) => create(&name, cli.delegate.as_deref(), &layout),
         Request::Remove(names) => {
-            let trees = trees(&layout)?;
-            let plans: Result<Vec<_>, _> =
-                names.iter().map(|name| remove::plan(name, &layout, &trees, cli.kill)).collect();
-            Ok(plans?.concat())
+            let step = |(name, dirs): (&String, _)| remove::plan(name, dirs, cli.kill);
+            existing("remove", &names, &layout)?.into_iter().map(step).collect()
         }
         Request::Freeze { names, freeze } => {
             let step = |(name, dirs): (&String, Vec<PathBuf>)| {
-                remove::spare(if freeze { "freeze" } else { "thaw" }, name, &inside(&dirs))?;
+                remove::spare(if freeze { "freeze" } else { "thaw" }, name, &inside_any(&dirs))?;
                 let (file, text) = freeze::switch(name, &dirs, freeze)?;
                 Ok(Step::Freeze { file, text })
             };
@@ -46,7 +44,7 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
         }
         Request::Kill(names) => {
             let step = |(name, dirs): (&String, Vec<PathBuf>)| {
-                remove::spare("kill", name, &inside(&dirs))?;
+                remove::spare("kill", name, &inside_any(&dirs))?;
                 Ok(Step::Kill(dirs))
             };
             existing("kill", &names, &layout)?.into_iter().map(step).collect()
@@ -80,10 +78,6 @@ fn existing<'a>(
         Ok((name, groups.into_iter().map(|group| group.dir).collect()))
     };
     names.iter().map(dirs).collect()
-}
-
-fn inside(dirs: &[PathBuf]) -> Vec<Pid> {
-    dirs.iter().flat_map(|dir| group::inside(dir)).collect()
 }
 
 fn prune(layout: &Layout) -> Result<Vec<Step>, Failure> {

@@ -71,14 +71,16 @@ fn of_word<'a>(rates: &'a str, word: &str) -> Option<&'a str> {
 pub fn limits(dirs: &[PathBuf]) -> BTreeMap<String, [Option<u64>; 4]> {
     let mut limits: BTreeMap<String, [Option<u64>; 4]> = BTreeMap::new();
     for dir in dirs {
+        let read = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
+        let v2 = read("io.max");
         for (n, (.., word, file)) in RATES.iter().enumerate() {
-            for (file, by_word) in [(*file, false), ("io.max", true)] {
-                let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
-                for (disk, rates) in text.lines().filter_map(|line| line.split_once(' ')) {
-                    let rate = if by_word { of_word(rates, word) } else { Some(rates) };
-                    if let Some(rate) = rate.and_then(|rate| rate.parse().ok()) {
-                        limits.entry(disk.to_owned()).or_default()[n] = Some(rate);
-                    }
+            let v1 = read(file);
+            let v1 = v1.lines().filter_map(|line| line.split_once(' '));
+            let v2 = v2.lines().filter_map(|line| line.split_once(' '));
+            let v2 = v2.filter_map(|(disk, rates)| Some((disk, of_word(rates, word)?)));
+            for (disk, rate) in v1.chain(v2) {
+                if let Ok(rate) = rate.parse() {
+                    limits.entry(disk.to_owned()).or_default()[n] = Some(rate);
                 }
             }
         }

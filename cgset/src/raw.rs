@@ -16,10 +16,10 @@ const SAME: [(&str, Key); 7] = [
     ("pids.max", Key::Pids),
 ];
 
-/// The first parts of the names of control files: those of controllers, and v2's own.
-pub const CONTROLLERS: [&str; 14] = [
+/// The first parts of the names of control files.
+const CONTROLLERS: [&str; 13] = [
     "memory", "cpu", "cpuacct", "cpuset", "pids", "io", "blkio", "hugetlb", "rdma", "misc",
-    "devices", "net_cls", "net_prio", "cgroup",
+    "devices", "net_cls", "net_prio",
 ];
 
 /// The key that means the same as this file.

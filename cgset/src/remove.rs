@@ -13,23 +13,16 @@ use nix::unistd::{Pid, getpid};
 
 use crate::cli::INIT;
 use crate::control::{explain, write};
-use crate::group::{self, inner, inside};
-use crate::hierarchy::{Hierarchy, Layout};
+use crate::group::{self, inner, inside, inside_any};
+use crate::hierarchy::Hierarchy;
 use crate::step::Step;
 
 /// How long the end of killed processes may take before a group counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The steps that remove a group of this name from every tree that has one.
-pub fn plan(
-    name: &str,
-    layout: &Layout,
-    trees: &[&Hierarchy],
-    kill: bool,
-) -> Result<Vec<Step>, Failure> {
-    let groups = group::existing("remove", name, layout, trees)?;
-    let dirs: Vec<PathBuf> = groups.into_iter().map(|group| group.dir).collect();
-    let mut inside: Vec<Pid> = dirs.iter().flat_map(|dir| inside(dir)).collect();
+/// The step that removes a group, which has these folders.
+pub fn plan(name: &str, dirs: Vec<PathBuf>, kill: bool) -> Result<Step, Failure> {
+    let mut inside = inside_any(&dirs);
     inside.sort_unstable();
     inside.dedup();
     spare("remove", name, &inside)?;
@@ -42,7 +35,7 @@ pub fn plan(
         ))
         .hint(format!("see what it is: ps -p {first}; to kill them all: cgset rm --kill {name}")));
     }
-    Ok(vec![Step::Remove { dirs, kill }])
+    Ok(Step::Remove { dirs, kill })
 }
 
 /// Refuses to stop or end this process, and the one that all hang on.

@@ -8,7 +8,8 @@ use common::{Failure, Tried, exec, report, size};
 use nix::sys::signal::SigSet;
 
 use crate::control::write;
-use crate::setting::{limit, read_number};
+use crate::group;
+use crate::setting::{MEMORY_LIMIT, limit, read_number};
 
 /// Runs it; gives its status. A child joins the groups itself before it becomes COMMAND, so that
 /// COMMAND has no moment outside of them.
@@ -47,13 +48,9 @@ fn count(file: &Path) -> Option<u64> {
 
 /// `killed by the memory limit: 10 MiB, peak 10 MiB (1 OOM kill)`
 fn obituary(dirs: &[PathBuf], kills: u64) -> String {
-    let first = |files: [&str; 2]| {
-        let mut files = dirs.iter().flat_map(|dir| files.map(|file| dir.join(file)));
-        files.find(|file| file.exists())
-    };
     let show = |number: Option<u64>| number.map_or_else(|| "none here".into(), size::human);
-    let allowed = first(["memory.max", "memory.limit_in_bytes"]);
-    let peak = first(["memory.peak", "memory.max_usage_in_bytes"]);
+    let allowed = group::file(dirs, &MEMORY_LIMIT);
+    let peak = group::file(dirs, &["memory.peak", "memory.max_usage_in_bytes"]);
     let allowed = allowed.and_then(|file| limit(&file).ok()?);
     let peak = peak.and_then(|file| read_number(&file).ok()?);
     let plural = if kills == 1 { "" } else { "s" };

@@ -9,6 +9,9 @@ use crate::hierarchy::Version;
 use crate::key::{self, Key, Setting, Value, page};
 use crate::{device, rate};
 
+/// The file that limits the memory of a group, with v2 and with v1.
+pub const MEMORY_LIMIT: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
+
 /// One control file and what is to stand in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
@@ -215,8 +218,7 @@ fn bytes(value: &Value, max: &str, dir: &Path) -> Result<String, Failure> {
 
 /// What this group could have at most: the machine's memory, or what a group above may use.
 fn available(dir: &Path) -> Result<u64, Failure> {
-    let files = ["memory.max", "memory.limit_in_bytes"];
-    let above = dir.ancestors().skip(1).flat_map(|dir| files.map(|name| dir.join(name)));
+    let above = dir.ancestors().skip(1).flat_map(|dir| MEMORY_LIMIT.map(|name| dir.join(name)));
     let least = above.filter_map(|file| limit(&file).ok().flatten()).min();
     let machine = machine("MemTotal:")?;
     Ok(least.map_or(machine, |least| least.min(machine)))

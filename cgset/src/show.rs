@@ -12,7 +12,7 @@ use crate::plan;
 use crate::process::gone;
 use crate::rate;
 use crate::run;
-use crate::setting::{limit, read_number};
+use crate::setting::{MEMORY_LIMIT as LIMIT, limit, read_number};
 use crate::{bitrate, group};
 
 /// A group, in all the trees that have it.
@@ -48,15 +48,13 @@ fn field(file: &Path, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
 
-const LIMIT: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
 const CURRENT: [&str; 2] = ["memory.current", "memory.usage_in_bytes"];
 const PEAK: [&str; 2] = ["memory.peak", "memory.max_usage_in_bytes"];
 
 impl Shown {
     /// The first file of one of these names in the group.
     fn file(&self, names: &[&str]) -> Option<PathBuf> {
-        let files = self.dirs.iter().flat_map(|dir| names.iter().map(|name| dir.join(name)));
-        files.into_iter().find(|file| file.exists())
+        group::file(&self.dirs, names)
     }
 
     fn number(&self, names: &[&str]) -> Option<u64> {

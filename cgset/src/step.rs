@@ -90,15 +90,7 @@ impl common::Step for Step {
                 let script = shell::quote(&format!("{join}exec \"$@\""));
                 format!("status=0; sh -e -c {script} sh {} || status=$?", exec::line(command))
             }
-            Self::Delegate { dir, user } => {
-                // The kernel makes the files together with the folder, so they can't be looked at.
-                let dir = shell::operand(dir);
-                format!(
-                    "chown {user} {dir}; for file in {dir}/cgroup.procs {dir}/cgroup.threads \
-                     {dir}/cgroup.subtree_control {dir}/tasks; do \
-                     if [ -e \"$file\" ]; then chown {user} \"$file\"; fi; done"
-                )
-            }
+            Self::Delegate { dir, user } => delegate::line(dir, *user),
             Self::Freeze { file, text } => echo(text, file),
             Self::Kill(dirs) => freeze::kill_line(dirs),
             Self::Wait { event, dirs } => freeze::wait_line(*event, dirs),
