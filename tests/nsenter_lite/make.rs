@@ -1,0 +1,91 @@
+//! Namespaces made: each alone, and what is seen in it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use support::{Test, need_root, run, scratch};
+
+use crate::setup::{KINDS, LINKS, own_links, tool, with};
+
+pub fn each_letter_makes_its_namespace_and_no_other() -> Test {
+    need_root()?;
+    let ours = own_links();
+    for (letter, name) in KINDS {
+        let inside = with(&[letter], LINKS).silent();
+        for ((_, kind), (inside, ours)) in KINDS.iter().zip(inside.lines().zip(&ours)) {
+            assert!(inside.starts_with(kind), "{inside}");
+            assert_eq!(*kind == name, inside != ours, "{letter} and {kind}: {inside} {ours}");
+        }
+    }
+    let long = "--mount --uts --ipc --net --pid --user --cgroup --time";
+    let inside = with(&long.split(' ').collect::<Vec<_>>(), LINKS).silent();
+    assert!(inside.lines().zip(&ours).all(|(inside, ours)| inside != ours), "{inside}");
+    assert_eq!(inside.lines().count(), 8);
+    Ok(())
+}
+
+pub fn the_command_is_pid_1_and_sees_only_its_own_processes() -> Test {
+    need_root()?;
+    let script = "echo $$; for p in /proc/[0-9]*; do echo ${p#/proc/}; done; cat /proc/1/comm";
+    for options in [&["-f", "-p", "--mount-proc"][..], &["-p", "--mount-proc=/proc"]] {
+        assert_eq!(with(options, script).silent(), "1\n1\nsh\n", "{options:?}");
+    }
+    let options = with(&["-p", "--mount-proc"], "grep ' /proc ' /proc/self/mounts | tail -n 1");
+    assert_eq!(options.silent(), "proc /proc proc rw,nosuid,nodev,noexec,relatime 0 0\n");
+    let rootfs = scratch();
+    let proc = rootfs.path().join("proc");
+    fs::create_dir(&proc).expect("a new folder");
+    let at = format!("--mount-proc={}/", proc.display());
+    let seen = run(tool().args(["-fp", &at, "ls"]).arg(&proc)).silent();
+    assert!(seen.starts_with("1\nacpi") || seen.starts_with("1\nbuddyinfo"), "{seen}");
+    assert_eq!(fs::read_dir(&proc).expect("it is there").count(), 0, "not seen outside");
+    Ok(())
+}
+
+pub fn mounts_inside_are_not_seen_outside() -> Test {
+    need_root()?;
+    let folder = scratch();
+    let mounted = |options: &str| {
+        // A shared mount, as / is on many systems, in a mount namespace of the test's own.
+        let script = format!(
+            "mount -t tmpfs outside \"$1\"; mount --make-shared \"$1\"; mkdir \"$1/in\"
+            \"$2\" --mount {options} mount -t tmpfs inside \"$1/in\"; grep -c inside /proc/mounts || :"
+        );
+        let mut command = support::private_sh(&script);
+        run(command.arg(folder.path()).arg(env!("CARGO_BIN_EXE_nsenter-lite"))).silent()
+    };
+    for options in ["", "--propagation private", "--propagation slave"] {
+        assert_eq!(mounted(options), "0\n", "{options}");
+    }
+    for options in ["--propagation shared", "--propagation unchanged"] {
+        assert_eq!(mounted(options), "1\n", "{options}");
+    }
+    Ok(())
+}
+
+pub fn proc_is_never_mounted_through_a_symbolic_link() -> Test {
+    need_root()?;
+    let folder = scratch();
+    let (victim, link) = (folder.path().join("victim"), folder.path().join("proc"));
+    fs::create_dir(&victim).expect("a new folder");
+    symlink(&victim, &link).expect("a new link");
+    for end in ["", "/", "/."] {
+        let at = format!("--mount-proc={}{end}", link.display());
+        let ran = run(tool().args(["-p", &at, "true"]));
+        ran.fails(125, "nsenter-lite", &["mount proc on", "(ENOTDIR)", "symbolic link"]);
+    }
+    let missing = format!("--mount-proc={}/none", victim.display());
+    run(tool().args(["-p", &missing, "true"])).fails(125, "nsenter-lite", &["ENOENT", "mkdir"]);
+    Ok(())
+}
+
+pub fn the_host_name_is_set_inside_only() -> Test {
+    need_root()?;
+    let host = run(&mut Command::new("hostname")).silent();
+    assert_eq!(with(&["--hostname", "box"], "hostname").silent(), "box\n");
+    assert_eq!(run(&mut Command::new("hostname")).silent(), host);
+    let long = "x".repeat(65);
+    run(tool().args(["--hostname", &long, "true"])).fails(125, "nsenter-lite", &[&long, "64"]);
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! What `--dry-run` prints does the same as the tool, and `--dry-run` itself does nothing.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use support::{Test, need_program, need_root, run, scratch, sh};
+
+use crate::setup::{
+    Container, LINKS, NOBODY, as_nobody, need_user_namespaces, own_links, to_be_entered, tool,
+};
+
+/// What the command sees, with what stays the same outside left out.
+fn report(ours: &[String]) -> String {
+    let ours = ours.join(" ");
+    format!(
+        "for l in $({LINKS}); do case ' {ours} ' in *\" $l \"*) echo ${{l%:*}} same;; *) echo ${{l%:*}} own;; esac; done
+        hostname; id -u; id -g; id -G; echo $(($$ == 1)); cat /proc/self/setgroups /proc/self/uid_map
+        set -- /proc/[0-9]*; [ $# -gt 9 ] && echo many; grep -c ' /proc proc' /proc/self/mounts
+        sed 's/^[^-]* - //; t; s/^.* - //' /proc/self/mountinfo | sort | head -n 3
+        grep -c shared: /proc/self/mountinfo
+        grep -E 'Sig[BIC]|Cap' /proc/self/status; exit 42"
+    )
+}
+
+pub fn the_dry_run_script_does_the_same() -> Test {
+    need_user_namespaces()?;
+    let (_folder, nobody) = as_nobody();
+    let report = report(&own_links());
+    let command = ["--", "sh", "-c", &report];
+    let root = || tool();
+    let both: [(&str, bool); 13] = [
+        ("-m", false),
+        ("-u --hostname box", false),
+        ("-muinpCT", false),
+        ("-f", false),
+        ("-p --mount-proc", false),
+        ("-p --mount-proc --propagation slave", false),
+        ("-m --propagation shared", false),
+        ("-U", true),
+        ("-U --setgroups deny", true),
+        ("-U -m -p", true),
+        ("-c -u", true),
+        ("-r -muipC --mount-proc --hostname box", true),
+        ("-r -p --kill-child=TERM", true),
+    ];
+    for (options, ordinary_too) in both {
+        let words: Vec<&str> = options.split(' ').collect();
+        let mut runs: Vec<(Command, Command, Command)> = vec![(root(), root(), Command::new("sh"))];
+        if ordinary_too {
+            let mut shell = Command::new("sh");
+            shell.uid(NOBODY).gid(NOBODY).current_dir("/");
+            runs.push((nobody(), nobody(), shell));
+        }
+        for (mut act, mut dry, mut shell) in runs {
+            let ours = run(act.args(&words).args(command));
+            let script = run(dry.arg("--dry-run").args(&words).args(command)).silent();
+            let theirs = run(shell.arg("-c").arg(&script));
+            assert_eq!(ours, theirs, "{options}: {script}");
+            assert_eq!(ours.status, 42, "{ours:?}");
+        }
+    }
+    Ok(())
+}
+
+pub fn the_dry_run_script_writes_the_pid_of_outside() -> Test {
+    need_root()?;
+    let folder = scratch();
+    let file = folder.path().join("it's a pid");
+    let look = "cat \"$0\"; readlink /proc/self/ns/pid";
+    for options in [&["-p"][..], &["-u"], &["-p", "--mount-proc"]] {
+        let mut dry = tool();
+        dry.arg("--dry-run").args(options).arg("--pid-file").arg(&file);
+        let script = run(dry.args(["sh", "-c", look]).arg(&file)).silent();
+        assert!(!file.exists(), "a dry run writes nothing");
+        let seen = run(&mut sh(&script)).silent();
+        let pid: i32 = seen.lines().next().and_then(|pid| pid.parse().ok()).expect("a PID");
+        assert!(pid > 2, "{script}: {seen}");
+        fs::remove_file(&file).expect("the script wrote it");
+    }
+    Ok(())
+}
+
+pub fn the_dry_run_script_enters_the_same() -> Test {
+    need_root()?;
+    need_program("nsenter")?;
+    let container = to_be_entered();
+    let rootless = Container::start(&["-r", "-u", "-p"], &["sh", "-c", "read line"]);
+    let own = std::process::id().to_string();
+    let script = format!("{LINKS}; hostname; id -u; id -G; pwd; grep Cap /proc/self/status");
+    for (pid, options) in [
+        (container.pid.to_string(), &["-a"][..]),
+        (container.pid.to_string(), &["-u", "-i"]),
+        (container.pid.to_string(), &["-p", "-m"]),
+        (rootless.pid.to_string(), &["-a"]),
+        (own, &["-a"]),
+    ] {
+        let command = ["--", "sh", "-c", &script];
+        let enter = ["-t", &pid];
+        let ours = run(tool().args(enter).args(options).args(command)).silent();
+        let dry = run(tool().arg("--dry-run").args(enter).args(options).args(command)).silent();
+        assert_eq!(run(&mut sh(&dry)).silent(), ours, "{dry}");
+    }
+    Ok(())
+}
+
+pub fn explain_and_dry_run_say_the_same() -> Test {
+    need_root()?;
+    let options = ["-r", "-p", "-u", "--mount-proc", "--hostname", "box", "--", "true"];
+    let explained = run(tool().arg("-x").args(options));
+    assert_eq!((explained.status, explained.stdout.as_str()), (0, ""));
+    let script = run(tool().arg("--dry-run").args(options)).silent();
+    let lines: Vec<&str> = explained.stderr.lines().collect();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    for line in lines {
+        let command = line.strip_prefix("+ ").and_then(|line| line.split("  # ").next());
+        let command = command.expect("a command and its reason");
+        assert!(script.contains(command), "{command} in {script}");
+    }
+    Ok(())
+}
+
+pub fn a_dry_run_changes_nothing() -> Test {
+    need_program("strace")?;
+    let folder = scratch();
+    let log = folder.path().join("log");
+    let own = std::process::id().to_string();
+    let create = ["-muinpCTr", "--mount-proc", "--hostname", "box", "--pid-file", "f", "true"];
+    for options in [&create[..], &["-t", &own, "-a", "true"]] {
+        let mut command = Command::new("strace");
+        let calls = "trace=unshare,setns,mount,umount2,move_mount,fsopen,fsmount,mount_setattr,\
+            sethostname,fork,vfork,clone,clone3,setgroups,setresuid,prctl,rename,renameat,\
+            renameat2,unlink,unlinkat,execve,kill,pidfd_send_signal,rt_sigprocmask,write,openat";
+        command.args(["-f", "-e", calls, "-o"]).arg(&log).current_dir(folder.path());
+        run(command.arg(env!("CARGO_BIN_EXE_nsenter-lite")).arg("--dry-run").args(options))
+            .silent();
+        let calls = fs::read_to_string(&log).expect("strace wrote it");
+        let harmless = |line: &&str| {
+            line.contains("O_RDONLY")
+                || line.contains("write(1, ")
+                || line.contains("rt_sigprocmask(")
+        };
+        let calls: Vec<&str> =
+            calls.lines().filter(|line| line.contains('(') && !harmless(line)).collect();
+        assert!(matches!(calls.as_slice(), [start] if start.contains("execve(")), "{calls:?}");
+    }
+    Ok(())
+}
