@@ -14,6 +14,8 @@ mod freeze;
 mod groups;
 #[path = "cgset/io.rs"]
 mod io;
+#[path = "cgset/keys.rs"]
+mod keys;
 #[path = "cgset/layout.rs"]
 mod layout;
 #[path = "cgset/limits.rs"]
@@ -49,6 +51,12 @@ support::tests!(
     net::a_socket_of_before_is_noted,
     net::without_v2_it_says_how_to_mount_it,
     net::each_call_that_fails_leaves_no_program,
+    keys::a_group_has_the_cpus_that_it_is_given,
+    keys::shares_weight_and_idleness_are_one_thing,
+    keys::a_burst_is_no_more_than_the_quota,
+    keys::what_follows_when_memory_is_used_up_can_be_chosen,
+    keys::huge_pages_are_limited_in_whole_pages,
+    keys::a_share_of_the_disks_is_set_where_the_kernel_has_one,
     attach::two_calls_meet_in_one_group,
     attach::pids_come_from_standard_input,
     attach::what_is_held_already_is_noted,

@@ -43,14 +43,20 @@ use crate::key::{Key, Setting};
     mem.high SIZE|N%|max    what needs more is slowed down (v2 only)\n  \
     mem.low, mem.min        memory that is taken last, or never, for others (v2 only)\n  \
     swap SIZE|max           swap beside it\n  \
+    oom kill|group|off      what happens then: one is killed, all are (v2 only), they hang (v1 only)\n  \
     cpu N%|N|Nms/Nms|max    CPU time: 50% is half of one CPU, 1.5 one and a half\n  \
-    cpu.weight 1..10000     share of the CPU when it is short; 100 is the usual\n  \
+    cpu.burst Nms|Nus|0     what of the quota may be saved up for later\n  \
+    cpu.weight 1..10000     share of the CPU when it is short; 100 is the usual; idle: what is left\n  \
+    cpu.shares 2..262144    the same in the words of v1; 1024 is the usual\n  \
+    cpus LIST, mems LIST    CPUs and memory nodes: 0-3,5, or max for all that the group above has\n  \
     pids N|max              processes and threads\n  \
     io.read DISK:RATE       what is read from a disk: 10M a second, 100iops, max, maxiops\n  \
     io.write DISK:RATE      what is written to it. DISK: sda, 8:0, /dev/sda, or a path on it\n  \
+    io.weight N, DISK:N     share of the disks, or of one, 1 to 10000; 100 is the usual\n  \
+    huge.2MB SIZE|max       huge pages of this size; huge.2MB.rsvd: those set aside\n  \
     net RATE|max            network traffic, each way: 8mbit or 1MB/s, which are the same\n  \
     net.in, net.out         one way of it (all three take a v2 tree, beside v1 if need be)\n  \
-    cpu.idle, cpuset.cpus, hugetlb.2MB.max ...   what the kernel calls it, for all the rest\n\n\
+    memory.swap.high, cpuset.cpus.partition ...  what the kernel calls it, for all the rest\n\n\
     freeze stops all processes of a group, also those that they start; kill ends them, and the group\n\
     stays. Each returns when it is done. wait returns when nobody is in a group any more, when all\n\
     are stopped, or when the kernel has killed for memory. prune removes, and prints, what is left\n\

@@ -19,10 +19,12 @@ pub fn read(file: &Path) -> Result<String, Failure> {
 /// One write(2), for the kernel takes each for a command of its own; and its answer is looked at,
 /// which a shell's echo does, but not every language's buffered file.
 pub fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    // An empty list is an empty line: without a byte there is nothing to write.
+    let line = if text.is_empty() { "\n" } else { text };
     OpenOptions::new()
         .write(true)
         .open(file)
-        .and_then(|mut open| open.write_all(text.as_bytes()))
+        .and_then(|mut open| open.write_all(line.as_bytes()))
         .tried(|| format!("write {text:?} to {file:?}"))
         .map_err(explain)
 }

@@ -1,10 +1,9 @@
-//! The keys and their values: one table, and a parser for each kind of value.
+//! The keys: one table of what can be limited, and by what values.
 
 use common::{Failure, size};
-use nix::unistd::{SysconfVar, sysconf};
 
 use crate::hierarchy::NET;
-use crate::rate::Unit;
+use crate::value::{self, Value, Wrong, page};
 use crate::{bitrate, net, raw};
 
 /// A resource that can be limited.
@@ -15,11 +14,19 @@ pub enum Key {
     MemLow,
     MemMin,
     Swap,
+    Oom,
     Cpu,
     CpuWeight,
+    CpuShares,
+    CpuBurst,
+    Cpus,
+    Mems,
     Pids,
     IoRead,
     IoWrite,
+    IoWeight,
+    Huge,
+    HugeReserved,
     Net,
     NetIn,
     NetOut,
@@ -28,17 +35,30 @@ pub enum Key {
 }
 
 /// Name, controller, and what the values look like.
-const KEYS: [(&str, Key, &str, &str); 13] = [
+const KEYS: [(&str, Key, &str, &str); 21] = [
     ("mem", Key::Mem, "memory", MEMORY),
     ("mem.high", Key::MemHigh, "memory", MEMORY),
     ("mem.low", Key::MemLow, "memory", MEMORY),
     ("mem.min", Key::MemMin, "memory", MEMORY),
     ("swap", Key::Swap, "memory", "0, 10M, max"),
+    (
+        "oom",
+        Key::Oom,
+        "memory",
+        "kill, group (v2: all of the group at once), off (v1: none, they hang)",
+    ),
     ("cpu", Key::Cpu, "cpu", "50% of one CPU, 1.5 CPUs, 20ms/100ms, max"),
-    ("cpu.weight", Key::CpuWeight, "cpu", "1 to 10000, 100 is the usual"),
+    ("cpu.weight", Key::CpuWeight, "cpu", "1 to 10000, 100 is the usual; idle"),
+    ("cpu.shares", Key::CpuShares, "cpu", "2 to 262144, 1024 is the usual"),
+    ("cpu.burst", Key::CpuBurst, "cpu", "20ms, 500us, 0; no more than the quota"),
+    ("cpus", Key::Cpus, "cpuset", "0-3,5, max"),
+    ("mems", Key::Mems, "cpuset", "0, 0-1, max"),
     ("pids", Key::Pids, "pids", "64, max"),
     ("io.read", Key::IoRead, "io", RATE),
     ("io.write", Key::IoWrite, "io", RATE),
+    ("io.weight", Key::IoWeight, "io", "1 to 10000, 100 is the usual; DISK:200"),
+    ("huge.2MB", Key::Huge, "hugetlb", HUGE),
+    ("huge.2MB.rsvd", Key::HugeReserved, "hugetlb", HUGE),
     ("net", Key::Net, NET, TRAFFIC),
     ("net.in", Key::NetIn, NET, TRAFFIC),
     ("net.out", Key::NetOut, NET, TRAFFIC),
@@ -48,6 +68,8 @@ const MEMORY: &str = "10M, 1.5G, 50% of the machine's or of a smaller limit abov
 
 const RATE: &str = "DISK:10M (bytes a second), DISK:100iops, DISK:max or DISK:maxiops; DISK is \
     sda, 8:0, /dev/sda or a path that lies on it";
+
+const HUGE: &str = "10M, max; ls /sys/kernel/mm/hugepages shows the sizes of pages there are";
 
 const TRAFFIC: &str = "a rate with its unit, as 8mbit or 1MB/s (the same), or max";
 
@@ -59,23 +81,6 @@ pub const ALL: [&str; 14] = [
     "memory", "cpu", "pids", "io", NET, "freezer", "cpuset", "cpuacct", "hugetlb", "rdma", "misc",
     "devices", "net_cls", "net_prio",
 ];
-
-/// A value, understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// No limit.
-    Max,
-    /// Bytes, bytes a second, or a number of processes.
-    Number(u64),
-    /// Thousandths of the machine's memory, or of a smaller limit above.
-    PerMille(u64),
-    /// Microseconds of CPU time in each period of so many microseconds.
-    Quota { quota: u64, period: u64 },
-    /// What is written to a control file.
-    Raw { file: String, text: String },
-    /// So much a second, from a disk or to it; `None` for no limit.
-    Rate { disk: String, unit: Unit, rate: Option<u64> },
-}
 
 /// A key and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +103,7 @@ impl Key {
     /// The key of this name.
     pub fn parse(name: &str) -> Result<Self, Failure> {
         let found = KEYS.iter().find(|(known, ..)| *known == name).map(|(_, key, ..)| *key);
+        let found = found.or_else(|| huge_pages(name).map(|(key, _)| key));
         let raw = || raw::controller(name).map(|_| Self::Raw);
         found.or_else(|| raw::key(name)).or_else(raw).ok_or_else(|| {
             let names: Vec<&str> = KEYS.iter().map(|(name, ..)| *name).collect();
@@ -121,6 +127,30 @@ impl Key {
     pub fn name(self) -> &'static str {
         self.row().0
     }
+
+    /// Whether it can be lifted altogether.
+    fn is_limit(self) -> bool {
+        !matches!(
+            self,
+            Self::Oom | Self::CpuWeight | Self::CpuShares | Self::CpuBurst | Self::IoWeight
+        )
+    }
+}
+
+/// The pages of `huge.2MB` and `huge.1GB.rsvd`.
+fn huge_pages(name: &str) -> Option<(Key, &str)> {
+    let pages = name.strip_prefix("huge.")?;
+    let (key, pages) = match pages.strip_suffix(".rsvd") {
+        Some(pages) => (Key::HugeReserved, pages),
+        None => (Key::Huge, pages),
+    };
+    value::page_size(pages).map(|_| (key, pages))
+}
+
+fn huge(name: &str, text: &str) -> value::Read {
+    let (_, pages) = huge_pages(name).ok_or("no such size of pages")?;
+    let bytes = if text == "max" { None } else { Some(size::parse(text)?) };
+    Ok(Value::Huge { pages: pages.to_owned(), bytes })
 }
 
 impl Setting {
@@ -140,31 +170,40 @@ impl Setting {
         };
         let value = match (key, text) {
             (Key::Raw, _) => return raw::parse(name, text),
-            (_, "") => return Err(fail("it is empty")),
-            (Key::IoRead | Key::IoWrite, _) => rate(text).map_err(fail)?,
-            (Key::CpuWeight, "max") => return Err(fail("a weight has no maximum")),
-            (_, "max") => Value::Max,
-            (Key::Mem | Key::MemHigh | Key::MemLow | Key::MemMin, _) => {
-                memory(text).map_err(|why| why.unwrap_or_else(|| fail("no percentage")))?
-            }
+            (_, "") => Err(Wrong::Why("it is empty")),
+            (Key::Huge | Key::HugeReserved, _) => huge(name, text),
+            (_, "max") if !key.is_limit() => Err(Wrong::Why("it has no maximum")),
+            (Key::IoRead | Key::IoWrite, _) => value::rate(text),
+            (Key::IoWeight, _) => value::disk_weight(text),
+            (_, "max") => Ok(Value::Max),
+            (Key::Mem | Key::MemHigh, _) => value::memory(text, page()),
+            (Key::MemLow | Key::MemMin, _) => value::memory(text, 0),
             (Key::Net | Key::NetIn | Key::NetOut, _) => {
-                Value::Number(bitrate::parse(text).map_err(fail)?)
+                bitrate::parse(text).map(Value::Number).map_err(Wrong::Why)
             }
-            (Key::Swap, _) => Value::Number(size::parse(text)?),
-            (Key::Cpu, _) => cpu(text).ok_or_else(|| fail("no amount of CPU time"))?,
-            (Key::CpuWeight, _) => number(text)
-                .filter(|weight| (1..=10_000).contains(weight))
-                .map(Value::Number)
-                .ok_or_else(|| fail("not a number from 1 to 10000"))?,
-            (Key::Pids, _) => {
-                number(text).map(Value::Number).ok_or_else(|| fail("not a decimal number"))?
+            (Key::Swap, _) => size::parse(text).map(Value::Number).map_err(Wrong::Said),
+            (Key::Oom, _) => {
+                value::word(text, &["kill", "group", "off"]).ok_or(Wrong::Why("no such word"))
             }
+            (Key::Cpu, _) => value::quota(text).ok_or(Wrong::Why("no amount of CPU time")),
+            (Key::CpuWeight, "idle") => Ok(Value::Word("idle".into())),
+            (Key::CpuWeight, _) => {
+                value::between(text, 1, 10_000, "not a number from 1 to 10000, nor idle")
+            }
+            (Key::CpuShares, _) => {
+                value::between(text, 2, 262_144, "not a number from 2 to 262144")
+            }
+            (Key::CpuBurst, "0") => Ok(Value::Number(0)),
+            (Key::CpuBurst, _) => {
+                value::microseconds(text).map(Value::Number).ok_or(Wrong::Why("no time"))
+            }
+            (Key::Cpus | Key::Mems, _) => value::list(text).ok_or(Wrong::Why("no list of numbers")),
+            (Key::Pids, _) => value::between(text, 0, u64::MAX, "not a decimal number"),
         };
-        match (key, &value) {
-            (Key::Mem | Key::MemHigh, Value::Number(bytes)) if *bytes < page() => Err(fail(
-                &format!("less than a page of {} bytes, in which nothing can run", page()),
-            )),
-            _ => Ok(Self { key, value }),
+        match value {
+            Ok(value) => Ok(Self { key, value }),
+            Err(Wrong::Why(why)) => Err(fail(why)),
+            Err(Wrong::Said(failure)) => Err(failure),
         }
     }
 
@@ -173,123 +212,24 @@ impl Setting {
         let place = |value: &Value| match value {
             Value::Rate { disk, unit, .. } => Some((disk.clone(), Some(*unit))),
             Value::Raw { file, .. } => Some((file.clone(), None)),
+            Value::Weight { disk, .. } => Some((disk.clone().unwrap_or_default(), None)),
+            Value::Huge { pages, .. } => Some((pages.clone(), None)),
             _ => None,
         };
+        let share = |key: Key| matches!(key, Key::CpuWeight | Key::CpuShares);
         let ways = net::directions(self.key);
         if ways.iter().any(|way| net::directions(other.key).contains(way)) {
             return true;
         }
-        self.key == other.key && place(&self.value) == place(&other.value)
+        (self.key == other.key && place(&self.value) == place(&other.value))
+            || (share(self.key) && share(other.key))
     }
-}
-
-/// What the kernel counts memory in.
-pub fn page() -> u64 {
-    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
-    size.and_then(|size| size.try_into().ok()).unwrap_or(4096)
-}
-
-/// Decimal digits, no leading zero, no sign.
-fn number(text: &str) -> Option<u64> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    (digits && (text == "0" || !text.starts_with('0'))).then(|| text.parse().ok()).flatten()
-}
-
-/// A decimal number in thousandths: `1.5` is 1500.
-fn thousandths(text: &str) -> Option<u64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    if fraction.is_empty() || fraction.len() > 3 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let scale = [100, 10, 1][fraction.len() - 1];
-    number(whole)?.checked_mul(1000)?.checked_add(fraction.parse::<u64>().ok()? * scale)
-}
-
-fn memory(text: &str) -> Result<Value, Option<Failure>> {
-    let Some(percent) = text.strip_suffix('%') else {
-        return size::parse(text).map(Value::Number).map_err(Some);
-    };
-    let share = thousandths(percent).map(|percent| percent / 100);
-    share.filter(|share| (1..=1000).contains(share)).map(Value::PerMille).ok_or(None)
-}
-
-/// The kernel refuses less than two of anything a second.
-fn rate(text: &str) -> Result<Value, &'static str> {
-    let (disk, amount) = text.rsplit_once(':').ok_or("no disk is named")?;
-    if disk.is_empty() {
-        return Err("no disk is named");
-    }
-    let (unit, rate) = match (amount, amount.strip_suffix("iops")) {
-        ("max", _) => (Unit::Bytes, None),
-        (_, Some("max")) => (Unit::Operations, None),
-        (_, Some(number_of)) => (Unit::Operations, Some(number(number_of).ok_or(NO_RATE)?)),
-        (bytes, None) => (Unit::Bytes, Some(size::parse(bytes).map_err(|_| NO_RATE)?)),
-    };
-    if rate.is_some_and(|rate| rate < 2) {
-        return Err("less than 2 a second, which the kernel refuses");
-    }
-    Ok(Value::Rate { disk: disk.to_owned(), unit, rate })
-}
-
-const NO_RATE: &str = "no rate";
-
-const PERIOD: u64 = 100_000;
-const LONGEST_PERIOD: u64 = 1_000_000;
-/// The kernel refuses a quota under a millisecond.
-const LEAST_QUOTA: u64 = 1000;
-
-fn cpu(text: &str) -> Option<Value> {
-    if let Some((quota, period)) = text.split_once('/') {
-        let (quota, period) = (microseconds(quota)?, microseconds(period)?);
-        let good = quota >= LEAST_QUOTA && (LEAST_QUOTA..=LONGEST_PERIOD).contains(&period);
-        return good.then_some(Value::Quota { quota, period });
-    }
-    // In units of a thousandth of a CPU, times a hundred for a percentage.
-    let parts = match text.strip_suffix('%') {
-        Some(percent) => thousandths(percent)?,
-        None => thousandths(text)?.checked_mul(100)?,
-    };
-    let of = |period: u64| Some(parts.checked_mul(period)? / 100_000);
-    let period = if of(PERIOD)? < LEAST_QUOTA { LONGEST_PERIOD } else { PERIOD };
-    let quota = of(period)?;
-    (quota >= LEAST_QUOTA).then_some(Value::Quota { quota, period })
-}
-
-fn microseconds(text: &str) -> Option<u64> {
-    let (text, factor) = match (text.strip_suffix("ms"), text.strip_suffix("us")) {
-        (Some(text), _) => (text, 1000),
-        (None, Some(text)) => (text, 1),
-        (None, None) => return None,
-    };
-    number(text)?.checked_mul(factor)
-}
-
-/// cgroup v1's `cpu.shares` for a v2 weight: the inverse of the conversion that runtimes agreed
-/// on in 2025, by which 1024 shares and a weight of 100, the two defaults, mean the same.
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "1 to 10000 comes in, 2 to 262144 goes out"
-)]
-pub fn shares(weight: u64) -> u64 {
-    if weight == 100 {
-        return 1024;
-    }
-    let log = (weight as f64).log10();
-    let l = f64::midpoint(-125.0, (15625.0 + 4.0 * (612.0 * log + 126.0)).sqrt());
-    (l.exp2() + 1e-9).floor() as u64
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "1 to 10000 comes in, 2 to 262144 goes out"
-)]
 mod tests {
     use super::*;
+    use crate::rate::Unit;
 
     fn value(key: &str, text: &str) -> Result<Value, String> {
         Setting::parse(key, text)
@@ -317,6 +257,17 @@ mod tests {
             ("cpu", "20ms/100ms", quota(20_000, 100_000)),
             ("cpu", "2500us/50ms", quota(2_500, 50_000)),
             ("cpu.weight", "100", Value::Number(100)),
+            ("cpu.weight", "idle", Value::Word("idle".into())),
+            ("cpu.shares", "2", Value::Number(2)),
+            ("cpu.burst", "20ms", Value::Number(20_000)),
+            ("cpu.burst", "0", Value::Number(0)),
+            ("cpus", "3,0-2", Value::Word("0-3".into())),
+            ("mems", "max", Value::Max),
+            ("oom", "group", Value::Word("group".into())),
+            ("io.weight", "200", Value::Weight { disk: None, weight: 200 }),
+            ("io.weight", "8:0:5", Value::Weight { disk: Some("8:0".into()), weight: 5 }),
+            ("huge.2MB", "4M", Value::Huge { pages: "2MB".into(), bytes: Some(4 << 20) }),
+            ("huge.1GB.rsvd", "max", Value::Huge { pages: "1GB".into(), bytes: None }),
             ("pids", "0", Value::Number(0)),
             ("pids", "max", Value::Max),
             ("io.read", "sda:10M", rate("sda", Unit::Bytes, Some(10 << 20))),
@@ -348,6 +299,20 @@ mod tests {
             ("cpu.weight", "0"),
             ("cpu.weight", "10001"),
             ("cpu.weight", "max"),
+            ("cpu.shares", "1"),
+            ("cpu.shares", "262145"),
+            ("cpu.burst", "20"),
+            ("cpu.burst", "max"),
+            ("cpus", "0x1"),
+            ("cpus", "3-0"),
+            ("mems", ""),
+            ("oom", "max"),
+            ("oom", "1"),
+            ("io.weight", "0"),
+            ("io.weight", ":5"),
+            ("io.weight", "sda:max"),
+            ("huge.2MB", "-1"),
+            ("huge.3MB", "1"),
             ("pids", "-1"),
             ("pids", "064"),
             ("pids", "1k"),
@@ -368,26 +333,10 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_what_the_weights_mean() {
-        for (weight, wanted) in [(1, 2), (100, 1024), (10_000, 262_144)] {
-            assert_eq!(shares(weight), wanted);
-        }
-        let all: Vec<u64> = (1..=10_000).map(shares).collect();
-        assert!(all.windows(2).all(|pair| pair[0] <= pair[1]), "more weight, not fewer shares");
-        // The way back, as runtimes compute it.
-        let weight = |shares: u64| {
-            let l = (shares as f64).log2();
-            10f64.powf((l * l + 125.0 * l) / 612.0 - 7.0 / 34.0).ceil() as u64
-        };
-        assert!((2..10_000).all(|w| w == 100 || weight(shares(w)) == w));
-    }
-
-    #[test]
     fn a_near_miss_is_recognised() {
         for (typed, meant) in [
             ("memory", Some("mem")),
             ("memory.max", Some("mem")),
-            ("cpus", Some("cpu")),
             ("cpu.wieght", Some("cpu.weight")),
             ("pid", Some("pids")),
             ("delete", None),

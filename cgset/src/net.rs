@@ -10,8 +10,9 @@ use common::{Failure, Tried};
 use nix::errno::Errno;
 
 use crate::bitrate;
-use crate::key::{Key, Setting, Value};
+use crate::key::{Key, Setting};
 use crate::program;
+use crate::value::Value;
 
 /// Which way packets go, as seen from the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,10 @@ use nix::unistd::Pid;
 
 use crate::group::Group;
 use crate::hierarchy::{Hierarchy, Version};
-use crate::key::{Key, Setting, Value};
-use crate::setting::{self, MEMORY_LIMIT, limit};
-use crate::{device, net, process};
+use crate::key::{Key, Setting};
+use crate::setting::{MEMORY_LIMIT, limit};
+use crate::value::Value;
+use crate::{device, memory, net, process};
 
 /// The limit counts only what is allocated in the group: what a process brings along stays where
 /// it was counted.
@@ -31,7 +32,7 @@ pub fn held(pid: Pid, groups: &[Group], settings: &[Setting]) -> Result<Option<S
 /// The memory limit that is asked for.
 fn asked(groups: &[Group], settings: &[Setting]) -> Result<Option<u64>, Failure> {
     let group = groups.iter().find(|group| group.tree.has("memory"));
-    group.map_or(Ok(None), |group| setting::memory_limit(settings, &group.dir))
+    group.map_or(Ok(None), |group| memory::asked(settings, &group.dir))
 }
 
 /// A socket stays in the group in which it was made.
@@ -52,7 +53,7 @@ pub fn sockets(pid: Pid, settings: &[Setting]) -> Option<String> {
 pub fn swap(groups: &[Group], settings: &[Setting]) -> Result<Option<String>, Failure> {
     let limited = settings.iter().any(|setting| setting.key == Key::Swap);
     let allowed = asked(groups, settings)?.filter(|_| !limited);
-    let swap = setting::machine("SwapTotal:")?;
+    let swap = memory::machine("SwapTotal:")?;
     Ok(allowed.filter(|_| swap > 0).map(|allowed| {
         let (swap, allowed) = (size::human(swap), size::human(allowed));
         format!("{swap} of swap is active and not limited; add swap 0 for no more than {allowed}")

@@ -16,7 +16,7 @@ use crate::key::{ALL, CONTROLLERS, Setting};
 use crate::make::make;
 use crate::setting;
 use crate::step::Step;
-use crate::{delegate, freeze, net, note, process, remove};
+use crate::{cpuset, delegate, freeze, memory, net, note, process, remove};
 
 /// What cgset will do. `show` and `ls` have no steps, and don't come here.
 pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
@@ -200,9 +200,10 @@ fn limit(group: &Group, settings: &[Setting], force: bool) -> Result<Vec<Step>, 
     let here: Vec<Setting> = here.cloned().collect();
     let controllers: Vec<&str> = here.iter().map(Setting::controller).collect();
     let mut steps = make(group, &controllers)?;
+    steps.extend(cpuset::fill(group).into_iter().map(Step::Write));
     let writes = setting::writes(&here, group.tree.version, &group.dir)?;
     for write in &writes {
-        setting::check_use(write, force)?;
+        memory::check_use(write, force)?;
     }
     steps.extend(writes.into_iter().map(Step::Write));
     let net = net::limits(&here).into_iter();

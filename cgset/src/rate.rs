@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::Failure;
+
+use crate::device;
 use crate::hierarchy::Version;
-use crate::key::Key;
+use crate::key::{Key, Setting};
+use crate::setting::Write;
+use crate::value::Value;
 
 /// What a rate counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +27,57 @@ const RATES: [(Key, Unit, &str, &str); 4] = [
     (Key::IoWrite, Unit::Operations, "wiops", "blkio.throttle.write_iops_device"),
 ];
 
+/// The files for the settings of disks.
+pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<Write>, Failure> {
+    let mut writes = Vec::new();
+    for Setting { key, value } in settings {
+        match value {
+            Value::Rate { disk, unit, rate } => {
+                let disk = device::find(disk)?.number;
+                writes.extend(line(version, (*key, *unit), &disk, *rate));
+            }
+            Value::Weight { disk, weight } => {
+                let disk = disk.as_ref().map(|disk| device::find(disk)).transpose()?;
+                writes.push(share(version, disk.map(|disk| disk.number), *weight));
+            }
+            _ => {}
+        }
+    }
+    if let Some(disk) = twice(&writes) {
+        return Err(Failure::usage(format!("limit the disk {disk}: it is named twice")).hint(
+            "sda, 8:0, /dev/sda and a path may be the same disk: name it once for each key",
+        ));
+    }
+    Ok(writes.into_iter().map(|(file, text)| Write::new(dir, file, text)).collect())
+}
+
+/// The disk for which the same would be set a second time.
+fn twice(writes: &[(&str, String)]) -> Option<String> {
+    let mut seen = Vec::new();
+    for (file, line) in writes {
+        let place = line.rsplit_once(['=', ' ']).map_or("", |(place, _)| place);
+        if seen.contains(&(file, place)) {
+            return place.split(' ').next().map(str::to_owned);
+        }
+        seen.push((file, place));
+    }
+    None
+}
+
+/// The file, and the line that gives a disk this weight, or all that have none of their own. v1 has
+/// weights only where the bfq scheduler divides a disk.
+fn share(version: Version, disk: Option<String>, weight: u64) -> (&'static str, String) {
+    match (version, disk) {
+        (Version::V1, None) => ("blkio.bfq.weight", weight.to_string()),
+        (Version::V1, Some(disk)) => ("blkio.bfq.weight_device", format!("{disk} {weight}")),
+        (Version::V2, disk) => {
+            ("io.weight", format!("{} {weight}", disk.as_deref().unwrap_or("default")))
+        }
+    }
+}
+
 /// The file, and the line that sets this rate for a disk.
-pub fn line(
+fn line(
     version: Version,
     (key, unit): (Key, Unit),
     disk: &str,
@@ -42,20 +96,22 @@ pub fn line(
 /// Whether a file has a line for each disk.
 pub fn is_by_disk(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    name == "io.max" || name.starts_with("blkio.throttle.")
+    ["io.max", "io.weight", "blkio.bfq.weight_device"].contains(&&*name)
+        || name.starts_with("blkio.throttle.")
 }
 
 /// Whether a file that shows this has what was written; a rate that is not limited is not shown.
-pub fn agrees(written: &str, shown: &str) -> bool {
-    now(written, shown).is_some_and(|now| now == written)
+pub fn agrees(Write { file, text }: &Write, shown: &str) -> bool {
+    now(file, text, shown).is_some_and(|now| now == *text)
 }
 
 /// The line that sets for the same disk what a file shows.
-pub fn now(written: &str, shown: &str) -> Option<String> {
+pub fn now(file: &Path, written: &str, shown: &str) -> Option<String> {
+    let none = if file.to_string_lossy().contains("weight") { "default" } else { "0" };
     let (disk, change) = written.split_once(' ')?;
     let rates = shown.lines().find_map(|line| line.strip_prefix(disk)?.strip_prefix(' '));
     Some(match change.split_once('=') {
-        None => format!("{disk} {}", rates.unwrap_or("0")),
+        None => format!("{disk} {}", rates.unwrap_or(none)),
         Some((word, _)) => {
             let rate = rates.and_then(|rates| of_word(rates, word)).unwrap_or("max");
             format!("{disk} {word}={rate}")
@@ -96,18 +152,29 @@ mod tests {
     fn a_line_is_found_and_put_back() {
         let v2 = "8:0 rbps=1048576 wbps=max riops=max wiops=100\n8:16 rbps=2 wbps=max\n";
         let v1 = "8:0 1048576\n8:16 2\n";
-        for (written, shown, before) in [
-            ("8:0 rbps=7", v2, "8:0 rbps=1048576"),
-            ("8:0 wbps=7", v2, "8:0 wbps=max"),
-            ("8:16 rbps=max", v2, "8:16 rbps=2"),
-            ("8:1 rbps=7", v2, "8:1 rbps=max"),
-            ("8:0 7", v1, "8:0 1048576"),
-            ("8:1 7", v1, "8:1 0"),
+        let weights = "default 100\n8:0 200\n";
+        for (file, written, shown, before) in [
+            ("io.max", "8:0 rbps=7", v2, "8:0 rbps=1048576"),
+            ("io.max", "8:0 wbps=7", v2, "8:0 wbps=max"),
+            ("io.max", "8:16 rbps=max", v2, "8:16 rbps=2"),
+            ("io.max", "8:1 rbps=7", v2, "8:1 rbps=max"),
+            ("blkio.throttle.read_bps_device", "8:0 7", v1, "8:0 1048576"),
+            ("blkio.throttle.read_bps_device", "8:1 7", v1, "8:1 0"),
+            ("io.weight", "default 7", weights, "default 100"),
+            ("io.weight", "8:0 7", weights, "8:0 200"),
+            ("io.weight", "8:16 7", weights, "8:16 default"),
         ] {
-            assert_eq!(now(written, shown).as_deref(), Some(before), "{written}");
+            assert_eq!(now(Path::new(file), written, shown).as_deref(), Some(before), "{written}");
         }
-        assert!(agrees("8:0 rbps=1048576", v2) && !agrees("8:0 rbps=1048577", v2));
-        assert!(agrees("8:1 rbps=max", v2) && agrees("8:1 0", v1) && !agrees("8:0 0", v1));
+        let agrees = |file: &str, written: &str, shown| {
+            agrees(&Write::new(Path::new("/g"), file, written), shown)
+        };
+        let v1_file = "blkio.throttle.read_bps_device";
+        assert!(agrees("io.max", "8:0 rbps=1048576", v2));
+        assert!(!agrees("io.max", "8:0 rbps=1048577", v2));
+        assert!(agrees("io.max", "8:1 rbps=max", v2));
+        assert!(agrees(v1_file, "8:1 0", v1) && !agrees(v1_file, "8:0 0", v1));
+        assert!(agrees("io.weight", "8:0 200", weights) && !agrees("io.weight", "8:0 7", weights));
     }
 
     #[test]

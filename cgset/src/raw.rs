@@ -3,7 +3,8 @@
 use common::{Failure, size};
 
 use crate::hierarchy::NET;
-use crate::key::{Key, Setting, Value};
+use crate::key::{Key, Setting};
+use crate::value::Value;
 
 /// Files for which there is a key, which works with either version of the kernel's trees.
 const SAME: [(&str, Key); 7] = [

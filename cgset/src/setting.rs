@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, size};
+use common::{Failure, Tried};
 
 use crate::hierarchy::Version;
-use crate::key::{self, Key, Setting, Value, page};
-use crate::{device, rate};
+use crate::key::{Key, Setting};
+use crate::value::{Value, page, page_size};
+use crate::{cpu, cpuset, memory, rate};
 
 /// The file that limits the memory of a group, with v2 and with v1.
 pub const MEMORY_LIMIT: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
@@ -21,133 +22,60 @@ pub struct Write {
 
 /// The files for these settings, in the order in which the kernel takes them.
 pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<Write>, Failure> {
-    let (mut writes, mut raw) = (Vec::new(), Vec::new());
-    for Setting { key, value } in settings {
-        match (key, version) {
-            (Key::Raw, _) => raw.extend(raw_write(value, dir)),
-            // The first two are below, for v1 ties them together; the others are no files.
-            (Key::Mem | Key::Swap, Version::V1) | (Key::Net | Key::NetIn | Key::NetOut, _) => {}
-            (Key::MemHigh | Key::MemLow | Key::MemMin, Version::V1) => return Err(only_v2(*key)),
-            (
-                Key::Mem | Key::MemHigh | Key::MemLow | Key::MemMin | Key::Swap | Key::Pids,
-                Version::V2,
-            ) => writes.push((v2_file(*key), bytes(value, "max", dir)?)),
-            (Key::Cpu, Version::V1) => {
-                let (quota, period) = match value {
-                    Value::Quota { quota, period } => (quota.to_string(), period.to_string()),
-                    _ => ("-1".into(), "100000".into()),
-                };
-                // With no quota in force any period will do, so the two can't contradict.
-                if read_number(&dir.join("cpu.cfs_quota_us"))?.is_some() || quota == "-1" {
-                    writes.push(("cpu.cfs_quota_us", "-1".into()));
-                }
-                writes.push(("cpu.cfs_period_us", period));
-                if quota != "-1" {
-                    writes.push(("cpu.cfs_quota_us", quota));
-                }
-            }
-            (Key::Cpu, Version::V2) => writes.push(("cpu.max", quota(value))),
-            (Key::CpuWeight, Version::V1) => {
-                writes.push(("cpu.shares", key::shares(number(value)).to_string()));
-            }
-            (Key::CpuWeight, Version::V2) => {
-                writes.push(("cpu.weight", number(value).to_string()));
-            }
-            (Key::Pids, Version::V1) => writes.push(("pids.max", bytes(value, "max", dir)?)),
-            (Key::IoRead | Key::IoWrite, _) => {
-                if let Value::Rate { disk, unit, rate } = value {
-                    let disk = device::find(disk)?.number;
-                    writes.extend(rate::line(version, (*key, *unit), &disk, *rate));
-                }
-            }
+    let mut writes = Vec::new();
+    let mut done = Vec::new();
+    for setting in settings {
+        let controller = setting.controller();
+        if done.contains(&controller) {
+            continue;
         }
+        done.push(controller);
+        writes.extend(match controller {
+            "memory" => memory::writes(settings, version, dir)?,
+            "cpu" => cpu::writes(settings, version, dir)?,
+            "cpuset" => cpuset::writes(settings, version, dir),
+            "io" => rate::writes(settings, version, dir)?,
+            "hugetlb" => settings.iter().filter_map(|s| huge(s, version, dir)).collect(),
+            "pids" => pids(settings, dir),
+            _ => Vec::new(),
+        });
     }
-    if let Some(disk) = twice(&writes) {
-        return Err(Failure::usage(format!("limit the disk {disk}: it is named twice")).hint(
-            "sda, 8:0, /dev/sda and a path may be the same disk: name it once for each key",
-        ));
-    }
-    if version == Version::V1 {
-        writes.extend(v1_memory(settings, dir)?);
-    }
-    let writes = writes.into_iter().map(|(file, text)| Write { file: dir.join(file), text });
-    Ok(writes.chain(raw).collect())
-}
-
-/// The disk for which the same rate would be set a second time.
-fn twice(writes: &[(&str, String)]) -> Option<String> {
-    let rates = writes.iter().filter(|(file, _)| rate::is_by_disk(Path::new(file)));
-    let mut seen = Vec::new();
-    for (file, line) in rates {
-        let (place, _) = line.rsplit_once(['=', ' '])?;
-        if seen.contains(&(file, place)) {
-            return place.split(' ').next().map(str::to_owned);
-        }
-        seen.push((file, place));
-    }
-    None
-}
-
-fn raw_write(value: &Value, dir: &Path) -> Option<Write> {
-    let Value::Raw { file, text } = value else { return None };
-    Some(Write { file: dir.join(file), text: text.clone() })
-}
-
-/// The file of a limit that is one number.
-fn v2_file(key: Key) -> &'static str {
-    match key {
-        Key::MemHigh => "memory.high",
-        Key::MemLow => "memory.low",
-        Key::MemMin => "memory.min",
-        Key::Swap => "memory.swap.max",
-        Key::Pids => "pids.max",
-        _ => "memory.max",
-    }
-}
-
-/// v1 has a soft limit too, but what tools take it for differs, and the kernel hardly heeds it.
-fn only_v2(key: Key) -> Failure {
-    Failure::new(format!(
-        "set {}: memory is on cgroup v1 here, which knows no such limit",
-        key.name()
-    ))
-    .hint("mem is the limit that both versions have; mem.high, mem.low and mem.min take v2")
-}
-
-/// v1 limits memory, and memory with swap; the second may never be less than the first.
-fn v1_memory(settings: &[Setting], dir: &Path) -> Result<Vec<(&'static str, String)>, Failure> {
-    const MEM: &str = "memory.limit_in_bytes";
-    const BOTH: &str = "memory.memsw.limit_in_bytes";
-    let value = |wanted| settings.iter().find(|s| s.key == wanted).map(|s| &s.value);
-    let (old_mem, old_both) = (limit(&dir.join(MEM))?, limit(&dir.join(BOTH))?);
-    let mem = value(Key::Mem).map(|value| bytes(value, "-1", dir)).transpose()?;
-    let new_mem = mem.as_ref().map_or(old_mem, |text| text.parse().ok());
-    // A limit of swap alone stays what it is when that of memory changes.
-    let swap = match (value(Key::Swap), &mem, old_mem, old_both) {
-        (Some(Value::Number(swap)), ..) => Some(*swap),
-        (None, Some(_), Some(mem), Some(both)) => Some(both.saturating_sub(mem)),
-        (None, ..) if old_both.is_none() => {
-            return Ok(mem.map(|mem| (MEM, mem)).into_iter().collect());
-        }
-        (None, None, ..) => return Ok(Vec::new()),
+    let raw = settings.iter().filter_map(|setting| match &setting.value {
+        Value::Raw { file, text } => Some(Write::new(dir, file, text.clone())),
         _ => None,
+    });
+    writes.extend(raw);
+    Ok(writes)
+}
+
+/// The value of a key, if it is among these.
+pub fn find(settings: &[Setting], key: Key) -> Option<&Value> {
+    settings.iter().find(|setting| setting.key == key).map(|setting| &setting.value)
+}
+
+fn pids(settings: &[Setting], dir: &Path) -> Vec<Write> {
+    let text = match find(settings, Key::Pids) {
+        Some(Value::Number(number)) => number.to_string(),
+        Some(_) => "max".into(),
+        None => return Vec::new(),
     };
-    let both = match (new_mem, swap) {
-        (Some(mem), Some(swap)) => mem.saturating_add(swap).to_string(),
-        (None, Some(_)) if value(Key::Swap).is_some() => {
-            return Err(Failure::usage("limit swap: cgroup v1 counts it together with memory")
-                .hint("limit memory too: mem 10M swap 0"));
-        }
-        _ => "-1".into(),
+    vec![Write::new(dir, "pids.max", text)]
+}
+
+/// Huge pages in use, or only set aside for use.
+fn huge(setting: &Setting, version: Version, dir: &Path) -> Option<Write> {
+    let Value::Huge { pages, bytes } = &setting.value else { return None };
+    let reserved = if setting.key == Key::HugeReserved { ".rsvd" } else { "" };
+    let (limit, none) = match version {
+        Version::V1 => ("limit_in_bytes", "-1"),
+        Version::V2 => ("max", "max"),
     };
-    // Whichever way the limits move, the larger one must give way first.
-    let raises = both.parse().map_or(true, |new: u64| old_both.is_some_and(|old| new >= old));
-    let (mem, both) = (mem.map(|mem| (MEM, mem)), Some((BOTH, both)));
-    Ok(if raises { [both, mem] } else { [mem, both] }.into_iter().flatten().collect())
+    let text = bytes.map_or_else(|| none.to_owned(), |bytes| bytes.to_string());
+    Some(Write::new(dir, &format!("hugetlb.{pages}{reserved}.{limit}"), text))
 }
 
 /// Where v1 says whether the kernel kills when memory runs out, and what has come of it.
-const OOM: &str = "memory.oom_control";
+pub const OOM: &str = "memory.oom_control";
 
 /// What v1 shows for "no limit" is a little less than 2^63.
 const UNLIMITED: u64 = 1 << 62;
@@ -166,84 +94,22 @@ pub fn limit(file: &Path) -> Result<Option<u64>, Failure> {
     Ok(read_number(file)?.filter(|bytes| *bytes < UNLIMITED))
 }
 
-/// The memory limit among these settings for this group, in bytes.
-pub fn memory_limit(settings: &[Setting], dir: &Path) -> Result<Option<u64>, Failure> {
-    match settings.iter().find(|setting| setting.key == Key::Mem) {
-        Some(setting) => Ok(bytes(&setting.value, "max", dir)?.parse().ok()),
-        None => Ok(None),
-    }
-}
-
-/// v1 refuses a limit below what is used; v2 takes it, and kills at once.
-pub fn check_use(write: &Write, force: bool) -> Result<(), Failure> {
-    if force || !write.file.ends_with("memory.max") {
-        return Ok(());
-    }
-    let current = read_number(&write.file.with_file_name("memory.current"))?;
-    match (current, write.text.parse()) {
-        (Some(current), Ok(limit)) if current > limit => Err(Failure::new(format!(
-            "write {:?} to {:?}: the group uses {}, and the kernel would kill now",
-            write.text,
-            write.file,
-            size::human(current)
-        ))
-        .hint("add --force if that is what you want")),
-        _ => Ok(()),
-    }
-}
-
-fn number(value: &Value) -> u64 {
-    match value {
-        Value::Number(number) => *number,
-        _ => 0,
-    }
-}
-
-fn quota(value: &Value) -> String {
-    match value {
-        Value::Quota { quota, period } => format!("{quota} {period}"),
-        _ => "max".into(),
-    }
-}
-
-fn bytes(value: &Value, max: &str, dir: &Path) -> Result<String, Failure> {
-    match value {
-        Value::Number(bytes) => Ok(bytes.to_string()),
-        Value::PerMille(share) => {
-            Ok((available(dir)? / 1000 * share / page() * page()).to_string())
-        }
-        _ => Ok(max.into()),
-    }
-}
-
-/// What this group could have at most: the machine's memory, or what a group above may use.
-fn available(dir: &Path) -> Result<u64, Failure> {
-    let above = dir.ancestors().skip(1).flat_map(|dir| MEMORY_LIMIT.map(|name| dir.join(name)));
-    let least = above.filter_map(|file| limit(&file).ok().flatten()).min();
-    let machine = machine("MemTotal:")?;
-    Ok(least.map_or(machine, |least| least.min(machine)))
-}
-
-/// A line of /proc/meminfo, in bytes.
-pub fn machine(name: &str) -> Result<u64, Failure> {
-    let file = "/proc/meminfo";
-    let text = fs::read_to_string(file).tried(|| format!("read {file:?}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map(|kib| kib * 1024).ok_or_else(|| Failure::new(format!("read {file:?}: no {name}")))
-}
-
 impl Write {
+    pub fn new(dir: &Path, name: &str, text: impl Into<String>) -> Self {
+        Self { file: dir.join(name), text: text.into() }
+    }
+
     /// Whether what the kernel shows is what was written. It rounds bytes down to whole pages, and
     /// shows "no limit" in its own way.
     pub fn agrees(&self, shown: &str) -> bool {
         if rate::is_by_disk(&self.file) {
-            return rate::agrees(&self.text, shown);
+            return rate::agrees(self, shown);
         }
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();
-        let pages = match name.split('.').next() {
-            Some("memory") => Some(page()),
-            Some("hugetlb") => Some(1 << 30),
+        let mut parts = name.split('.');
+        let pages = match (parts.next(), parts.next()) {
+            (Some("memory"), _) => Some(page()),
+            (Some("hugetlb"), Some(size)) => page_size(size),
             _ => None,
         };
         match (pages, self.text.parse::<u64>(), shown.parse::<u64>()) {
@@ -251,6 +117,8 @@ impl Write {
             (Some(_), Err(_), Ok(shown)) => {
                 ["-1", "max"].contains(&self.text.as_str()) && shown >= UNLIMITED
             }
+            // No list at all: all that the group above has.
+            _ if self.text.is_empty() => shown.is_empty(),
             // Some files show a line for each of several things, or more than was written.
             _ => shown.lines().any(|line| {
                 let rest = line.strip_prefix(&self.text);
@@ -266,7 +134,8 @@ impl Write {
             let off = shown.lines().find_map(|line| line.strip_prefix("oom_kill_disable "));
             return off.unwrap_or(shown).to_owned();
         }
-        let line = rate::is_by_disk(&self.file).then(|| rate::now(&self.text, shown)).flatten();
+        let by_disk = rate::is_by_disk(&self.file);
+        let line = by_disk.then(|| rate::now(&self.file, &self.text, shown)).flatten();
         line.unwrap_or_else(|| shown.to_owned())
     }
 }
@@ -310,57 +179,21 @@ mod tests {
     fn v1_files() {
         let settings = [("mem", "10M"), ("swap", "1M"), ("cpu", "1.5"), ("pids", "64")];
         let wanted = [
+            ("memory.limit_in_bytes", "10485760"),
+            ("memory.memsw.limit_in_bytes", "11534336"),
             ("cpu.cfs_period_us", "100000"),
             ("cpu.cfs_quota_us", "150000"),
             ("pids.max", "64"),
-            ("memory.limit_in_bytes", "10485760"),
-            ("memory.memsw.limit_in_bytes", "11534336"),
         ];
         assert_eq!(texts(Version::V1, &settings), pairs(&wanted));
         assert_eq!(
             texts(Version::V1, &[("mem", "max"), ("cpu", "max")]),
             pairs(&[
+                ("memory.limit_in_bytes", "-1"),
                 ("cpu.cfs_quota_us", "-1"),
                 ("cpu.cfs_period_us", "100000"),
-                ("memory.limit_in_bytes", "-1"),
             ])
         );
-    }
-
-    /// The v1 memory files of a group that has these limits already.
-    fn v1_changes(mem: &str, both: &str, settings: &[(&str, &str)]) -> Vec<(String, String)> {
-        let dir = support::scratch();
-        fs::write(dir.path().join("memory.limit_in_bytes"), mem).expect("ours");
-        fs::write(dir.path().join("memory.memsw.limit_in_bytes"), both).expect("ours");
-        let settings: Vec<Setting> = settings
-            .iter()
-            .map(|(key, value)| Setting::parse(key, value).expect("a good setting"))
-            .collect();
-        let changes = v1_memory(&settings, dir.path()).expect("good settings");
-        changes.into_iter().map(|(file, text)| (file.replace("_in_bytes", ""), text)).collect()
-    }
-
-    #[test]
-    fn v1_memory_and_both_never_cross() {
-        const NONE: &str = "9223372036854771712\n";
-        let (mem, both) = ("memory.limit", "memory.memsw.limit");
-        let ten = ("10485760\n", "10485760\n");
-        for (old, settings, wanted) in [
-            (ten, &[("mem", "20M")][..], &[(both, "20971520"), (mem, "20971520")][..]),
-            (ten, &[("mem", "5M")], &[(mem, "5242880"), (both, "5242880")]),
-            (ten, &[("swap", "1M")], &[(both, "11534336")]),
-            (ten, &[("mem", "max")], &[(both, "-1"), (mem, "-1")]),
-            (ten, &[("mem", "5M"), ("swap", "max")], &[(both, "-1"), (mem, "5242880")]),
-            (("10485760\n", NONE), &[("mem", "20M")], &[(mem, "20971520")]),
-            (
-                (NONE, NONE),
-                &[("mem", "10M"), ("swap", "0")],
-                &[(mem, "10485760"), (both, "10485760")],
-            ),
-            (ten, &[("pids", "5")], &[]),
-        ] {
-            assert_eq!(v1_changes(old.0, old.1, settings), pairs(wanted), "{old:?} {settings:?}");
-        }
     }
 
     #[test]
@@ -374,9 +207,35 @@ mod tests {
     }
 
     #[test]
-    fn v1_swap_alone_can_not_be_counted() {
-        let swap = [Setting::parse("swap", "0").expect("a good setting")];
-        assert!(v1_memory(&swap, Path::new("/no/group")).is_err());
+    fn keys_of_both_versions() {
+        for (key, value, v1, v2) in [
+            ("oom", "kill", ("memory.oom_control", "0"), ("memory.oom.group", "0")),
+            ("cpu.shares", "2", ("cpu.shares", "2"), ("cpu.weight", "1")),
+            ("cpu.weight", "idle", ("cpu.idle", "1"), ("cpu.idle", "1")),
+            ("cpu.burst", "2ms", ("cpu.cfs_burst_us", "2000"), ("cpu.max.burst", "2000")),
+            ("cpus", "1,0", ("cpuset.cpus", "0-1"), ("cpuset.cpus", "0-1")),
+            ("mems", "max", ("cpuset.mems", ""), ("cpuset.mems", "")),
+            ("io.weight", "200", ("blkio.bfq.weight", "200"), ("io.weight", "default 200")),
+            (
+                "huge.2MB",
+                "4M",
+                ("hugetlb.2MB.limit_in_bytes", "4194304"),
+                ("hugetlb.2MB.max", "4194304"),
+            ),
+            (
+                "huge.1GB.rsvd",
+                "max",
+                ("hugetlb.1GB.rsvd.limit_in_bytes", "-1"),
+                ("hugetlb.1GB.rsvd.max", "max"),
+            ),
+        ] {
+            assert_eq!(texts(Version::V1, &[(key, value)]), pairs(&[v1]), "{key} {value}");
+            assert_eq!(texts(Version::V2, &[(key, value)]), pairs(&[v2]), "{key} {value}");
+        }
+        for (version, value) in [(Version::V1, "group"), (Version::V2, "off")] {
+            let oom = [Setting::parse("oom", value).expect("a good setting")];
+            assert!(writes(&oom, version, Path::new("/no/group")).is_err(), "{value}");
+        }
     }
 
     #[test]
@@ -387,5 +246,8 @@ mod tests {
         assert!(write("/g/memory.limit_in_bytes", "-1").agrees("9223372036854771712"));
         assert!(write("/g/cpu.max", "max").agrees("max 100000"));
         assert!(!write("/g/pids.max", "64").agrees("65"));
+        assert!(write("/g/hugetlb.2MB.max", "3145728").agrees("2097152"));
+        assert!(!write("/g/hugetlb.2MB.max", "4194304").agrees("2097152"));
+        assert!(write("/g/cpuset.cpus", "").agrees("") && !write("/g/cpuset.cpus", "").agrees("0"));
     }
 }

@@ -226,6 +226,11 @@ impl Waiting {
     /// Has it begin, and waits for its end.
     pub fn go(&mut self) -> ExitStatus {
         self.start();
+        self.end()
+    }
+
+    /// Waits for its end.
+    pub fn end(&mut self) -> ExitStatus {
         wait(&mut self.0, Duration::from_secs(60)).expect("it ends")
     }
 }
