@@ -159,6 +159,11 @@ pub fn file(dirs: &[PathBuf], names: &[&str]) -> Option<PathBuf> {
     files.find(|file| file.exists())
 }
 
+/// The one of them that is in a v2 tree.
+pub fn v2(dirs: &[PathBuf]) -> Option<&PathBuf> {
+    dirs.iter().find(|dir| dir.join("cgroup.controllers").exists())
+}
+
 /// The groups in a group.
 pub fn inner(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();

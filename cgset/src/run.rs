@@ -1,6 +1,7 @@
 //! COMMAND in its groups, from its first instruction to its end.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use common::resident::{self, Side};
@@ -11,13 +12,18 @@ use crate::control::write;
 use crate::group;
 use crate::setting::{MEMORY_LIMIT, limit, read_number};
 
-/// Runs it; gives its status. A child joins the groups itself before it becomes COMMAND, so that
-/// COMMAND has no moment outside of them.
+/// Runs it; gives its status. With v2 a child is born in its group. v1 has nothing of the kind: there
+/// the child joins itself before it becomes COMMAND, so that COMMAND has no moment outside of them.
 pub fn run(command: &[OsString], dirs: &[PathBuf], mask: SigSet) -> Result<u8, Failure> {
     let kills_before = kills(dirs);
-    let child = match resident::fork(false)? {
-        Side::Parent(child) => child,
-        Side::Child => return Err(join(dirs, command, mask).in_child()),
+    let v2 = group::v2(dirs);
+    let birthplace = v2.and_then(|dir| File::open(dir).ok());
+    let child = match resident::fork_into(birthplace.as_ref())? {
+        (Side::Parent(child), _) => child,
+        (Side::Child, inside) => {
+            let left = dirs.iter().filter(|dir| !(inside && Some(*dir) == v2));
+            return Err(join(left, command, mask).in_child());
+        }
     };
     let status = child.wait()?;
     let kills = kills(dirs).saturating_sub(kills_before);
@@ -28,8 +34,12 @@ pub fn run(command: &[OsString], dirs: &[PathBuf], mask: SigSet) -> Result<u8, F
 }
 
 /// `0` means whoever writes it.
-fn join(dirs: &[PathBuf], command: &[OsString], mask: SigSet) -> Failure {
-    let joined = dirs.iter().try_for_each(|dir| write(&dir.join("cgroup.procs"), "0"));
+fn join<'a>(
+    mut dirs: impl Iterator<Item = &'a PathBuf>,
+    command: &[OsString],
+    mask: SigSet,
+) -> Failure {
+    let joined = dirs.try_for_each(|dir| write(&dir.join("cgroup.procs"), "0"));
     let joined = joined.and_then(|()| mask.thread_set_mask().tried(|| "restore the signal mask"));
     joined.map_or_else(|failure| failure, |()| exec::exec(command))
 }

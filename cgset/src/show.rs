@@ -199,8 +199,7 @@ impl Shown {
 
     /// What holds for network traffic, if anything ever has, and if we may know.
     fn net(&self, direction: Direction) -> Option<net::State> {
-        let v2 = self.members.iter().find(|dir| dir.join("cgroup.controllers").exists());
-        net::state(v2?, direction).ok()?
+        net::state(group::v2(&self.members)?, direction).ok()?
     }
 
     fn net_rows(&self) -> Vec<(&'static str, Option<String>)> {

@@ -66,6 +66,25 @@ pub fn fork(tied: bool) -> Result<Side, Failure> {
 
 /// As [`fork`], with the signal that the child gets when this process dies.
 pub fn fork_tied_by(tie: Option<Signal>) -> Result<Side, Failure> {
+    fork_by(tie, sys::fork)
+}
+
+/// Forks a child into a v2 control group; says whether it is there. If the kernel does not do that,
+/// for one reason or another, the child is left to join the group itself, and to tell the reason.
+pub fn fork_into(group: Option<&File>) -> Result<(Side, bool), Failure> {
+    let mut inside = false;
+    let side = fork_by(None, || {
+        let born = group.and_then(|group| sys::fork_into(group).ok());
+        inside = born.is_some();
+        born.map_or_else(sys::fork, Ok)
+    })?;
+    Ok((side, inside))
+}
+
+fn fork_by(
+    tie: Option<Signal>,
+    fork: impl FnOnce() -> nix::Result<ForkResult>,
+) -> Result<Side, Failure> {
     let terminal = Terminal::ours();
     let parent =
         tie.map(|_| sys::pidfd_open(getpid())).transpose().tried(|| "open this process")?;
@@ -80,7 +99,7 @@ pub fn fork_tied_by(tie: Option<Signal>) -> Result<Side, Failure> {
     if deaf {
         sys::reset(Signal::SIGCHLD);
     }
-    let fork = sys::fork().tried(|| "fork").inspect_err(|_| {
+    let fork = fork().tried(|| "fork").inspect_err(|_| {
         // The caller goes on in this process, or ends by telling: either way as it was.
         let _ = mask.thread_set_mask();
     })?;

@@ -1,16 +1,17 @@
 //! COMMAND: started inside, waited for, and nothing left of it.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Test, eventually, run, sh, wait};
+use support::{Test, eventually, need_program, run, sh, wait};
 
-use crate::layout::{Name, Waiting, cgset, groups_called, members, need, run_known, tool};
+use crate::layout::{Name, Waiting, cgset, groups_called, members, need, need_v2, run_known, tool};
 
 pub fn the_status_is_that_of_the_command() -> Test {
     need(&["pids"])?;
@@ -95,6 +96,30 @@ pub fn the_command_is_inside_from_the_start() -> Test {
     let inside = seen.lines().filter(|line| line.ends_with(&format!("/{}", &*name))).count();
     assert!(inside >= trees.iter().collect::<std::collections::HashSet<_>>().len(), "{seen}");
     assert!(name.groups().is_empty());
+    Ok(())
+}
+
+/// With v2 it is never anywhere else; where the kernel or a filter has no clone3(2), it joins.
+pub fn the_command_is_born_in_its_v2_group() -> Test {
+    need_v2()?;
+    let strace = need_program("strace")?;
+    let folder = support::scratch();
+    let log = folder.path().join("log");
+    for (fault, joins) in [("none", false), ("clone3:error=ENOSYS", true)] {
+        let mut command = Command::new(&strace);
+        command.args(["-f", "-qq", "-e", "trace=clone3,openat,write", "-o"]).arg(&log);
+        if joins {
+            command.arg("-e").arg(format!("inject={fault}"));
+        }
+        let name = Name::new("born");
+        let args = ["-g", &name, "net", "max", "--", "cat", "/proc/self/cgroup"];
+        let ran = run(command.arg(env!("CARGO_BIN_EXE_cgset")).args(args));
+        let inside = ran.ok();
+        assert!(inside.contains(".born\n"), "{fault}: {inside}");
+        let log = fs::read_to_string(&log).expect("strace wrote it");
+        let joined = log.lines().any(|line| line.contains("cgroup.procs\", O_WRONLY"));
+        assert_eq!(joined, joins, "{log}");
+    }
     Ok(())
 }
 
