@@ -23,6 +23,7 @@ mod note;
 mod plan;
 mod process;
 mod program;
+mod qdisc;
 mod rate;
 mod raw;
 mod remove;

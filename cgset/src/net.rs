@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use crate::bitrate;
 use crate::key::{Key, Setting};
 use crate::program;
+use crate::qdisc;
 use crate::value::Value;
 
 /// Which way packets go, as seen from the group.
@@ -170,8 +171,10 @@ fn attach(group: &File, limit: &Limit) -> nix::Result<()> {
     let cell = bpf::new_cell("cgset_net")?;
     bpf::write(&cell, &limit.cell(0))?;
     let map = cell.as_fd().as_raw_fd();
-    let program = bpf::load(hook, limit.direction.program(), &program::limit(hook, map))?;
-    if limit.direction == Direction::Out {
+    let out = limit.direction == Direction::Out;
+    let code = program::limit(hook, map, out && qdisc::by_the_clock());
+    let program = bpf::load(hook, limit.direction.program(), &code)?;
+    if out {
         let pace = bpf::load(Hook::Connection, PACE, &program::pace(map))?;
         bpf::attach(group, hook, &program)?;
         return bpf::attach(group, Hook::Connection, pace).inspect_err(|_| {

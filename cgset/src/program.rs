@@ -15,6 +15,9 @@ const RATE: i16 = 8;
 const BURST: i16 = 16;
 const DROPPED: i16 = 24;
 
+/// The time at which a packet is to leave, in the context; see `struct __sk_buff`.
+const DEPARTURE: i16 = 152;
+
 /// The registers: results and comparisons, arguments, the frame.
 const R0: u8 = 0;
 const R1: u8 = 1;
@@ -33,6 +36,7 @@ const LOAD_CELL: u8 = 0x18;
 const LOAD_32: u8 = 0x61;
 const LOAD_64: u8 = 0x79;
 const STORE_32: u8 = 0x63;
+const STORE_64: u8 = 0x7b;
 const ATOMIC_64: u8 = 0xdb;
 const SET: u8 = 0xb7;
 const MOVE: u8 = 0xbf;
@@ -69,6 +73,7 @@ fn refused(hook: Hook) -> i32 {
 /// A place that is jumped to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Label {
+    Early,
     Pass,
     Drop,
     Pace,
@@ -122,8 +127,9 @@ impl Assembler {
     }
 }
 
-/// Lets packets pass at the rate in the cell of `map`.
-pub fn limit(hook: Hook, map: i32) -> Vec<Instruction> {
+/// Lets packets pass at the rate in the cell of `map`. If they leave `by_the_clock`, those that are
+/// early are told when, so that they wait in the device's queue instead of being sent at once.
+pub fn limit(hook: Hook, map: i32, by_the_clock: bool) -> Vec<Instruction> {
     let mut code = Assembler::default();
     code.add(MOVE, CONTEXT, R1, 0, 0);
     code.load_cell(map);
@@ -141,6 +147,7 @@ pub fn limit(hook: Hook, map: i32) -> Vec<Instruction> {
         code.add(MOVE, R2, R0, 0, 0);
         code.add(IF_NOT_LESS, R2, NOW, 1, 0);
         code.add(MOVE, R2, NOW, 0, 0);
+        // How early it is.
         code.add(MOVE, R3, R2, 0, 0);
         code.add(SUBTRACT, R3, NOW, 0, 0);
         code.add(LOAD_64, R4, CELL, BURST, 0);
@@ -149,7 +156,12 @@ pub fn limit(hook: Hook, map: i32) -> Vec<Instruction> {
         code.add(MOVE, R5, R0, 0, 0);
         // Stores R2 where still R0 stands; what has stood there is in R0 then.
         code.add(ATOMIC_64, CELL, R2, TIME, COMPARE_AND_EXCHANGE);
-        code.jump(IF_EQUAL, R0, R5, 0, Label::Pass);
+        code.jump(IF_EQUAL, R0, R5, 0, Label::Early);
+    }
+    code.add(SET, R3, 0, 0, 0);
+    code.label(Label::Early);
+    if by_the_clock {
+        depart(&mut code);
     }
     code.label(Label::Pass);
     code.exit(1);
@@ -158,6 +170,15 @@ pub fn limit(hook: Hook, map: i32) -> Vec<Instruction> {
     code.add(ATOMIC_64, CELL, R1, DROPPED, ATOMIC_ADD);
     code.exit(refused(hook));
     code.finish()
+}
+
+/// Puts the time on a packet that is R3 early, unless TCP wants it later anyway.
+fn depart(code: &mut Assembler) {
+    code.add(ADD, R3, NOW, 0, 0);
+    code.jump(IF_NOT_LESS, NOW, R3, 0, Label::Pass);
+    code.add(LOAD_64, R1, CONTEXT, DEPARTURE, 0);
+    code.jump(IF_MORE, R1, R3, 0, Label::Pass);
+    code.add(STORE_64, CONTEXT, R3, DEPARTURE, 0);
 }
 
 /// Has each TCP connection send at the rate by itself, so that the limit hardly ever has to drop.
@@ -206,7 +227,9 @@ mod tests {
 
     #[test]
     fn jumps_go_to_an_instruction_further_on() {
-        for program in [limit(Hook::Egress, 3), limit(Hook::Ingress, 3), pace(3)] {
+        let limits = [(Hook::Egress, true), (Hook::Egress, false), (Hook::Ingress, false)];
+        let limits = limits.map(|(hook, by_the_clock)| limit(hook, 3, by_the_clock));
+        for program in limits.into_iter().chain([pace(3)]) {
             let jumps = program
                 .iter()
                 .enumerate()

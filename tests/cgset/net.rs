@@ -96,33 +96,39 @@ pub fn a_new_rate_reaches_old_connections() -> Test {
     Ok(())
 }
 
+/// What iperf3 in a limited group measures against a server of ours.
+fn iperf3(settings: &[&str], port: u16, options: &[&str]) -> Value {
+    let iperf3 = need_program("iperf3").expect("looked for before");
+    let port = port.to_string();
+    let server = Command::new(&iperf3)
+        .args(["-s", "-1", "-B", "127.0.0.1", "-p", &port])
+        .stdout(Stdio::null())
+        .spawn();
+    let mut server = server.expect("it starts");
+    let client = ["-c", "127.0.0.1", "-p", &port, "-J", "--connect-timeout", "3000"];
+    let program = iperf3.to_str().expect("UTF-8");
+    let again = (0..20).find_map(|_| {
+        sleep(Duration::from_millis(100));
+        let ran = run(tool().args(settings).args(["--", program]).args(client).args(options));
+        (ran.status == 0).then_some(ran)
+    });
+    let _ = server.kill();
+    let _ = server.wait();
+    serde_json::from_str(&again.expect("it connects").stdout).expect("JSON")
+}
+
+/// A port that no other of these tests takes.
+fn port() -> u16 {
+    20_000 + u16::try_from(std::process::id() % 10_000).expect("small")
+}
+
 /// The asked-for precision, by the usual tool, where it is installed.
 pub fn iperf3_measures_what_was_asked_for() -> Test {
     need_v2()?;
-    let iperf3 = need_program("iperf3")?;
+    need_program("iperf3")?;
     let measure = |key: &str, mbit: u32, port: u16, reverse: &[&str]| {
-        let port = port.to_string();
-        let server = Command::new(&iperf3)
-            .args(["-s", "-1", "-B", "127.0.0.1", "-p", &port])
-            .stdout(Stdio::null())
-            .spawn();
-        let mut server = server.expect("it starts");
-        let rate = format!("{mbit}mbit");
-        let client =
-            ["-c", "127.0.0.1", "-p", &port, "-t", "12", "-J", "--connect-timeout", "3000"];
-        let program = iperf3.to_str().expect("UTF-8");
-        let mut ran = None;
-        for _ in 0..20 {
-            sleep(Duration::from_millis(100));
-            let again = run(tool().args([key, &rate, "--", program]).args(client).args(reverse));
-            if again.status == 0 {
-                ran = Some(again);
-                break;
-            }
-        }
-        let _ = server.kill();
-        let _ = server.wait();
-        let told: Value = serde_json::from_str(&ran.expect("it connects").stdout).expect("JSON");
+        let options = [&["-t", "12"], reverse].concat();
+        let told = iperf3(&[key, &format!("{mbit}mbit")], port, &options);
         let bits = told["end"]["sum_received"]["bits_per_second"].as_f64().expect("a number");
         let share = bits / f64::from(mbit) / 1e6;
         // What comes in can't be paced. Over loopback a packet has 64 KiB, four of which are all that
@@ -130,14 +136,33 @@ pub fn iperf3_measures_what_was_asked_for() -> Test {
         let precision = if (key, mbit) == ("net.in", 8) { 0.1 } else { 0.05 };
         assert!((share - 1.0).abs() < precision, "{key} {mbit}mbit: {share}");
     };
-    let base = 20_000 + u16::try_from(std::process::id() % 10_000).expect("small");
     let runs = [8, 100, 1000].map(|mbit| [("net.out", mbit, &[][..]), ("net.in", mbit, &["-R"])]);
     thread::scope(|scope| {
-        for ((key, mbit, reverse), port) in runs.as_flattened().iter().zip(base..) {
+        for ((key, mbit, reverse), port) in runs.as_flattened().iter().zip(port()..) {
             let measure = &measure;
             scope.spawn(move || measure(key, *mbit, port, reverse));
         }
     });
+    Ok(())
+}
+
+/// Without that queue, what a program sends four times too fast is lost for three quarters.
+pub fn what_is_early_waits_where_a_device_sends_by_the_clock() -> Test {
+    need_v2()?;
+    need_program("iperf3")?;
+    let tc = need_program("tc")?;
+    if !run(Command::new(tc).args(["qdisc", "show"])).ok().contains("qdisc fq ") {
+        return Err(skip("no device here has the queue discipline fq"));
+    }
+    let name = Name::new("fq");
+    let options = ["-u", "-b", "32M", "-l", "1400", "-t", "5"];
+    let told = iperf3(&["net.out", "8mbit", "-g", &name], port() + 6, &options);
+    let sum = &told["end"]["sum"];
+    let rate = sum["bits_per_second"].as_f64().expect("a number") / 1e6;
+    let lost = sum["lost_percent"].as_f64().expect("a number");
+    assert!((7.0..8.4).contains(&rate) && lost < 2.0, "{rate} Mbit/s, {lost} % lost");
+    let shown = cgset(&["show", &name]).ok();
+    assert!(shown.contains("net.out.dropped 0 packets\n"), "{shown}");
     Ok(())
 }
 
