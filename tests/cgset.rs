@@ -22,6 +22,8 @@ mod layout;
 mod limits;
 #[path = "cgset/net.rs"]
 mod net;
+#[path = "cgset/placement.rs"]
+mod placement;
 #[path = "cgset/raw.rs"]
 mod raw;
 #[path = "cgset/script.rs"]
@@ -85,6 +87,9 @@ support::tests!(
     groups::ls_has_each_group_once,
     groups::a_group_with_processes_is_not_removed_unless_they_are_killed,
     groups::show_has_what_is_set_as_text_and_as_json,
+    placement::processes_that_are_in_the_way_are_moved_into_an_inner_group,
+    placement::a_group_is_made_below_the_one_that_is_named,
+    placement::names_are_as_engines_give_them,
     raw::kernel_names_are_set_read_back_and_taken_back,
     raw::a_controller_without_a_key_is_reached,
     delegate::a_user_limits_what_is_in_a_delegated_group,

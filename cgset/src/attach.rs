@@ -28,9 +28,9 @@ pub fn attach(pid: Pid, from: &Path, to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Moves it back, if it is still there.
-pub fn take_back(pid: Pid, from: &Path) -> Result<(), Failure> {
-    match move_to(pid, from) {
+/// Moves it, if it is still there.
+pub fn move_if_there(pid: Pid, to: &Path) -> Result<(), Failure> {
+    match move_to(pid, to) {
         Err(failure) if failure.kernel_said() == Some(Errno::ESRCH) => Ok(()),
         outcome => outcome,
     }

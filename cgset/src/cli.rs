@@ -81,6 +81,12 @@ pub struct Cli {
     /// The group of this name
     #[arg(short, long, value_name = "GROUP")]
     pub group: Option<String>,
+    /// Make the group below GROUP, wherever the process is now
+    #[arg(long, value_name = "GROUP")]
+    pub parent: Option<String>,
+    /// Where a group above holds processes, which with v2 it must not, put them into its NAME first
+    #[arg(long, value_name = "NAME")]
+    pub evacuate: Option<String>,
     /// Move PID 1 too; set a limit below what is used now, so that the kernel kills
     #[arg(long)]
     pub force: bool,
@@ -188,6 +194,8 @@ impl Cli {
         only("--strict", self.strict, set)?;
         only("--delegate", self.delegate.is_some(), matches!(request, Request::Create(_)))?;
         only("--group", self.group.is_some(), set)?;
+        only("--parent", self.parent.is_some(), set)?;
+        only("--evacuate", self.evacuate.is_some(), set || matches!(request, Request::Create(_)))?;
         only("COMMAND", !self.command.is_empty(), set)?;
         Ok(request)
     }

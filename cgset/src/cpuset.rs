@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::group::Group;
+use crate::group::{Group, inside};
 use crate::hierarchy::Version;
 use crate::key::{Key, Setting};
 use crate::setting::{Write, find};
@@ -13,13 +13,15 @@ use crate::value::Value;
 const FILES: [(Key, &str); 2] = [(Key::Cpus, "cpuset.cpus"), (Key::Mems, "cpuset.mems")];
 
 /// The files for the settings of CPUs and memory nodes. With v2 an empty list means all that the
-/// group above has; with v1 that is what stands there.
+/// group above has, and goes on to mean it; but it is refused where there are processes, and with
+/// v1. There what the group above has now is written.
 pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Vec<Write> {
     let write = |(key, file)| {
         let text = match (find(settings, key)?, version) {
             (Value::Word(list), _) => list.clone(),
             (_, Version::V1) => above(dir, file),
-            (_, Version::V2) => String::new(),
+            (_, Version::V2) if inside(dir).is_empty() => String::new(),
+            (_, Version::V2) => above(dir, &format!("{file}.effective")),
         };
         Some(Write::new(dir, file, text))
     };

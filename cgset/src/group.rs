@@ -32,7 +32,8 @@ pub fn parse_name(name: &str, layout: &Layout) -> Result<PathBuf, Failure> {
     let path = Path::new(name);
     let below = if path.is_absolute() {
         let trees = layout.0.iter().filter_map(|tree| path.strip_prefix(&tree.mount).ok());
-        trees.min_by_key(|below| below.as_os_str().len()).ok_or_else(|| fail("no such tree"))?
+        let below = trees.min_by_key(|below| below.as_os_str().len());
+        below.or_else(|| from_the_top(path)).ok_or_else(|| fail("no such tree"))?
     } else {
         path
     };
@@ -47,6 +48,14 @@ pub fn parse_name(name: &str, layout: &Layout) -> Result<PathBuf, Failure> {
         return Err(fail("a name is one line of text"));
     }
     Ok(below.to_owned())
+}
+
+/// Engines start a name with a slash: `/docker/ID` lies at the top of a tree. What starts like a
+/// path of this machine does not.
+fn from_the_top(path: &Path) -> Option<&Path> {
+    let below = path.strip_prefix("/").ok()?;
+    let first = below.components().next()?;
+    (!Path::new("/").join(first).exists()).then_some(below)
 }
 
 /// The group of that name in each of the trees.
@@ -98,6 +107,7 @@ fn find(dir: &Path, name: &OsStr) -> Option<PathBuf> {
 /// one, of the name that it has elsewhere, so that what belongs together is called the same.
 pub fn for_process<'a>(
     pid: Pid,
+    parent: Option<&Path>,
     trees: &[&'a Hierarchy],
     layout: &Layout,
 ) -> Result<Vec<Group<'a>>, Failure> {
@@ -107,20 +117,30 @@ pub fn for_process<'a>(
     let name = name.unwrap_or_else(|| name_for(pid));
     let group = |tree: &&'a Hierarchy| {
         let now = tree.group_of(pid)?;
-        if is_ours(&now) {
+        let parent = parent.map(|parent| tree.below(parent));
+        if is_ours(&now) && parent.as_ref().is_none_or(|parent| now.starts_with(parent)) {
             return Ok(Group { tree, dir: now, fresh: false });
         }
-        let dir = place(&now, tree).join(&name);
+        let dir = parent.unwrap_or_else(|| place(&now, tree).to_owned()).join(&name);
         let fresh = inside(&dir).is_empty();
         Ok(Group { tree, dir, fresh })
     };
     trees.iter().map(group).collect()
 }
 
-/// New groups for what this process starts, under the limits that it is under itself.
-pub fn for_command<'a>(this: Pid, trees: &[&'a Hierarchy]) -> Result<Vec<Group<'a>>, Failure> {
+/// New groups for what this process starts: below `parent`, or under the limits that it is under
+/// itself.
+pub fn for_command<'a>(
+    this: Pid,
+    parent: Option<&Path>,
+    trees: &[&'a Hierarchy],
+) -> Result<Vec<Group<'a>>, Failure> {
     let group = |tree: &&'a Hierarchy| {
-        let dir = place(&tree.group_of(this)?, tree).join(name_for(this));
+        let parent = match parent {
+            Some(parent) => tree.below(parent),
+            None => place(&tree.group_of(this)?, tree).to_owned(),
+        };
+        let dir = parent.join(name_for(this));
         Ok(Group { tree, dir, fresh: true })
     };
     trees.iter().map(group).collect()
@@ -201,7 +221,7 @@ mod tests {
 
     #[test]
     fn names_and_printed_paths_are_the_same_group() {
-        for name in ["a/b", "/sys/fs/cgroup/memory/a/b", "/sys/fs/cgroup/a/b", "a//b/"] {
+        for name in ["a/b", "/sys/fs/cgroup/memory/a/b", "/sys/fs/cgroup/a/b", "a//b/", "/a/b"] {
             assert_eq!(parse_name(name, &layout()).expect(name), Path::new("a/b"), "{name}");
         }
     }

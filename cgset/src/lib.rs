@@ -11,6 +11,7 @@ mod cpu;
 mod cpuset;
 mod delegate;
 mod device;
+mod evacuate;
 mod freeze;
 mod group;
 mod hierarchy;

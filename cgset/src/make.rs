@@ -10,27 +10,31 @@ use crate::hierarchy::{NET, Version};
 use crate::step::Step;
 
 /// The steps that make a group and give it these controllers. With v2 each group above has to
-/// hand them down.
-pub fn make(group: &Group, controllers: &[&str]) -> Result<Vec<Step>, Failure> {
+/// hand them down, which one that holds processes must not: they go into its inner group `refuge`.
+pub fn make(
+    group: &Group,
+    controllers: &[&str],
+    refuge: Option<&str>,
+) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
     for dir in group.above() {
-        steps.extend(missing(&dir)?);
+        steps.extend(missing_folder(&dir)?);
         if group.tree.version == Version::V2 {
             let handed = |name: &&str| *name != NET && group.tree.has(name);
             let here = controllers.iter().copied().filter(handed);
-            steps.extend(enable(&dir, here)?);
+            steps.extend(enable(&dir, here, refuge)?);
         }
     }
     if group.fresh && group.dir.is_dir() {
         steps.push(Step::Remove { dirs: vec![group.dir.clone()], kill: false });
         steps.push(Step::Make(group.dir.clone()));
     } else {
-        steps.extend(missing(&group.dir)?);
+        steps.extend(missing_folder(&group.dir)?);
     }
     Ok(steps)
 }
 
-fn missing(dir: &Path) -> Result<Option<Step>, Failure> {
+fn missing_folder(dir: &Path) -> Result<Option<Step>, Failure> {
     if dir.exists() && !dir.is_dir() {
         let what = format!("make the group {dir:?}: a control file has this name");
         return Err(Failure::usage(what).hint("give the group another name"));
@@ -41,7 +45,8 @@ fn missing(dir: &Path) -> Result<Option<Step>, Failure> {
 fn enable<'a>(
     dir: &Path,
     controllers: impl Iterator<Item = &'a str>,
-) -> Result<Option<Step>, Failure> {
+    refuge: Option<&str>,
+) -> Result<Vec<Step>, Failure> {
     let file = dir.join("cgroup.subtree_control");
     let enabled = fs::read_to_string(&file).unwrap_or_default();
     let mut missing: Vec<String> = Vec::new();
@@ -52,21 +57,33 @@ fn enable<'a>(
         }
     }
     if missing.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let text = missing.join(" ");
-    check_empty(dir, &text)?;
-    Ok(Some(Step::Enable { file, text }))
+    let (true, Some(refuge)) = (holds_processes(dir), refuge) else {
+        check_empty(dir, &text)?;
+        return Ok(vec![Step::Enable { file, text, evacuated: false }]);
+    };
+    let to = dir.join(refuge);
+    let mut steps: Vec<Step> = missing_folder(&to)?.into_iter().collect();
+    steps.push(Step::Evacuate { from: dir.to_owned(), to });
+    steps.push(Step::Enable { file, text, evacuated: true });
+    Ok(steps)
+}
+
+/// Whether it has processes of its own, and is not the top of the tree, which may have them.
+fn holds_processes(dir: &Path) -> bool {
+    let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    dir.join("cgroup.type").exists() && !procs.is_empty()
 }
 
 /// The kernel refuses memory here, and takes cpu and pids with an effect that nobody wants: the
 /// group becomes threaded, and processes can't be put into the inner ones any more.
 fn check_empty(dir: &Path, controllers: &str) -> Result<(), Failure> {
-    let is_root = !dir.join("cgroup.type").exists();
-    let pids = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    if is_root || pids.is_empty() {
+    if !holds_processes(dir) {
         return Ok(());
     }
+    let pids = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     let pids: Vec<&str> = pids.lines().take(5).collect();
     Err(Failure::new(format!(
         "write {controllers:?} to {:?}: the group holds processes itself ({} ...), and cgroup v2 \
@@ -75,7 +92,7 @@ fn check_empty(dir: &Path, controllers: &str) -> Result<(), Failure> {
         pids.join(" ")
     ))
     .hint(
-        "name a group elsewhere: --group GROUP; or start in a delegated one: systemd-run --user \
-         --scope -p Delegate=yes sh",
+        "name a group elsewhere: --group or --parent GROUP; or move them into an inner group first: \
+         --evacuate init; or start in a delegated one: systemd-run --user --scope -p Delegate=yes sh",
     ))
 }

@@ -29,7 +29,7 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
     };
     let layout = Layout::read()?;
     match request {
-        Request::Create(name) => create(&name, cli.delegate.as_deref(), &layout),
+        Request::Create(name) => create(&name, cli, &layout),
         Request::Remove(names) => {
             let step = |(name, dirs): (&String, _)| remove::plan(name, dirs, cli.kill);
             existing("remove", &names, &layout)?.into_iter().map(step).collect()
@@ -130,8 +130,8 @@ fn joined<'a>(layout: &'a Layout, trees: &[&Hierarchy], movers: &[Pid]) -> Optio
     (all && access(&v2.mount, AccessFlags::W_OK).is_ok()).then_some(v2)
 }
 
-fn create(name: &str, to: Option<&str>, layout: &Layout) -> Result<Vec<Step>, Failure> {
-    let user = to.map(delegate::user).transpose()?;
+fn create(name: &str, cli: &Cli, layout: &Layout) -> Result<Vec<Step>, Failure> {
+    let user = cli.delegate.as_deref().map(delegate::user).transpose()?;
     let below = group::parse_name(name, layout)?;
     let mut trees = trees_for(&CONTROLLERS, layout)?;
     trees.extend(joined(layout, &trees, &[]));
@@ -142,7 +142,7 @@ fn create(name: &str, to: Option<&str>, layout: &Layout) -> Result<Vec<Step>, Fa
     }
     let mut steps = Vec::new();
     for group in &groups {
-        steps.extend(make(group, &CONTROLLERS)?);
+        steps.extend(make(group, &CONTROLLERS, cli.evacuate.as_deref())?);
         steps.extend(user.map(|user| Step::Delegate { dir: group.dir.clone(), user }));
     }
     steps.extend(print(&groups));
@@ -151,7 +151,10 @@ fn create(name: &str, to: Option<&str>, layout: &Layout) -> Result<Vec<Step>, Fa
 
 fn set(cli: &Cli, settings: &[Setting], who: Who, layout: &Layout) -> Result<Vec<Step>, Failure> {
     let controllers: Vec<&str> = settings.iter().map(Setting::controller).collect();
-    let named = cli.group.as_ref().map(|name| group::parse_name(name, layout)).transpose()?;
+    let parse = |name: &String| group::parse_name(name, layout);
+    let parent = cli.parent.as_ref().map(parse).transpose()?;
+    let named = cli.group.as_ref().map(parse).transpose()?;
+    let named = named.map(|name| parent.as_ref().map_or(name.clone(), |above| above.join(&name)));
     let mut trees = match &named {
         Some(below) if settings.is_empty() => trees_of(below, layout)?,
         _ => layout.with_all(controllers)?,
@@ -167,12 +170,12 @@ fn set(cli: &Cli, settings: &[Setting], who: Who, layout: &Layout) -> Result<Vec
     }
     let groups = match (&named, &who) {
         (Some(below), _) => group::named(below, &trees),
-        (None, Who::Pids(pids)) => group::for_process(pids[0], &trees, layout)?,
-        (None, _) => group::for_command(getpid(), &trees)?,
+        (None, Who::Pids(pids)) => group::for_process(pids[0], parent.as_deref(), &trees, layout)?,
+        (None, _) => group::for_command(getpid(), parent.as_deref(), &trees)?,
     };
     let mut steps = Vec::new();
     for group in &groups {
-        steps.extend(limit(group, settings, cli.force)?);
+        steps.extend(limit(group, settings, cli)?);
     }
     steps.extend(note::swap(&groups, settings)?.map(Step::Note));
     steps.extend(note::disks(settings, &trees)?.into_iter().map(Step::Note));
@@ -195,15 +198,15 @@ fn print(groups: &[Group]) -> Option<Step> {
 }
 
 /// The steps that make a group and set those limits that belong into its tree.
-fn limit(group: &Group, settings: &[Setting], force: bool) -> Result<Vec<Step>, Failure> {
+fn limit(group: &Group, settings: &[Setting], cli: &Cli) -> Result<Vec<Step>, Failure> {
     let here = settings.iter().filter(|setting| group.tree.has(setting.controller()));
     let here: Vec<Setting> = here.cloned().collect();
     let controllers: Vec<&str> = here.iter().map(Setting::controller).collect();
-    let mut steps = make(group, &controllers)?;
+    let mut steps = make(group, &controllers, cli.evacuate.as_deref())?;
     steps.extend(cpuset::fill(group).into_iter().map(Step::Write));
     let writes = setting::writes(&here, group.tree.version, &group.dir)?;
     for write in &writes {
-        memory::check_use(write, force)?;
+        memory::check_use(write, cli.force)?;
     }
     steps.extend(writes.into_iter().map(Step::Write));
     let net = net::limits(&here).into_iter();
@@ -339,7 +342,7 @@ mod tests {
     #[test]
     fn create_makes_it_for_every_controller_and_once() {
         let (top, layout) = mixed();
-        let steps = create("box", None, &layout).expect("a plan");
+        let steps = create("box", &Cli::default(), &layout).expect("a plan");
         assert_eq!(
             lines(&top, &steps),
             "echo +memory > unified/cgroup.subtree_control\n\
@@ -348,10 +351,11 @@ mod tests {
         for tree in &layout.0 {
             fs::create_dir(tree.mount.join("box")).expect("ours");
         }
-        let lines = create("box", None, &layout).expect_err("it is there").lines("cgset");
+        let lines =
+            create("box", &Cli::default(), &layout).expect_err("it is there").lines("cgset");
         assert!(lines.contains("it is there already"), "{lines}");
         fs::write(layout.0[0].mount.join("cpu.shares"), "").expect("ours");
-        assert!(create("cpu.shares", None, &layout).is_err());
+        assert!(create("cpu.shares", &Cli::default(), &layout).is_err());
     }
 
     #[test]

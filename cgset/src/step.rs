@@ -11,13 +11,15 @@ use nix::unistd::{Pid, Uid};
 use crate::control::{explain, explain_enable, set, write};
 use crate::freeze::{self, Event};
 use crate::setting::Write;
-use crate::{attach, delegate, net, remove, run};
+use crate::{attach, delegate, evacuate, net, remove, run};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A v2 group hands controllers down to those below.
-    Enable { file: PathBuf, text: String },
+    Enable { file: PathBuf, text: String, evacuated: bool },
+    /// All processes of a group go into one of its inner groups.
+    Evacuate { from: PathBuf, to: PathBuf },
     /// A new group.
     Make(PathBuf),
     /// A limit.
@@ -53,6 +55,8 @@ pub struct Hands {
     before: Vec<String>,
     /// What held for network traffic.
     net_before: Vec<Option<net::State>>,
+    /// The processes that have been moved out of the way.
+    evacuated: Vec<Vec<Pid>>,
     /// COMMAND's status.
     status: u8,
     /// The signals that the caller blocks.
@@ -67,7 +71,13 @@ impl Hands {
             .into_iter()
             .collect();
         let mask = ends.thread_swap_mask(SigmaskHow::SIG_BLOCK).tried(|| "block signals")?;
-        Ok(Self { before: Vec::new(), net_before: Vec::new(), status: 0, mask })
+        Ok(Self {
+            before: Vec::new(),
+            net_before: Vec::new(),
+            evacuated: Vec::new(),
+            status: 0,
+            mask,
+        })
     }
 }
 
@@ -77,7 +87,8 @@ impl common::Step for Step {
     fn line(&self) -> Line {
         Line::Run(match self {
             Self::Make(dir) => format!("mkdir {}", shell::operand(dir)),
-            Self::Enable { file, text } => echo(text, file),
+            Self::Enable { file, text, .. } => echo(text, file),
+            Self::Evacuate { from, to } => evacuate::line(from, to),
             Self::Write(Write { file, text }) => echo(&shell::word(text), file),
             Self::Net { dir, limit } => {
                 format!("cgset --group {} {} >/dev/null", shell::operand(dir), limit.words())
@@ -103,6 +114,9 @@ impl common::Step for Step {
     fn why(&self) -> String {
         match self {
             Self::Enable { .. } => "the groups below get these controllers; cgroups(7)",
+            Self::Evacuate { .. } => {
+                "with v2 a group that limits those below has no processes itself; cgroups(7)"
+            }
             Self::Make(_) => "a folder here is a control group; cgroups(7)",
             Self::Write(_) => "the limit, before anything new is in the group; cgroups(7)",
             Self::Net { .. } => {
@@ -124,7 +138,8 @@ impl common::Step for Step {
 
     fn act(&self, hands: &mut Hands) -> Result<Flow, Failure> {
         match self {
-            Self::Enable { file, text } => write(file, text).map_err(explain_enable)?,
+            Self::Enable { file, text, .. } => write(file, text).map_err(explain_enable)?,
+            Self::Evacuate { from, to } => hands.evacuated.push(evacuate::evacuate(from, to)?),
             Self::Make(dir) => {
                 fs::create_dir(dir).tried(|| format!("make the group {dir:?}")).map_err(explain)?;
             }
@@ -161,12 +176,17 @@ impl common::Step for Step {
                 Some(before) if dir.exists() => net::restore(dir, limit.direction, before),
                 _ => Ok(()),
             },
-            Self::Attach { pid, from, .. } => attach::take_back(*pid, from),
+            Self::Attach { pid, from, .. } => attach::move_if_there(*pid, from),
             Self::Freeze { file, .. } => match hands.before.pop() {
                 Some(before) => freeze::freeze(file, &before).map(drop),
                 None => Ok(()),
             },
-            // An enabled controller stays so: others may have made groups below meanwhile, and
+            // No process could come back otherwise.
+            Self::Enable { file, text, evacuated: true } => write(file, &text.replace('+', "-")),
+            Self::Evacuate { from, .. } => {
+                evacuate::take_back(&hands.evacuated.pop().unwrap_or_default(), from)
+            }
+            // Else an enabled controller stays so: others may have made groups below meanwhile, and
             // would lose the limits in them.
             _ => Ok(()),
         }

@@ -156,7 +156,8 @@ pub fn what_is_early_waits_where_a_device_sends_by_the_clock() -> Test {
     }
     let name = Name::new("fq");
     let options = ["-u", "-b", "32M", "-l", "1400", "-t", "5"];
-    let told = iperf3(&["net.out", "8mbit", "-g", &name], port() + 6, &options);
+    cgset(&["net.out", "8mbit", "-g", &name]).ok();
+    let told = iperf3(&["-g", &name], port() + 6, &options);
     let sum = &told["end"]["sum"];
     let rate = sum["bits_per_second"].as_f64().expect("a number") / 1e6;
     let lost = sum["lost_percent"].as_f64().expect("a number");
