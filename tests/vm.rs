@@ -85,7 +85,7 @@ fn cgset_on_memory_in_v2_and_cpu_in_v1() -> Test {
 
 /// A gigabit a second is more than the machine emulates.
 fn network_limits_where_a_device_sends_by_the_clock() -> Test {
-    cgset_on("fq", 5, &["net::", "--skip", "iperf3"])
+    cgset_on("fq", 4, &["net::", "--skip", "iperf3"])
 }
 
 /// The one line of README.md, with a root of busybox alone.

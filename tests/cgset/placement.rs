@@ -9,12 +9,12 @@ use crate::layout::{
     Name, Waiting, cgset, control, members, need, need_v2, run_known, tool, tree_of,
 };
 
-/// A limit of a controller that is in the v2 tree, and its file.
-fn v2_limit() -> Result<[&'static str; 3], Skip> {
+/// A limit of a controller that is in the v2 tree, its file, and one that is set by its own name.
+fn v2_limit() -> Result<[&'static str; 4], Skip> {
     need_v2()?;
     let limits = [
-        ("memory", ["mem", "100M", "memory.max"]),
-        ("hugetlb", ["huge.2MB", "4M", "hugetlb.2MB.max"]),
+        ("memory", ["mem", "100M", "memory.max", "memory.oom.group"]),
+        ("hugetlb", ["huge.2MB", "4M", "hugetlb.2MB.max", "hugetlb.2MB.max"]),
     ];
     let in_v2 =
         |name: &str| tree_of(name).is_ok_and(|tree| tree.join("cgroup.controllers").exists());
@@ -30,7 +30,7 @@ fn held(name: &Name) -> (Waiting, PathBuf) {
 }
 
 pub fn processes_that_are_in_the_way_are_moved_into_an_inner_group() -> Test {
-    let [key, value, file] = v2_limit()?;
+    let [key, value, file, raw] = v2_limit()?;
     let name = Name::new("evacuate");
     let (child, dir) = held(&name);
     let pid: i32 = child.pid().parse().expect("a PID");
@@ -40,7 +40,7 @@ pub fn processes_that_are_in_the_way_are_moved_into_an_inner_group() -> Test {
     assert!(!dir.join("inner").exists());
 
     // What can't be set to its end is taken back to its start.
-    let ran = cgset(&["--evacuate", "init", file, "nonsense", "-g", &inner]);
+    let ran = cgset(&["--evacuate", "init", raw, "nonsense", "-g", &inner]);
     ran.fails(1, "cgset", &["(EINVAL)"]);
     assert_eq!((members(&dir), dir.join("init").exists()), (vec![pid], false));
     assert_eq!(fs::read_to_string(dir.join("cgroup.subtree_control")).expect("v2"), "");
