@@ -107,6 +107,7 @@ support::tests!(
     script::a_dry_run_changes_nothing,
     script::nothing_happens_that_was_not_announced,
     faults::each_step_that_fails_leaves_nothing,
+    faults::each_step_of_a_run_that_fails_leaves_nothing,
     faults::what_is_killed_half_way_is_pruned,
     faults::a_signal_half_way_waits_for_the_end,
 );

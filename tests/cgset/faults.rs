@@ -52,6 +52,38 @@ pub fn each_step_that_fails_leaves_nothing() -> Test {
     Ok(())
 }
 
+/// Also those of the child, before it becomes COMMAND.
+pub fn each_step_of_a_run_that_fails_leaves_nothing() -> Test {
+    need(&["memory", "pids"])?;
+    let strace = need_program("strace")?;
+    let folder = scratch();
+    let file = folder.path().join("pid");
+    let net: &[&str] = if need_v2().is_ok() { &["net", "8mbit"] } else { &[] };
+    let mut failures = 0;
+    let calls = [("mkdir", 4), ("write", 4), ("bpf", 24), ("clone3,clone", 2), ("execve", 3)];
+    for (call, most) in calls.into_iter().chain([("openat", 45)]) {
+        for nth in 1..=most {
+            let inject = format!("inject={call}:error=EIO:when={nth}");
+            let mut command = Command::new(&strace);
+            command.args(["-f", "-qq", "-o", "/dev/null", "-e", &inject, "sh", "-c"]);
+            command.arg("echo $$ > \"$0\"; exec \"$@\"").arg(&file);
+            command.arg(env!("CARGO_BIN_EXE_cgset")).args(["mem", "100M", "pids", "9"]);
+            let ran = run(command.args(net).args(["--", "true"]));
+            let pid = fs::read_to_string(&file).unwrap_or_default();
+            let groups = Name::of(pid.trim()).groups();
+            assert!(groups.is_empty(), "{call} {nth}: {ran:?} {groups:?}");
+            // The first of some are of the shell that becomes cgset.
+            if ran.status != 0 && ran.stderr.starts_with("cgset: ") {
+                failures += 1;
+                assert!([125, 126].contains(&ran.status), "{call} {nth}: {ran:?}");
+                assert!(ran.stderr.contains("(EIO)"), "{call} {nth}: {ran:?}");
+            }
+        }
+    }
+    assert!(failures >= 20, "each step fails once: {failures}");
+    Ok(())
+}
+
 /// Nobody can clear up after SIGKILL but the next one.
 pub fn what_is_killed_half_way_is_pruned() -> Test {
     need(&["memory", "pids"])?;

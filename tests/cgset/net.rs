@@ -130,19 +130,32 @@ pub fn iperf3_measures_what_was_asked_for() -> Test {
         let options = [&["-t", "12"], reverse].concat();
         let told = iperf3(&[key, &format!("{mbit}mbit")], port, &options);
         let bits = told["end"]["sum_received"]["bits_per_second"].as_f64().expect("a number");
-        let share = bits / f64::from(mbit) / 1e6;
-        // What comes in can't be paced. Over loopback a packet has 64 KiB, four of which are all that
-        // may be outstanding at the least rate, so that a loss there costs a visible pause.
-        let precision = if (key, mbit) == ("net.in", 8) { 0.1 } else { 0.05 };
-        assert!((share - 1.0).abs() < precision, "{key} {mbit}mbit: {share}");
+        bits / f64::from(mbit) / 1e6
     };
-    let runs = [8, 100, 1000].map(|mbit| [("net.out", mbit, &[][..]), ("net.in", mbit, &["-R"])]);
-    thread::scope(|scope| {
-        for ((key, mbit, reverse), port) in runs.as_flattened().iter().zip(port()..) {
-            let measure = &measure;
-            scope.spawn(move || measure(key, *mbit, port, reverse));
-        }
+    // What comes in can't be paced. Over loopback a packet has 64 KiB, four of which are all that may
+    // be outstanding at the least rate, so that a loss there costs a visible pause: there it is the
+    // median of three.
+    let out = [8, 100, 1000].map(|mbit| ("net.out", mbit, &[][..]));
+    let inwards = [8, 8, 8, 100, 1000].map(|mbit| ("net.in", mbit, &["-R"][..]));
+    let mut shares = thread::scope(|scope| {
+        let measure = &measure;
+        let runs = out.into_iter().chain(inwards).zip(port()..);
+        let start = |((key, mbit, reverse), port)| {
+            (key, mbit, scope.spawn(move || measure(key, mbit, port, reverse)))
+        };
+        let started: Vec<_> = runs.map(start).collect();
+        let end = |(key, mbit, run): (_, _, thread::ScopedJoinHandle<f64>)| {
+            (key, mbit, run.join().expect("measured"))
+        };
+        started.into_iter().map(end).collect::<Vec<_>>()
     });
+    shares.sort_by(|a, b| a.2.total_cmp(&b.2));
+    let is_least = |(key, mbit, _): &(&str, u32, f64)| (*key, *mbit) == ("net.in", 8);
+    let (least, mut shares): (Vec<_>, Vec<_>) = shares.into_iter().partition(is_least);
+    shares.push(least[1]);
+    for (key, mbit, share) in shares {
+        assert!((share - 1.0).abs() < 0.05, "{key} {mbit}mbit: {share}; others {least:?}");
+    }
     Ok(())
 }
 
@@ -157,7 +170,7 @@ pub fn what_is_early_waits_where_a_device_sends_by_the_clock() -> Test {
     let name = Name::new("fq");
     let options = ["-u", "-b", "32M", "-l", "1400", "-t", "5"];
     cgset(&["net.out", "8mbit", "-g", &name]).ok();
-    let told = iperf3(&["-g", &name], port() + 6, &options);
+    let told = iperf3(&["-g", &name], port() + 8, &options);
     let sum = &told["end"]["sum"];
     let rate = sum["bits_per_second"].as_f64().expect("a number") / 1e6;
     let lost = sum["lost_percent"].as_f64().expect("a number");
