@@ -76,9 +76,12 @@ const TRAFFIC: &str = "a rate with its unit, as 8mbit or 1MB/s (the same), or ma
 /// A group that is made without any key is made for these controllers.
 pub const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
-/// The controllers of all keys and files, and the one that freezes with v1.
+/// The one that freezes with v1, and limits nothing.
+pub const FREEZER: &str = "freezer";
+
+/// The controllers of all keys and files, and that one.
 pub const ALL: [&str; 14] = [
-    "memory", "cpu", "pids", "io", NET, "freezer", "cpuset", "cpuacct", "hugetlb", "rdma", "misc",
+    "memory", "cpu", "pids", "io", NET, FREEZER, "cpuset", "cpuacct", "hugetlb", "rdma", "misc",
     "devices", "net_cls", "net_prio",
 ];
 

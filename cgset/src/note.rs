@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use crate::group::Group;
 use crate::hierarchy::{Hierarchy, Version};
 use crate::key::{Key, Setting};
-use crate::setting::{MEMORY_LIMIT, limit};
+use crate::setting::{MEMORY_LIMIT, Write, limit};
 use crate::value::Value;
 use crate::{device, memory, net, process};
 
@@ -58,6 +58,18 @@ pub fn swap(groups: &[Group], settings: &[Setting]) -> Result<Option<String>, Fa
         let (swap, allowed) = (size::human(swap), size::human(allowed));
         format!("{swap} of swap is active and not limited; add swap 0 for no more than {allowed}")
     }))
+}
+
+/// The kernel counts in pages, which may be large. A thousandth more or less is not worth a word.
+pub fn rounded(write: &Write) -> Option<String> {
+    let (kept, page) = write.rounded()?;
+    let wanted: u64 = write.text.parse().ok()?;
+    (wanted - kept > wanted / 1000).then(|| {
+        format!(
+            "{wanted} bytes are {kept} for the kernel, which counts in pages of {}",
+            size::human(page)
+        )
+    })
 }
 
 /// A rate holds for the disk of a partition; and v1 does not know who has written what goes to the

@@ -208,7 +208,11 @@ fn limit(group: &Group, settings: &[Setting], cli: &Cli) -> Result<Vec<Step>, Fa
     for write in &writes {
         memory::check_use(write, cli.force)?;
     }
-    steps.extend(writes.into_iter().map(Step::Write));
+    for write in writes {
+        let note = note::rounded(&write);
+        steps.push(Step::Write(write));
+        steps.extend(note.map(Step::Note));
+    }
     let net = net::limits(&here).into_iter();
     steps.extend(net.map(|limit| Step::Net { dir: group.dir.clone(), limit }));
     Ok(steps)

@@ -3,7 +3,7 @@
 use common::{Failure, size};
 
 use crate::hierarchy::NET;
-use crate::key::{Key, Setting};
+use crate::key::{ALL, FREEZER, Key, Setting};
 use crate::value::Value;
 
 /// Files for which there is a key, which works with either version of the kernel's trees.
@@ -15,12 +15,6 @@ const SAME: [(&str, Key); 7] = [
     ("memory.min", Key::MemMin),
     ("memory.swap.max", Key::Swap),
     ("pids.max", Key::Pids),
-];
-
-/// The first parts of the names of control files.
-const CONTROLLERS: [&str; 13] = [
-    "memory", "cpu", "cpuacct", "cpuset", "pids", "io", "blkio", "hugetlb", "rdma", "misc",
-    "devices", "net_cls", "net_prio",
 ];
 
 /// The key that means the same as this file.
@@ -39,8 +33,9 @@ pub fn controller(file: &str) -> Option<&'static str> {
     if first == "cgroup" {
         return rest.starts_with("max.").then_some(NET);
     }
-    let found = CONTROLLERS.iter().find(|name| **name == first)?;
-    Some(if *found == "blkio" { "io" } else { found })
+    let name = if first == "blkio" { "io" } else { first };
+    let limits = ALL.into_iter().filter(|name| ![NET, FREEZER].contains(name));
+    limits.into_iter().find(|known| *known == name)
 }
 
 /// A file and what to write to it. Sizes become decimal numbers, for the kernel reads `010` as

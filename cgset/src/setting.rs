@@ -106,13 +106,7 @@ impl Write {
             return rate::agrees(self, shown);
         }
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();
-        let mut parts = name.split('.');
-        let pages = match (parts.next(), parts.next()) {
-            (Some("memory"), _) => Some(page()),
-            (Some("hugetlb"), Some(size)) => page_size(size),
-            _ => None,
-        };
-        match (pages, self.text.parse::<u64>(), shown.parse::<u64>()) {
+        match (self.grain(), self.text.parse::<u64>(), shown.parse::<u64>()) {
             (Some(page), Ok(wanted), Ok(shown)) => shown <= wanted && wanted - shown < page,
             (Some(_), Err(_), Ok(shown)) => {
                 ["-1", "max"].contains(&self.text.as_str()) && shown >= UNLIMITED
@@ -126,6 +120,27 @@ impl Write {
                     || (name == OOM && line == format!("oom_kill_disable {}", self.text))
             }),
         }
+    }
+
+    /// The pages in which the kernel counts what is limited here.
+    fn grain(&self) -> Option<u64> {
+        let name = self.file.file_name()?.to_string_lossy();
+        let limits = [".max", ".high", ".low", ".min", "limit_in_bytes"];
+        if !limits.iter().any(|end| name.ends_with(end)) {
+            return None;
+        }
+        let mut parts = name.split('.');
+        match (parts.next()?, parts.next()?) {
+            ("memory", _) => Some(page()),
+            ("hugetlb", size) => page_size(size),
+            _ => None,
+        }
+    }
+
+    /// What the kernel makes of a number of bytes that is not one of whole pages, and of which pages.
+    pub fn rounded(&self) -> Option<(u64, u64)> {
+        let (grain, wanted) = (self.grain()?, self.text.parse::<u64>().ok()?);
+        (wanted % grain != 0).then_some((wanted / grain * grain, grain))
     }
 
     /// What sets again what the file shows.
@@ -247,6 +262,9 @@ mod tests {
         assert!(write("/g/cpu.max", "max").agrees("max 100000"));
         assert!(!write("/g/pids.max", "64").agrees("65"));
         assert!(write("/g/hugetlb.2MB.max", "3145728").agrees("2097152"));
+        assert!(!write("/g/memory.swappiness", "60").agrees("59"));
+        assert_eq!(write("/g/memory.oom_control", "1").rounded(), None);
+        assert_eq!(write("/g/memory.max", "5000").rounded(), Some((4096, page())));
         assert!(!write("/g/hugetlb.2MB.max", "4194304").agrees("2097152"));
         assert!(write("/g/cpuset.cpus", "").agrees("") && !write("/g/cpuset.cpus", "").agrees("0"));
     }

@@ -131,7 +131,12 @@ pub fn huge_pages_are_limited_in_whole_pages() -> Test {
     if !sizes.into_iter().any(|entry| entry.file_name() == "hugepages-2048kB") {
         return Err(skip("no huge pages of 2 MiB here"));
     }
-    let dir = set(&["huge.2MB", "5M", "huge.2MB.rsvd", "4M"], &name);
+    let dir = set(&["huge.2MB", "4M", "huge.2MB.rsvd", "4M"], &name);
+    let ran = cgset(&["huge.2MB", "5M", "-g", &name]);
+    let note =
+        "cgset: note: 5242880 bytes are 4194304 for the kernel, which counts in pages of 2 MiB\n";
+    assert_eq!((ran.status, ran.stderr.as_str()), (0, note));
+    cgset(&["--strict", "huge.2MB", "5M", "-g", &name]).fails(1, "cgset", &["pages of 2 MiB"]);
     assert_eq!(control(&dir, &HUGE), "4194304");
     assert_eq!(control(&dir, &RESERVED), "4194304");
     set(&["huge.2MB", "max"], &name);
