@@ -3,6 +3,7 @@
 //! A control group is a folder, its limits are files in it, and a process is moved into it by its
 //! number written to one of them.
 
+mod assembler;
 mod attach;
 mod bitrate;
 mod cli;

@@ -9,6 +9,12 @@
 
 use common::sys::bpf::{Hook, Instruction};
 
+use crate::assembler::{
+    ADD, ADD_NUMBER, ATOMIC_64, ATOMIC_ADD, Assembler, CELL, COMPARE_AND_EXCHANGE, CONTEXT, COST,
+    DIVIDE, FRAME, IF_EQUAL, IF_LESS_NUMBER, IF_MORE, IF_NOT_LESS, IF_NUMBER, LOAD_32, LOAD_64,
+    MOVE, NOW, R0, R1, R2, R3, R4, R5, SET, STORE_32, STORE_64, SUBTRACT, TIMES_NUMBER,
+};
+
 /// The places of these in the cell that the programs share with us, in bytes.
 const TIME: i16 = 0;
 const RATE: i16 = 8;
@@ -17,44 +23,6 @@ const DROPPED: i16 = 24;
 
 /// The time at which a packet is to leave, in the context; see `struct __sk_buff`.
 const DEPARTURE: i16 = 152;
-
-/// The registers: results and comparisons, arguments, the frame.
-const R0: u8 = 0;
-const R1: u8 = 1;
-const R2: u8 = 2;
-const R3: u8 = 3;
-const R4: u8 = 4;
-const R5: u8 = 5;
-/// What calls leave alone: the context, the cell, the packet's time, now.
-const CONTEXT: u8 = 6;
-const CELL: u8 = 7;
-const COST: u8 = 8;
-const NOW: u8 = 9;
-const FRAME: u8 = 10;
-
-const LOAD_CELL: u8 = 0x18;
-const LOAD_32: u8 = 0x61;
-const LOAD_64: u8 = 0x79;
-const STORE_32: u8 = 0x63;
-const STORE_64: u8 = 0x7b;
-const ATOMIC_64: u8 = 0xdb;
-const SET: u8 = 0xb7;
-const MOVE: u8 = 0xbf;
-const ADD: u8 = 0x0f;
-const ADD_NUMBER: u8 = 0x07;
-const SUBTRACT: u8 = 0x1f;
-const TIMES_NUMBER: u8 = 0x27;
-const DIVIDE: u8 = 0x3f;
-const IF_NUMBER: u8 = 0x15;
-const IF_EQUAL: u8 = 0x1d;
-const IF_MORE: u8 = 0x2d;
-const IF_NOT_LESS: u8 = 0x3d;
-const IF_LESS_NUMBER: u8 = 0xa5;
-const CALL: u8 = 0x85;
-const EXIT: u8 = 0x95;
-
-const ATOMIC_ADD: i32 = 0;
-const COMPARE_AND_EXCHANGE: i32 = 0xf1;
 
 /// The kernel's functions.
 const NANOSECONDS_NOW: i32 = 5;
@@ -77,54 +45,6 @@ enum Label {
     Pass,
     Drop,
     Pace,
-}
-
-/// Instructions, and the jumps in them whose distance is not known yet.
-#[derive(Default)]
-struct Assembler {
-    program: Vec<Instruction>,
-    jumps: Vec<(usize, Label)>,
-    labels: Vec<(Label, usize)>,
-}
-
-impl Assembler {
-    fn add(&mut self, code: u8, to: u8, from: u8, offset: i16, immediate: i32) {
-        self.program.push(Instruction { code, registers: from << 4 | to, offset, immediate });
-    }
-
-    fn jump(&mut self, code: u8, left: u8, right: u8, number: i32, to: Label) {
-        self.jumps.push((self.program.len(), to));
-        self.add(code, left, right, 0, number);
-    }
-
-    fn label(&mut self, label: Label) {
-        self.labels.push((label, self.program.len()));
-    }
-
-    /// The address of the cell, which the kernel fills in for the map's descriptor.
-    fn load_cell(&mut self, map: i32) {
-        const MAP_VALUE: u8 = 2;
-        self.add(LOAD_CELL, CELL, MAP_VALUE, 0, map);
-        self.add(0, 0, 0, 0, 0);
-    }
-
-    fn call(&mut self, function: i32) {
-        self.add(CALL, 0, 0, 0, function);
-    }
-
-    fn exit(&mut self, result: i32) {
-        self.add(SET, R0, 0, 0, result);
-        self.add(EXIT, 0, 0, 0, 0);
-    }
-
-    fn finish(mut self) -> Vec<Instruction> {
-        for (at, label) in self.jumps {
-            let target = self.labels.iter().find(|(known, _)| *known == label);
-            let target = target.map_or(at, |(_, place)| *place);
-            self.program[at].offset = i16::try_from(target - at - 1).unwrap_or(0);
-        }
-        self.program
-    }
 }
 
 /// Lets packets pass at the rate in the cell of `map`. If they leave `by_the_clock`, those that are
@@ -173,7 +93,7 @@ pub fn limit(hook: Hook, map: i32, by_the_clock: bool) -> Vec<Instruction> {
 }
 
 /// Puts the time on a packet that is R3 early, unless TCP wants it later anyway.
-fn depart(code: &mut Assembler) {
+fn depart(code: &mut Assembler<Label>) {
     code.add(ADD, R3, NOW, 0, 0);
     code.jump(IF_NOT_LESS, NOW, R3, 0, Label::Pass);
     code.add(LOAD_64, R1, CONTEXT, DEPARTURE, 0);
@@ -224,6 +144,7 @@ pub fn pace(map: i32) -> Vec<Instruction> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::assembler::{CALL, EXIT};
 
     #[test]
     fn jumps_go_to_an_instruction_further_on() {
