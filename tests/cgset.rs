@@ -22,6 +22,8 @@ mod layout;
 mod limits;
 #[path = "cgset/net.rs"]
 mod net;
+#[path = "cgset/net_filter.rs"]
+mod net_filter;
 #[path = "cgset/placement.rs"]
 mod placement;
 #[path = "cgset/raw.rs"]
@@ -60,6 +62,14 @@ support::tests!(
     keys::what_follows_when_memory_is_used_up_can_be_chosen,
     keys::huge_pages_are_limited_in_whole_pages,
     keys::a_share_of_the_disks_is_set_where_the_kernel_has_one,
+    net_filter::the_most_specific_network_decides,
+    net_filter::a_packet_that_is_sent_is_refused,
+    net_filter::a_packet_that_comes_in_is_dropped,
+    net_filter::networks_add_up_are_shown_and_go_with_the_group,
+    net_filter::the_script_denies_the_same,
+    net_filter::networks_that_make_no_sense_are_refused,
+    net_filter::each_call_that_fails_leaves_the_old_networks,
+    net_filter::a_running_sender_learns_of_a_new_rule,
     attach::two_calls_meet_in_one_group,
     attach::pids_come_from_standard_input,
     attach::what_is_held_already_is_noted,

@@ -16,20 +16,25 @@ pub const COST: u8 = 8;
 pub const NOW: u8 = 9;
 pub const FRAME: u8 = 10;
 
-pub const LOAD_CELL: u8 = 0x18;
+pub const LOAD_MAP: u8 = 0x18;
 pub const LOAD_32: u8 = 0x61;
 pub const LOAD_64: u8 = 0x79;
 pub const STORE_32: u8 = 0x63;
 pub const STORE_64: u8 = 0x7b;
+pub const STORE_32_NUMBER: u8 = 0x62;
+pub const STORE_64_NUMBER: u8 = 0x7a;
 pub const ATOMIC_64: u8 = 0xdb;
 pub const SET: u8 = 0xb7;
 pub const MOVE: u8 = 0xbf;
 pub const ADD: u8 = 0x0f;
 pub const ADD_NUMBER: u8 = 0x07;
 pub const SUBTRACT: u8 = 0x1f;
+pub const AND_NUMBER: u8 = 0x57;
 pub const TIMES_NUMBER: u8 = 0x27;
 pub const DIVIDE: u8 = 0x3f;
 pub const IF_NUMBER: u8 = 0x15;
+pub const IF_NUMBER_32: u8 = 0x16;
+pub const IF_NOT_NUMBER: u8 = 0x55;
 pub const IF_EQUAL: u8 = 0x1d;
 pub const IF_MORE: u8 = 0x2d;
 pub const IF_NOT_LESS: u8 = 0x3d;
@@ -71,7 +76,14 @@ impl<Label: PartialEq> Assembler<Label> {
     /// The address of the cell, which the kernel fills in for the map's descriptor.
     pub fn load_cell(&mut self, map: i32) {
         const MAP_VALUE: u8 = 2;
-        self.add(LOAD_CELL, CELL, MAP_VALUE, 0, map);
+        self.add(LOAD_MAP, CELL, MAP_VALUE, 0, map);
+        self.add(0, 0, 0, 0, 0);
+    }
+
+    /// The map itself, as functions take it.
+    pub fn load_map(&mut self, to: u8, map: i32) {
+        const MAP: u8 = 1;
+        self.add(LOAD_MAP, to, MAP, 0, map);
         self.add(0, 0, 0, 0, 0);
     }
 

@@ -3,6 +3,7 @@
 use common::{Failure, size};
 
 use crate::hierarchy::NET;
+use crate::network;
 use crate::value::{self, Value, Wrong, page};
 use crate::{bitrate, net, raw};
 
@@ -30,12 +31,14 @@ pub enum Key {
     Net,
     NetIn,
     NetOut,
+    NetDeny,
+    NetAllow,
     /// A control file by its own name.
     Raw,
 }
 
 /// Name, controller, and what the values look like.
-const KEYS: [(&str, Key, &str, &str); 21] = [
+const KEYS: [(&str, Key, &str, &str); 23] = [
     ("mem", Key::Mem, "memory", MEMORY),
     ("mem.high", Key::MemHigh, "memory", MEMORY),
     ("mem.low", Key::MemLow, "memory", MEMORY),
@@ -62,6 +65,8 @@ const KEYS: [(&str, Key, &str, &str); 21] = [
     ("net", Key::Net, NET, TRAFFIC),
     ("net.in", Key::NetIn, NET, TRAFFIC),
     ("net.out", Key::NetOut, NET, TRAFFIC),
+    ("net.deny", Key::NetDeny, NET, NETWORK),
+    ("net.allow", Key::NetAllow, NET, NETWORK),
 ];
 
 const MEMORY: &str = "10M, 1.5G, 50% of the machine's or of a smaller limit above, max";
@@ -72,6 +77,8 @@ const RATE: &str = "DISK:10M (bytes a second), DISK:100iops, DISK:max or DISK:ma
 const HUGE: &str = "10M, max; ls /sys/kernel/mm/hugepages shows the sizes of pages there are";
 
 const TRAFFIC: &str = "a rate with its unit, as 8mbit or 1MB/s (the same), or max";
+
+const NETWORK: &str = "10.0.0.0/8, fe80::/10, an address, or any";
 
 /// A group that is made without any key is made for these controllers.
 pub const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
@@ -175,6 +182,9 @@ impl Setting {
             (Key::Raw, _) => return raw::parse(name, text),
             (_, "") => Err(Wrong::Why("it is empty")),
             (Key::Huge | Key::HugeReserved, _) => huge(name, text),
+            (Key::NetDeny | Key::NetAllow, _) => {
+                network::parse(name, text).map(Value::Networks).map_err(Wrong::Said)
+            }
             (_, "max") if !key.is_limit() => Err(Wrong::Why("it has no maximum")),
             (Key::IoRead | Key::IoWrite, _) => value::rate(text),
             (Key::IoWeight, _) => value::disk_weight(text),
@@ -220,6 +230,9 @@ impl Setting {
             _ => None,
         };
         let share = |key: Key| matches!(key, Key::CpuWeight | Key::CpuShares);
+        if let (Value::Networks(ours), Value::Networks(theirs)) = (&self.value, &other.value) {
+            return ours.iter().any(|network| theirs.contains(network));
+        }
         let ways = net::directions(self.key);
         if ways.iter().any(|way| net::directions(other.key).contains(way)) {
             return true;

@@ -153,7 +153,7 @@ fn read(cell: &OwnedFd) -> nix::Result<State> {
     Ok(State { rate: Some(rate).filter(|rate| *rate > 0), dropped })
 }
 
-fn open(dir: &Path) -> Result<File, Failure> {
+pub fn open(dir: &Path) -> Result<File, Failure> {
     File::open(dir).tried(|| format!("open the group {dir:?}"))
 }
 
@@ -197,7 +197,7 @@ fn doing(verb: &str, dir: &Path, direction: Direction) -> String {
     format!("{verb} {} of {dir:?}", direction.key())
 }
 
-fn explain(failure: Failure) -> Failure {
+pub fn explain(failure: Failure) -> Failure {
     failure
         .hint_if(Errno::EPERM, || {
             "that takes CAP_BPF and CAP_NET_ADMIN, as root has them outside of containers".into()

@@ -37,14 +37,16 @@ fn asked(groups: &[Group], settings: &[Setting]) -> Result<Option<u64>, Failure>
 
 /// A socket stays in the group in which it was made.
 pub fn sockets(pid: Pid, settings: &[Setting]) -> Option<String> {
-    let limited = settings.iter().any(|setting| !net::directions(setting.key).is_empty());
+    let filters = |setting: &Setting| matches!(setting.value, Value::Networks(_));
+    let limits = |setting: &Setting| !net::directions(setting.key).is_empty() || filters(setting);
+    let limited = settings.iter().any(limits);
     let sockets = if limited { process::sockets(pid) } else { 0 };
     let plural = if sockets == 1 { "" } else { "s" };
     (sockets > 0).then(|| {
         format!(
             "process {pid} has {sockets} socket{plural} already, for which the limit of the network \
-             does not hold, only for what it opens from now on; to limit from the start: cgset net \
-             RATE -- COMMAND"
+             does not hold, only for what it opens from now on; to limit from the start: cgset KEY \
+             VALUE -- COMMAND"
         )
     })
 }

@@ -16,7 +16,7 @@ use crate::key::{ALL, CONTROLLERS, Setting};
 use crate::make::make;
 use crate::setting;
 use crate::step::Step;
-use crate::{cpuset, delegate, freeze, memory, net, note, process, remove};
+use crate::{cpuset, delegate, freeze, memory, net, net_filter, note, process, remove};
 
 /// What cgset will do. `show` and `ls` have no steps, and don't come here.
 pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
@@ -215,6 +215,9 @@ fn limit(group: &Group, settings: &[Setting], cli: &Cli) -> Result<Vec<Step>, Fa
     }
     let net = net::limits(&here).into_iter();
     steps.extend(net.map(|limit| Step::Net { dir: group.dir.clone(), limit }));
+    let rules = net_filter::rules(&here);
+    let filter = (!rules.is_empty()).then(|| Step::NetFilter { dir: group.dir.clone(), rules });
+    steps.extend(filter);
     Ok(steps)
 }
 

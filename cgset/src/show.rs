@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::hierarchy::Layout;
 use crate::net::{self, Direction};
+use crate::net_filter;
 use crate::plan;
 use crate::process::gone;
 use crate::rate;
@@ -202,6 +203,18 @@ impl Shown {
         net::state(group::v2(&self.members)?, direction).ok()?
     }
 
+    fn networks(&self) -> Vec<net_filter::Rule> {
+        group::v2(&self.members).and_then(|dir| net_filter::state(dir).ok()).unwrap_or_default()
+    }
+
+    /// Those that are allowed, or those that are denied; null where there is no rule at all.
+    fn networks_json(&self, allow: bool) -> Value {
+        let rules = self.networks();
+        let these = rules.iter().filter(|rule| rule.allow == allow);
+        let networks: Vec<String> = these.map(|rule| rule.network.to_string()).collect();
+        if rules.is_empty() { Value::Null } else { networks.into() }
+    }
+
     fn net_rows(&self) -> Vec<(&'static str, Option<String>)> {
         let mut rows = Vec::new();
         for (direction, limit, dropped) in [
@@ -213,6 +226,8 @@ impl Shown {
                 rows.push((dropped, Some(format!("{} packets", state.dropped))));
             }
         }
+        let rules = self.networks();
+        rows.extend(rules.iter().map(|rule| (rule.key(), Some(rule.network.to_string()))));
         rows
     }
 
@@ -262,7 +277,12 @@ impl Shown {
                 "current": self.number(&["pids.current"]),
             },
             "io": self.io(),
-            "net": { "in": self.net_json(Direction::In), "out": self.net_json(Direction::Out) },
+            "net": {
+                "in": self.net_json(Direction::In),
+                "out": self.net_json(Direction::Out),
+                "deny": self.networks_json(false),
+                "allow": self.networks_json(true),
+            },
         });
         format!("{object:#}\n")
     }

@@ -10,8 +10,9 @@ use nix::unistd::{Pid, Uid};
 
 use crate::control::{explain, explain_enable, set, write};
 use crate::freeze::{self, Event};
+use crate::placed::Placed;
 use crate::setting::Write;
-use crate::{attach, delegate, evacuate, net, remove, run};
+use crate::{attach, delegate, evacuate, net, net_filter, remove, run};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Step {
     Write(Write),
     /// A limit of network traffic.
     Net { dir: PathBuf, limit: net::Limit },
+    /// Networks that are allowed or denied.
+    NetFilter { dir: PathBuf, rules: Vec<net_filter::Rule> },
     /// A process goes from one group to another.
     Attach { pid: Pid, from: PathBuf, to: PathBuf },
     /// Something that people should know.
@@ -57,6 +60,8 @@ pub struct Hands {
     net_before: Vec<Option<net::State>>,
     /// The processes that have been moved out of the way.
     evacuated: Vec<Vec<Pid>>,
+    /// The programs that were put into groups.
+    placed: Vec<Vec<Placed>>,
     /// COMMAND's status.
     status: u8,
     /// The signals that the caller blocks.
@@ -75,6 +80,7 @@ impl Hands {
             before: Vec::new(),
             net_before: Vec::new(),
             evacuated: Vec::new(),
+            placed: Vec::new(),
             status: 0,
             mask,
         })
@@ -92,6 +98,10 @@ impl common::Step for Step {
             Self::Write(Write { file, text }) => echo(&shell::word(text), file),
             Self::Net { dir, limit } => {
                 format!("cgset --group {} {} >/dev/null", shell::operand(dir), limit.words())
+            }
+            Self::NetFilter { dir, rules } => {
+                let words = net_filter::words(rules);
+                format!("cgset --group {} {words} >/dev/null", shell::operand(dir))
             }
             Self::Attach { pid, to, .. } => echo(&pid.to_string(), &to.join("cgroup.procs")),
             Self::Note(text) => format!("echo {} >&2", shell::word(format!("cgset: note: {text}"))),
@@ -119,7 +129,7 @@ impl common::Step for Step {
             }
             Self::Make(_) => "a folder here is a control group; cgroups(7)",
             Self::Write(_) => "the limit, before anything new is in the group; cgroups(7)",
-            Self::Net { .. } => {
+            Self::Net { .. } | Self::NetFilter { .. } => {
                 "a program that the kernel runs for each packet, no classic command makes it; bpf(2)"
             }
             Self::Attach { .. } => "the process, and what it starts from now on; cgroups(7)",
@@ -145,6 +155,7 @@ impl common::Step for Step {
             }
             Self::Write(wanted) => hands.before.push(set(wanted)?),
             Self::Net { dir, limit } => hands.net_before.push(net::set(dir, limit)?),
+            Self::NetFilter { dir, rules } => hands.placed.push(net_filter::set(dir, rules)?),
             Self::Attach { pid, from, to } => attach::attach(*pid, from, to)?,
             Self::Note(text) => report::tell(&format!("cgset: note: {text}\n")),
             Self::Run { command, dirs } => hands.status = run::run(command, dirs, hands.mask)?,
@@ -174,6 +185,10 @@ impl common::Step for Step {
             },
             Self::Net { dir, limit } => match hands.net_before.pop() {
                 Some(before) if dir.exists() => net::restore(dir, limit.direction, before),
+                _ => Ok(()),
+            },
+            Self::NetFilter { dir, .. } => match hands.placed.pop() {
+                Some(placed) if dir.exists() => net_filter::restore(dir, placed),
                 _ => Ok(()),
             },
             Self::Attach { pid, from, .. } => attach::move_if_there(*pid, from),

@@ -6,6 +6,7 @@
 use common::{Failure, size};
 use nix::unistd::{SysconfVar, sysconf};
 
+use crate::network::Network;
 use crate::rate::Unit;
 
 /// A value, understood.
@@ -29,6 +30,8 @@ pub enum Value {
     Weight { disk: Option<String>, weight: u64 },
     /// So many bytes of huge pages of a size; `None` for no limit.
     Huge { pages: String, bytes: Option<u64> },
+    /// What is allowed or denied.
+    Networks(Vec<Network>),
 }
 
 /// Why a text is no value: a few words, or a failure that says it all.

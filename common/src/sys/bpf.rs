@@ -2,10 +2,14 @@
 //! they share with us. The library for this, libbpf, wants a compiler's output; a program of a few
 //! dozen instructions needs only these calls.
 
+mod map;
+
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::{ptr, slice};
 
 use nix::errno::Errno;
+
+pub use map::{Kind, Map};
 
 /// One instruction; see `Documentation/bpf/standardization/instruction-set.rst` in the kernel.
 #[repr(C)]
@@ -33,6 +37,12 @@ pub enum Hook {
     Egress,
     /// What happens to a TCP connection of the group.
     Connection,
+    /// connect(2) to an IPv4 address by a process of the group.
+    Connect4,
+    /// connect(2) to an IPv6 address.
+    Connect6,
+    /// A device node that is made or opened by a process of the group.
+    Device,
 }
 
 impl Hook {
@@ -42,6 +52,9 @@ impl Hook {
             Self::Ingress => (8, 0),
             Self::Egress => (8, 1),
             Self::Connection => (13, 3),
+            Self::Connect4 => (18, 10),
+            Self::Connect6 => (18, 11),
+            Self::Device => (15, 6),
         }
     }
 }
@@ -64,6 +77,8 @@ const PROG_QUERY: i32 = 16;
 
 /// Others' programs stay, and all are run.
 const ALLOW_MULTI: u32 = 1 << 1;
+/// In the place of another one.
+const REPLACE: u32 = 1 << 2;
 
 #[repr(C)]
 #[derive(Default)]
@@ -112,6 +127,7 @@ struct Attach {
     program: u32,
     kind: u32,
     flags: u32,
+    replaced: u32,
 }
 
 #[repr(C)]
@@ -267,7 +283,17 @@ pub fn load(hook: Hook, name: &str, program: &[Instruction]) -> nix::Result<Owne
 /// Has it run for this group and those in it, for as long as the group exists.
 pub fn attach(group: impl AsFd, hook: Hook, program: impl AsFd) -> nix::Result<()> {
     let (_, kind) = hook.types();
-    let mut attr = Attach { group: raw(&group), program: raw(&program), kind, flags: ALLOW_MULTI };
+    let (group, program) = (raw(&group), raw(&program));
+    let mut attr = Attach { group, program, kind, flags: ALLOW_MULTI, ..Attach::default() };
+    // SAFETY: the structure has no pointer.
+    unsafe { bpf(PROG_ATTACH, &mut attr) }.map(drop)
+}
+
+/// Has it run in the place of an older one, without a moment in which neither or both would.
+pub fn replace(group: impl AsFd, hook: Hook, new: impl AsFd, old: impl AsFd) -> nix::Result<()> {
+    let (_, kind) = hook.types();
+    let (group, program, replaced) = (raw(&group), raw(&new), raw(&old));
+    let mut attr = Attach { group, program, kind, flags: ALLOW_MULTI | REPLACE, replaced };
     // SAFETY: the structure has no pointer.
     unsafe { bpf(PROG_ATTACH, &mut attr) }.map(drop)
 }
@@ -275,7 +301,8 @@ pub fn attach(group: impl AsFd, hook: Hook, program: impl AsFd) -> nix::Result<(
 /// Has it run no more.
 pub fn detach(group: impl AsFd, hook: Hook, program: impl AsFd) -> nix::Result<()> {
     let (_, kind) = hook.types();
-    let mut attr = Attach { group: raw(&group), program: raw(&program), kind, flags: 0 };
+    let (group, program) = (raw(&group), raw(&program));
+    let mut attr = Attach { group, program, kind, ..Attach::default() };
     // SAFETY: the structure has no pointer.
     unsafe { bpf(PROG_DETACH, &mut attr) }.map(drop)
 }
@@ -322,8 +349,8 @@ fn info(program: impl AsFd, maps: &mut [u32]) -> nix::Result<ProgInfo> {
     Ok(info)
 }
 
-/// The map of one [`Cell`] that a program uses.
-pub fn cell_of(program: impl AsFd) -> nix::Result<OwnedFd> {
+/// The first map that a program uses.
+fn first_map(program: impl AsFd) -> nix::Result<(OwnedFd, MapInfo)> {
     let mut id = 0u32;
     info(program, slice::from_mut(&mut id))?;
     let mut attr = ById { id, ..ById::default() };
@@ -337,6 +364,12 @@ pub fn cell_of(program: impl AsFd) -> nix::Result<OwnedFd> {
     };
     // SAFETY: the kernel writes no more than the size that is said.
     unsafe { bpf(INFO_BY_FD, &mut attr) }?;
+    Ok((map, info))
+}
+
+/// The map of one [`Cell`] that a program uses.
+pub fn cell_of(program: impl AsFd) -> nix::Result<OwnedFd> {
+    let (map, info) = first_map(program)?;
     let is_cell = (info.key_size, info.value_size) == (4, length(size_of::<Cell>()));
     if is_cell { Ok(map) } else { Err(Errno::EMEDIUMTYPE) }
 }
