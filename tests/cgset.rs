@@ -6,6 +6,8 @@ mod attach;
 mod command;
 #[path = "cgset/delegate.rs"]
 mod delegate;
+#[path = "cgset/dev.rs"]
+mod dev;
 #[path = "cgset/faults.rs"]
 mod faults;
 #[path = "cgset/freeze.rs"]
@@ -70,6 +72,14 @@ support::tests!(
     net_filter::networks_that_make_no_sense_are_refused,
     net_filter::each_call_that_fails_leaves_the_old_networks,
     net_filter::a_running_sender_learns_of_a_new_rule,
+    dev::the_last_rule_that_names_a_device_decides,
+    dev::an_exception_of_an_exception_holds_or_is_refused,
+    dev::rules_add_up_are_shown_and_go_with_the_group,
+    dev::a_command_has_its_devices_from_the_start,
+    dev::v1_says_what_it_does_not_do,
+    dev::each_call_that_fails_leaves_the_old_rules,
+    dev::devices_that_make_no_sense_are_refused,
+    dev::the_script_has_the_same_rules,
     attach::two_calls_meet_in_one_group,
     attach::pids_come_from_standard_input,
     attach::what_is_held_already_is_noted,

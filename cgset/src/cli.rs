@@ -59,6 +59,8 @@ use crate::value::Value;
     net.in, net.out         one way of it (all three take a v2 tree, beside v1 if need be)\n  \
     net.deny, net.allow     NETWORK: 10.0.0.0/8, fe80::/10, an address, any; as often as needed,\n  \
     \u{20}                       the most specific decides, what none names is allowed\n  \
+    dev.deny, dev.allow     DEVICE: all, /dev/null, c:1:3, b:8:*; with :r, :w, :m (mknod) for only\n  \
+    \u{20}                       that; the last one that names it decides, what is open stays open\n  \
     memory.swap.high, cpuset.cpus.partition ...  what the kernel calls it, for all the rest\n\n\
     freeze stops all processes of a group, also those that they start; kill ends them, and the group\n\
     stays. Each returns when it is done. wait returns when nobody is in a group any more, when all\n\
@@ -74,7 +76,8 @@ use crate::value::Value;
     high, low, min: bytes; oom_kill: how often the kernel has killed}; swap {limit, current:\n\
     bytes}; cpu {quota_us, period_us, weight or shares, usage_us, throttled_us}; pids {limit,\n\
     current}; io {\"8:0\": {read_bytes, write_bytes, read_operations, write_operations: the limits,\n\
-    a second}}; net {in, out: {bytes: the limit, a second; dropped_packets}; deny, allow: networks}. What is not set, or\n\
+    a second}}; net {in, out: {bytes: the limit, a second; dropped_packets}; deny, allow: networks}; devices [{rule: allow or deny, device, access}],\n\
+    of which the last one that names a device decides. What is not set, or\n\
     not known here, is null. A group whose name is a number is shown by its path.\n\n\
     Exit status: 0 done, 1 failed, 2 wrong usage. With COMMAND: its own, 128+N if signal N ended it;\n\
     125 if cgset fails, 126 if COMMAND can't be run, 127 if it is not found.")]

@@ -14,6 +14,10 @@ use crate::process::or_gone;
 /// Network traffic is limited in the v2 tree. It has no controller: nobody hands it down.
 pub const NET: &str = "net";
 
+/// Rules for devices are kept in one tree: the v2 tree if there is one, where programs tell them
+/// again and undo them; else that of v1's devices controller, which lists no denials.
+pub const DEV: &str = "dev";
+
 /// The two kinds of trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -80,6 +84,11 @@ impl Layout {
             return Err(Failure::new("find the control groups: none are mounted here")
                 .hint("mount -t cgroup2 cgroup2 /sys/fs/cgroup"));
         }
+        let has_devices = |tree: &Hierarchy| tree.has("devices");
+        let v2 = found.iter().position(|tree| tree.version == Version::V2);
+        if let Some(place) = v2.or_else(|| found.iter().position(has_devices)) {
+            found[place].controllers.push(DEV.to_owned());
+        }
         Ok(Self(found))
     }
 
@@ -90,6 +99,12 @@ impl Layout {
             if controller == NET {
                 return Failure::new("limit network traffic: no cgroup v2 is mounted here")
                     .hint("it can be beside v1: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified");
+            }
+            if controller == DEV {
+                return Failure::new(
+                    "limit devices: neither cgroup v2 nor v1's devices is mounted",
+                )
+                .hint("either will do: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified");
             }
             let places: Vec<String> =
                 self.0.iter().map(|h| h.mount.display().to_string()).collect();

@@ -2,10 +2,10 @@
 
 use common::{Failure, size};
 
-use crate::hierarchy::NET;
+use crate::hierarchy::{DEV, NET};
 use crate::network;
 use crate::value::{self, Value, Wrong, page};
-use crate::{bitrate, net, raw};
+use crate::{bitrate, dev, net, raw};
 
 /// A resource that can be limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,12 +33,14 @@ pub enum Key {
     NetOut,
     NetDeny,
     NetAllow,
+    DevDeny,
+    DevAllow,
     /// A control file by its own name.
     Raw,
 }
 
 /// Name, controller, and what the values look like.
-const KEYS: [(&str, Key, &str, &str); 23] = [
+const KEYS: [(&str, Key, &str, &str); 25] = [
     ("mem", Key::Mem, "memory", MEMORY),
     ("mem.high", Key::MemHigh, "memory", MEMORY),
     ("mem.low", Key::MemLow, "memory", MEMORY),
@@ -67,6 +69,8 @@ const KEYS: [(&str, Key, &str, &str); 23] = [
     ("net.out", Key::NetOut, NET, TRAFFIC),
     ("net.deny", Key::NetDeny, NET, NETWORK),
     ("net.allow", Key::NetAllow, NET, NETWORK),
+    ("dev.deny", Key::DevDeny, DEV, dev::FORM),
+    ("dev.allow", Key::DevAllow, DEV, dev::FORM),
 ];
 
 const MEMORY: &str = "10M, 1.5G, 50% of the machine's or of a smaller limit above, max";
@@ -182,6 +186,9 @@ impl Setting {
             (Key::Raw, _) => return raw::parse(name, text),
             (_, "") => Err(Wrong::Why("it is empty")),
             (Key::Huge | Key::HugeReserved, _) => huge(name, text),
+            (Key::DevDeny | Key::DevAllow, _) => dev::parse(text)
+                .map(|(name, access)| Value::Device { name, access })
+                .map_err(Wrong::Why),
             (Key::NetDeny | Key::NetAllow, _) => {
                 network::parse(name, text).map(Value::Networks).map_err(Wrong::Said)
             }
@@ -232,6 +239,10 @@ impl Setting {
         let share = |key: Key| matches!(key, Key::CpuWeight | Key::CpuShares);
         if let (Value::Networks(ours), Value::Networks(theirs)) = (&self.value, &other.value) {
             return ours.iter().any(|network| theirs.contains(network));
+        }
+        // Of these the last one counts.
+        if matches!(self.value, Value::Device { .. }) {
+            return false;
         }
         let ways = net::directions(self.key);
         if ways.iter().any(|way| net::directions(other.key).contains(way)) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use common::Failure;
 
 use crate::group::Group;
-use crate::hierarchy::{NET, Version};
+use crate::hierarchy::{DEV, NET, Version};
 use crate::step::Step;
 
 /// The steps that make a group and give it these controllers. With v2 each group above has to
@@ -20,7 +20,7 @@ pub fn make(
     for dir in group.above() {
         steps.extend(missing_folder(&dir)?);
         if group.tree.version == Version::V2 {
-            let handed = |name: &&str| *name != NET && group.tree.has(name);
+            let handed = |name: &&str| ![NET, DEV].contains(name) && group.tree.has(name);
             let here = controllers.iter().copied().filter(handed);
             steps.extend(enable(&dir, here, refuge)?);
         }

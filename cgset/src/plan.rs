@@ -11,12 +11,14 @@ use nix::unistd::{AccessFlags, Pid, access, getpid};
 
 use crate::cli::{Cli, Request, Who};
 use crate::group::{self, Group, inside_any};
-use crate::hierarchy::{Hierarchy, Layout};
+use crate::hierarchy::{Hierarchy, Layout, Version};
 use crate::key::{ALL, CONTROLLERS, Setting};
 use crate::make::make;
 use crate::setting;
 use crate::step::Step;
-use crate::{cpuset, delegate, freeze, memory, net, net_filter, note, process, remove};
+use crate::{
+    cpuset, delegate, dev, dev_list, freeze, memory, net, net_filter, note, process, remove,
+};
 
 /// What cgset will do. `show` and `ls` have no steps, and don't come here.
 pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
@@ -218,7 +220,18 @@ fn limit(group: &Group, settings: &[Setting], cli: &Cli) -> Result<Vec<Step>, Fa
     let rules = net_filter::rules(&here);
     let filter = (!rules.is_empty()).then(|| Step::NetFilter { dir: group.dir.clone(), rules });
     steps.extend(filter);
+    steps.extend(devices(group, dev::rules(&here)?)?);
     Ok(steps)
+}
+
+/// The steps that add rules for devices.
+fn devices(group: &Group, rules: Vec<dev::Rule>) -> Result<Vec<Step>, Failure> {
+    let dir = group.dir.clone();
+    match group.tree.version {
+        _ if rules.is_empty() => Ok(Vec::new()),
+        Version::V1 => dev_list::steps(group, &rules),
+        Version::V2 => Ok(vec![Step::Devices { dir, rules }]),
+    }
 }
 
 fn attach(pid: Pid, groups: &[Group], settings: &[Setting]) -> Result<Vec<Step>, Failure> {
@@ -271,8 +284,6 @@ mod tests {
     use std::fs;
 
     use support::{TempDir, scratch};
-
-    use crate::hierarchy::Version;
 
     /// A machine with memory on v2 and cpu and pids on v1, of plain folders.
     fn mixed() -> (TempDir, Layout) {

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::hierarchy::Layout;
 use crate::net::{self, Direction};
-use crate::net_filter;
 use crate::plan;
 use crate::process::gone;
 use crate::rate;
+use crate::rules;
 use crate::run;
 use crate::setting::{MEMORY_LIMIT as LIMIT, limit, read_number};
 use crate::{bitrate, group};
@@ -130,6 +130,7 @@ impl Shown {
         }
         rows.extend(self.io_rows());
         rows.extend(self.net_rows());
+        rows.extend(rules::rows(&self.members));
         let present = rows.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let line = |text: String, (name, value)| text + &format!("{name:>15} {value}\n");
         present.fold(String::new(), line)
@@ -203,18 +204,6 @@ impl Shown {
         net::state(group::v2(&self.members)?, direction).ok()?
     }
 
-    fn networks(&self) -> Vec<net_filter::Rule> {
-        group::v2(&self.members).and_then(|dir| net_filter::state(dir).ok()).unwrap_or_default()
-    }
-
-    /// Those that are allowed, or those that are denied; null where there is no rule at all.
-    fn networks_json(&self, allow: bool) -> Value {
-        let rules = self.networks();
-        let these = rules.iter().filter(|rule| rule.allow == allow);
-        let networks: Vec<String> = these.map(|rule| rule.network.to_string()).collect();
-        if rules.is_empty() { Value::Null } else { networks.into() }
-    }
-
     fn net_rows(&self) -> Vec<(&'static str, Option<String>)> {
         let mut rows = Vec::new();
         for (direction, limit, dropped) in [
@@ -226,8 +215,6 @@ impl Shown {
                 rows.push((dropped, Some(format!("{} packets", state.dropped))));
             }
         }
-        let rules = self.networks();
-        rows.extend(rules.iter().map(|rule| (rule.key(), Some(rule.network.to_string()))));
         rows
     }
 
@@ -280,9 +267,10 @@ impl Shown {
             "net": {
                 "in": self.net_json(Direction::In),
                 "out": self.net_json(Direction::Out),
-                "deny": self.networks_json(false),
-                "allow": self.networks_json(true),
+                "deny": rules::networks(&self.members, false),
+                "allow": rules::networks(&self.members, true),
             },
+            "devices": rules::devices(&self.members),
         });
         format!("{object:#}\n")
     }

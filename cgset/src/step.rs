@@ -12,7 +12,7 @@ use crate::control::{explain, explain_enable, set, write};
 use crate::freeze::{self, Event};
 use crate::placed::Placed;
 use crate::setting::Write;
-use crate::{attach, delegate, evacuate, net, net_filter, remove, run};
+use crate::{attach, delegate, dev, dev_filter, dev_list, evacuate, net, net_filter, remove, run};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub enum Step {
     Net { dir: PathBuf, limit: net::Limit },
     /// Networks that are allowed or denied.
     NetFilter { dir: PathBuf, rules: Vec<net_filter::Rule> },
+    /// Rules for devices, with v2.
+    Devices { dir: PathBuf, rules: Vec<dev::Rule> },
+    /// A line of them, with v1.
+    DeviceFile(dev_list::Change),
     /// A process goes from one group to another.
     Attach { pid: Pid, from: PathBuf, to: PathBuf },
     /// Something that people should know.
@@ -103,6 +107,10 @@ impl common::Step for Step {
                 let words = net_filter::words(rules);
                 format!("cgset --group {} {words} >/dev/null", shell::operand(dir))
             }
+            Self::Devices { dir, rules } => {
+                format!("cgset --group {} {} >/dev/null", shell::operand(dir), dev::words(rules))
+            }
+            Self::DeviceFile(change) => echo(&shell::word(&change.text), &change.file()),
             Self::Attach { pid, to, .. } => echo(&pid.to_string(), &to.join("cgroup.procs")),
             Self::Note(text) => format!("echo {} >&2", shell::word(format!("cgset: note: {text}"))),
             Self::Run { command, dirs } => {
@@ -132,6 +140,10 @@ impl common::Step for Step {
             Self::Net { .. } | Self::NetFilter { .. } => {
                 "a program that the kernel runs for each packet, no classic command makes it; bpf(2)"
             }
+            Self::Devices { .. } => {
+                "a program that the kernel asks at each open, no classic command makes it; bpf(2)"
+            }
+            Self::DeviceFile(_) => "the last line that names a device decides; cgroups(7)",
             Self::Attach { .. } => "the process, and what it starts from now on; cgroups(7)",
             Self::Note(_) => "what is often overlooked",
             Self::Run { .. } => "a child joins, then becomes the command; fork(2), execve(2)",
@@ -156,6 +168,8 @@ impl common::Step for Step {
             Self::Write(wanted) => hands.before.push(set(wanted)?),
             Self::Net { dir, limit } => hands.net_before.push(net::set(dir, limit)?),
             Self::NetFilter { dir, rules } => hands.placed.push(net_filter::set(dir, rules)?),
+            Self::Devices { dir, rules } => hands.placed.push(dev_filter::set(dir, rules)?),
+            Self::DeviceFile(change) => hands.before.push(change.make()?),
             Self::Attach { pid, from, to } => attach::attach(*pid, from, to)?,
             Self::Note(text) => report::tell(&format!("cgset: note: {text}\n")),
             Self::Run { command, dirs } => hands.status = run::run(command, dirs, hands.mask)?,
@@ -189,6 +203,14 @@ impl common::Step for Step {
             },
             Self::NetFilter { dir, .. } => match hands.placed.pop() {
                 Some(placed) if dir.exists() => net_filter::restore(dir, placed),
+                _ => Ok(()),
+            },
+            Self::Devices { dir, .. } => match hands.placed.pop() {
+                Some(placed) if dir.exists() => dev_filter::restore(dir, placed),
+                _ => Ok(()),
+            },
+            Self::DeviceFile(change) => match hands.before.pop() {
+                Some(before) if change.dir.exists() => change.take_back(&before),
                 _ => Ok(()),
             },
             Self::Attach { pid, from, .. } => attach::move_if_there(*pid, from),

@@ -6,6 +6,7 @@
 use common::{Failure, size};
 use nix::unistd::{SysconfVar, sysconf};
 
+use crate::dev;
 use crate::network::Network;
 use crate::rate::Unit;
 
@@ -32,6 +33,8 @@ pub enum Value {
     Huge { pages: String, bytes: Option<u64> },
     /// What is allowed or denied.
     Networks(Vec<Network>),
+    /// A device, or several, and what may be done with them or not.
+    Device { name: dev::Named, access: dev::Access },
 }
 
 /// Why a text is no value: a few words, or a failure that says it all.

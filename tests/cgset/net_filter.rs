@@ -64,7 +64,7 @@ pub fn the_most_specific_network_decides() -> Test {
         (&["net.deny", "::/0"], [true, true, false]),
         (&["net.allow", "127.0.0.1"], [true, true, true]),
     ] {
-        let name = Name::new("filter");
+        let name = Name::new("networks-filter");
         cgset(&[rules, &["-g", &name]].concat()).silent();
         assert_eq!(servers.reached(&name), wanted, "{rules:?}");
     }
@@ -127,7 +127,7 @@ pub fn a_packet_that_comes_in_is_dropped() -> Test {
 
 pub fn networks_add_up_are_shown_and_go_with_the_group() -> Test {
     let servers = Servers::new()?;
-    let name = Name::new("adds-up");
+    let name = Name::new("networks-adds-up");
     cgset(&["net.deny", "any", "-g", &name]).silent();
     assert_eq!(servers.reached(&name), [false; 3]);
     cgset(&["net.allow", "127.0.0.2", "net.allow", "::1", "-g", &name]).silent();
@@ -153,7 +153,7 @@ pub fn networks_add_up_are_shown_and_go_with_the_group() -> Test {
 
 pub fn the_script_denies_the_same() -> Test {
     let servers = Servers::new()?;
-    let name = Name::new("by-script");
+    let name = Name::new("networks-by-script");
     let args = ["-n", "net.deny", "any", "net.allow", "127.0.0.1", "-g", &*name];
     let script = cgset(&args).silent();
     assert!(groups_called(&name).is_empty());
@@ -168,7 +168,7 @@ pub fn the_script_denies_the_same() -> Test {
 }
 
 pub fn networks_that_make_no_sense_are_refused() -> Test {
-    let name = Name::new("never-made");
+    let name = Name::new("networks-never-made");
     for (args, parts) in [
         (
             &["net.deny", "10.0.0.1/8"][..],
@@ -191,7 +191,7 @@ pub fn networks_that_make_no_sense_are_refused() -> Test {
 
 pub fn each_call_that_fails_leaves_the_old_networks() -> Test {
     need_v2()?;
-    let kept = Name::new("kept");
+    let kept = Name::new("networks-kept");
     cgset(&["net.deny", "10.0.0.0/8", "net.allow", "10.1.0.0/16", "-g", &kept]).silent();
     let old = shown(&kept);
     let mut failures = 0;
@@ -213,7 +213,7 @@ pub fn each_call_that_fails_leaves_the_old_networks() -> Test {
     failing("pidfd_open:error=EIO", 1, &change)?.fails(1, "cgset", &["(EIO)"]);
     assert_eq!(shown(&kept), now);
     for nth in 1.. {
-        let name = Name::new("failing");
+        let name = Name::new("networks-failing");
         let made = failing("bpf:error=EPERM", nth, &["net.deny", "any", "-g", &name])?;
         if made.status == 0 {
             break;
@@ -228,7 +228,7 @@ pub fn each_call_that_fails_leaves_the_old_networks() -> Test {
 
 pub fn a_running_sender_learns_of_a_new_rule() -> Test {
     let servers = Servers::new()?;
-    let name = Name::new("running");
+    let name = Name::new("networks-running");
     let port = servers.0[0].port().to_string();
     let script = "while busybox nc 127.0.0.1 \"$0\" </dev/null; do echo again; sleep 0.05; done";
     let mut loops = tool();
