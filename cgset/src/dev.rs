@@ -212,6 +212,44 @@ impl fmt::Display for Access {
     }
 }
 
+/// What rules mean, said as plainly as possible, and rules that are likely to meet.
+#[cfg(test)]
+pub mod meaning {
+    use super::{Access, Kind, Pattern, Rule};
+    use proptest::prelude::*;
+
+    /// Whether this may be done with a device of these numbers.
+    pub fn allows(rules: &[Rule], device: Pattern, access: Access) -> bool {
+        let names =
+            |rule: &&Rule| rule.devices.covers(device) && !rule.access.and(access).is_none();
+        rules.iter().rev().find(names).is_none_or(|rule| rule.allow)
+    }
+
+    pub fn device() -> impl Strategy<Value = Pattern> {
+        let kind = prop_oneof![Just(Kind::Char), Just(Kind::Block)];
+        (kind, 0u32..2, 0u32..3).prop_map(|(kind, major, minor)| Pattern {
+            kind: Some(kind),
+            major: Some(major),
+            minor: Some(minor),
+        })
+    }
+
+    pub fn rules() -> impl Strategy<Value = Vec<Rule>> {
+        let devices = (0u32..8, device()).prop_map(|(form, device)| match form {
+            0 => Pattern::default(),
+            1 => Pattern { major: None, minor: None, ..device },
+            2 => Pattern { minor: None, ..device },
+            _ => device,
+        });
+        let rule = (any::<bool>(), devices, 1u32..8).prop_map(|(allow, devices, access)| Rule {
+            allow,
+            devices,
+            access: Access(if access > 4 { 7 } else { access }),
+        });
+        prop::collection::vec(rule, 0..6)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -171,6 +171,10 @@ fn decide(code: &mut Assembler<Label>, nth: usize, rule: &Rule) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    use crate::assembler::{EXIT, LOAD_MAP, SET};
+    use crate::dev::meaning;
 
     fn rules(words: &str) -> Vec<Rule> {
         let words: Vec<&str> = words.split(' ').collect();
@@ -189,6 +193,57 @@ mod tests {
             ("dev.deny c:1:*", "dev.allow c:1:3", "dev.deny 'c:1:*' dev.allow c:1:3"),
         ] {
             assert_eq!(words(&merged(rules(old), &rules(new))), wanted);
+        }
+    }
+
+    /// What a program of [`program`] says, whose few instructions are these.
+    fn runs(program: &[Instruction], device: Pattern, access: Access) -> bool {
+        let mut registers = [0u64; 11];
+        let (kind, number) = (device.kind.map_or(0, Kind::number), |n: Option<u32>| n.unwrap_or(0));
+        let context = [access.0 << 16 | kind, number(device.major), number(device.minor)];
+        let mut at = 0;
+        while let Some(Instruction { code, registers: places, offset, immediate }) = program.get(at)
+        {
+            let (to, from) = (usize::from(places & 15), usize::from(places >> 4));
+            let number = i64::from(*immediate).cast_unsigned();
+            let jumps = match *code {
+                EXIT => return registers[0] == 1,
+                IF_NUMBER => registers[to] == number,
+                IF_NOT_NUMBER => registers[to] != number,
+                IF_ANY_BIT => registers[to] & number != 0,
+                _ => false,
+            };
+            match *code {
+                LOAD_32 => {
+                    registers[to] = context[usize::try_from(*offset / 4).expect("small")].into();
+                }
+                MOVE => registers[to] = registers[from],
+                SET => registers[to] = number,
+                AND_NUMBER => registers[to] &= number,
+                SHIFT_DOWN => registers[to] >>= number,
+                LOAD_MAP => at += 1,
+                IF_NUMBER | IF_NOT_NUMBER | IF_ANY_BIT => {}
+                other => panic!("{other:#x} at {at}"),
+            }
+            at += 1 + if jumps { usize::try_from(*offset).expect("forwards") } else { 0 };
+        }
+        panic!("the end is passed")
+    }
+
+    proptest! {
+        #[test]
+        fn rules_merged_and_made_a_program_mean_the_same(
+            old in meaning::rules(), new in meaning::rules(), device in meaning::device(),
+        ) {
+            let rules = merged(merged(Vec::new(), &old), &new);
+            let program = program(&rules, 3);
+            for access in [1, 2, 4].map(Access) {
+                let wanted = meaning::allows(&[old.clone(), new.clone()].concat(), device, access);
+                prop_assert_eq!(meaning::allows(&rules, device, access), wanted);
+                prop_assert_eq!(runs(&program, device, access), wanted);
+            }
+            let both = [2, 4].iter().all(|one| runs(&program, device, Access(*one)));
+            prop_assert_eq!(runs(&program, device, Access(6)), both);
         }
     }
 

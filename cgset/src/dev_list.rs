@@ -115,11 +115,7 @@ fn lines_for_kind(state: &mut State, rule: &Rule) -> Result<Vec<String>, Failure
         State::NoneBut(exceptions) => (exceptions, rule.allow),
     };
     if is_exception {
-        match exceptions.iter_mut().find(|old| old.devices == rule.devices) {
-            Some(old) => old.access.0 |= rule.access.0,
-            None => exceptions.push(*rule),
-        }
-        return Ok(vec![rule.text()]);
+        return Ok(added(exceptions, rule));
     }
     let mut lines = Vec::new();
     for old in exceptions.iter_mut() {
@@ -139,6 +135,25 @@ fn lines_for_kind(state: &mut State, rule: &Rule) -> Result<Vec<String>, Failure
         lines.push(rule.text());
     }
     Ok(lines)
+}
+
+/// What is to be written for one exception more. A device that is opened to be read and written
+/// needs one line that allows both: so each has what wider ones allow, too.
+fn added(exceptions: &mut Vec<Rule>, rule: &Rule) -> Vec<String> {
+    let (wider, narrower): (Vec<Rule>, Vec<Rule>) =
+        exceptions.iter().partition(|old| old.devices.covers(rule.devices));
+    let all = wider.iter().fold(rule.access.0, |access, wider| access | wider.access.0);
+    let narrower = narrower.into_iter().filter(|old| rule.devices.covers(old.devices));
+    let more = narrower.map(|old| Rule { access: rule.access.without(old.access), ..old });
+    let mut new = vec![Rule { access: Access(all), ..*rule }];
+    new.extend(more.filter(|more| !more.access.is_none()));
+    for new in &new {
+        match exceptions.iter_mut().find(|old| old.devices == new.devices) {
+            Some(old) => old.access.0 |= new.access.0,
+            None => exceptions.push(*new),
+        }
+    }
+    new.iter().map(Rule::text).collect()
 }
 
 fn no_exception(rule: &Rule, old: &Rule) -> Failure {
@@ -243,6 +258,9 @@ fn explain(failure: Failure) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    use crate::dev::meaning;
 
     fn rule(allow: bool, text: &str) -> Rule {
         match dev::parse(text) {
@@ -285,6 +303,67 @@ mod tests {
         ] {
             let wanted: Vec<String> = wanted.iter().map(|line| (*line).to_owned()).collect();
             assert_eq!(written(list, rules), Ok(wanted), "{list} {rules:?}");
+        }
+    }
+
+    /// The kernel's part: security/device_cgroup.c.
+    #[derive(Default)]
+    struct Kernel {
+        denies: bool,
+        exceptions: Vec<Rule>,
+    }
+
+    impl Kernel {
+        fn take(&mut self, allow: bool, line: &str) {
+            if line == ALL {
+                *self = Self { denies: !allow, exceptions: Vec::new() };
+                return;
+            }
+            let mut new = rule(allow, line);
+            let old = self.exceptions.iter().position(|old| old.devices == new.devices);
+            let old = old.map_or(Access(0), |place| self.exceptions.remove(place).access);
+            new.access = match allow == self.denies {
+                true => Access(old.0 | new.access.0),
+                false => old.without(new.access),
+            };
+            self.exceptions.push(new);
+        }
+
+        fn allows(&self, device: Pattern, access: Access) -> bool {
+            let names = |rule: &Rule| match self.denies {
+                true => access.without(rule.access).is_none(),
+                false => !access.and(rule.access).is_none(),
+            };
+            let mut here = self.exceptions.iter().filter(|rule| rule.devices.covers(device));
+            self.denies == here.any(names)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_means_what_was_asked_for(
+            rules in meaning::rules(), device in meaning::device(),
+        ) {
+            let (mut state, mut kernel) = (State::AllBut(Vec::new()), Kernel::default());
+            let mut taken = Vec::new();
+            for rule in &rules {
+                let before = state.clone();
+                match lines(&mut state, rule) {
+                    Ok(lines) => {
+                        for line in lines {
+                            kernel.take(rule.allow, &line);
+                        }
+                        taken.push(*rule);
+                    }
+                    Err(_) => state = before,
+                }
+            }
+            for access in [1, 2, 4].map(Access) {
+                let wanted = meaning::allows(&taken, device, access);
+                prop_assert_eq!(kernel.allows(device, access), wanted, "{:?}", taken);
+            }
+            let both = [2, 4].iter().all(|one| meaning::allows(&taken, device, Access(*one)));
+            prop_assert_eq!(kernel.allows(device, Access(6)), both, "{:?}", taken);
         }
     }
 

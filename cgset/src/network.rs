@@ -52,10 +52,13 @@ pub fn parse(key: &str, text: &str) -> Result<Vec<Network>, Failure> {
     };
     let network = Network { address, bits }.without_host();
     if network.address != address {
-        return fail("the address has bits behind those of the network", network.to_string());
+        return fail(
+            "the address has bits behind those of the network",
+            format!("is {network} meant?"),
+        );
     }
     match network.in_v4() {
-        Some(v4) => fail("these are IPv4 addresses, and seen as such", v4.to_string()),
+        Some(v4) => fail("these are IPv4 addresses, and seen as such", format!("is {v4} meant?")),
         None => Ok(vec![network]),
     }
 }
@@ -147,9 +150,9 @@ mod tests {
     #[test]
     fn what_is_no_network_is_refused() {
         for (text, part) in [
-            ("10.0.0.1/8", "hint: 10.0.0.0/8\n"),
-            ("2001:db8::1/32", "hint: 2001:db8::/32\n"),
-            ("::ffff:10.0.0.0/104", "hint: 10.0.0.0/8\n"),
+            ("10.0.0.1/8", "hint: is 10.0.0.0/8 meant?"),
+            ("2001:db8::1/32", "hint: is 2001:db8::/32 meant?"),
+            ("::ffff:10.0.0.0/104", "hint: is 10.0.0.0/8 meant?"),
             ("010.0.0.0/8", "no address"),
             ("10.0.0/8", "no address"),
             ("0x7f.0.0.1", "no address"),

@@ -202,6 +202,10 @@ pub fn a_command_has_its_devices_from_the_start() -> Test {
         assert!(ran.status == 1 && ran.stderr.contains("Operation not permitted"), "{ran:?}");
         let ran = way.cgset(&[&["dev.deny", "all", "dev.allow", "c:1:5:r"], &dd[..]].concat());
         assert_eq!((ran.status, ran.stdout.as_str()), (0, "\0"), "{ran:?}");
+        // What is opened for both is allowed by two rules.
+        let rules = ["dev.deny", "all", "dev.allow", "c:1:*:r", "dev.allow", "c:1:5:w"];
+        let both = ["--", "busybox", "sh", "-c", ": <>\"$0\"", &nodes.path("zero")];
+        way.cgset(&[&rules[..], &both].concat()).silent();
         let ran = way.cgset(&["dev.deny", "all", "--", "/nowhere/at/all"]);
         ran.fails(127, "cgset", &["ENOENT"]);
     }

@@ -211,6 +211,13 @@ pub fn rates_are_shown_changed_and_taken_back() -> Test {
 pub fn a_socket_of_before_is_noted() -> Test {
     need_v2()?;
     need_program("busybox")?;
+    for limit in [["net", "8mbit"], ["net.deny", "192.0.2.1"]] {
+        a_socket_is_noted(limit);
+    }
+    Ok(())
+}
+
+fn a_socket_is_noted([key, value]: [&str; 2]) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let port = listener.local_addr().expect("it has one").port().to_string();
     let mut client = Command::new("busybox");
@@ -218,14 +225,13 @@ pub fn a_socket_of_before_is_noted() -> Test {
     let mut client = client.spawn().expect("it starts");
     let accepted = listener.accept().expect("it connects");
     let name = Name::of(client.id());
-    let ran = cgset(&["net", "8mbit", &client.id().to_string()]);
+    let ran = cgset(&[key, value, &client.id().to_string()]);
     assert_eq!(ran.status, 0, "{ran:?}");
     assert!(ran.stderr.contains("has 1 socket already, for which the limit"), "{ran:?}");
     drop(accepted);
     let _ = client.kill();
     let _ = client.wait();
     drop(name);
-    Ok(())
 }
 
 pub fn without_v2_it_says_how_to_mount_it() -> Test {

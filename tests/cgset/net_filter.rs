@@ -172,7 +172,7 @@ pub fn networks_that_make_no_sense_are_refused() -> Test {
     for (args, parts) in [
         (
             &["net.deny", "10.0.0.1/8"][..],
-            &["bits behind those of the network", "hint: 10.0.0.0/8"][..],
+            &["bits behind those of the network", "hint: is 10.0.0.0/8 meant?"][..],
         ),
         (&["net.deny", "010.0.0.0/8"], &["it is no address", "hint: net.deny takes 10.0.0.0/8"]),
         (&["net.allow", "example.com"], &["getent ahosts example.com"]),
