@@ -32,6 +32,8 @@ mod placement;
 mod raw;
 #[path = "cgset/script.rs"]
 mod script;
+#[path = "cgset/wait.rs"]
+mod wait;
 #[path = "cgset/wrong.rs"]
 mod wrong;
 
@@ -102,6 +104,9 @@ support::tests!(
     freeze::oom_is_told_of,
     freeze::abandoned_groups_are_pruned,
     freeze::this_very_process_is_neither_frozen_nor_killed,
+    wait::pressure_is_told_of_and_its_script_waits_for_the_same,
+    wait::pressure_that_is_not_counted_says_what_is_missing,
+    wait::a_group_is_empty_too_when_its_process_has_gone_elsewhere,
     groups::the_tutorial_s_group_is_made_shown_and_removed,
     groups::a_named_group_is_the_same_by_its_path,
     groups::ls_has_each_group_once,

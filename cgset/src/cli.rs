@@ -6,9 +6,10 @@ use clap::Parser;
 use common::{Failure, Narration, pid};
 use nix::unistd::Pid;
 
-use crate::freeze::{EVENTS, Event};
 use crate::key::{Key, Setting};
+use crate::pressure::Trigger;
 use crate::value::Value;
+use crate::wait::{EVENTS, Event};
 
 /// Limit what processes may use, by control groups
 ///
@@ -36,6 +37,7 @@ use crate::value::Value;
         cgset show [--json] GROUP|PID\n       \
         cgset freeze|thaw|kill GROUP...\n       \
         cgset wait empty|frozen|oom GROUP\n       \
+        cgset wait psi memory|cpu|io [some|full] STALL/WINDOW GROUP\n       \
         cgset rm [--kill] GROUP...\n       \
         cgset prune"
 )]
@@ -64,8 +66,10 @@ use crate::value::Value;
     memory.swap.high, cpuset.cpus.partition ...  what the kernel calls it, for all the rest\n\n\
     freeze stops all processes of a group, also those that they start; kill ends them, and the group\n\
     stays. Each returns when it is done. wait returns when nobody is in a group any more, when all\n\
-    are stopped, or when the kernel has killed for memory. prune removes, and prints, what is left\n\
-    of groups that cgset has named after processes that are gone.\n\n\
+    are stopped, or when the kernel has killed for memory; wait psi memory 150ms/1s when processes\n\
+    of the group have been held up, for want of memory, for 150 ms within a second: with some one\n\
+    of them, with full all that could run. prune removes, and prints, what is left of groups that\n\
+    cgset has named after processes that are gone.\n\n\
     A user to whom a group is delegated makes groups in it and limits them without root, once a\n\
     process of theirs is inside. With v2 that is in an inner one: cgset create GROUP/shell by the\n\
     user, then cgset --group GROUP/shell PID by root.\n\n\
@@ -173,6 +177,10 @@ impl Cli {
                 Request::Freeze { names: owned(groups), freeze: *verb == "freeze" }
             }
             ["kill", groups @ ..] if !groups.is_empty() => Request::Kill(owned(groups)),
+            ["wait", "psi", trigger @ .., group] => {
+                let event = Event::Stall(Trigger::parse(trigger)?);
+                Request::Wait { event, name: (*group).to_owned() }
+            }
             ["wait", event, group] => {
                 Request::Wait { event: wanted(event)?, name: (*group).to_owned() }
             }
@@ -272,7 +280,7 @@ fn wanted(event: &str) -> Result<Event, Failure> {
     let found = EVENTS.iter().find(|(name, _)| *name == event);
     found.map(|(_, event)| *event).ok_or_else(|| {
         Failure::usage(format!("wait for {event:?}: there is no such event"))
-            .hint("cgset wait empty|frozen|oom GROUP")
+            .hint("cgset wait empty|frozen|oom GROUP, or cgset wait psi memory 150ms/1s GROUP")
     })
 }
 
@@ -371,6 +379,8 @@ mod tests {
             (&["freeze"], "freeze takes a GROUP"),
             (&["wait", "x"], "wait takes an event"),
             (&["wait", "rain", "x"], "there is no such event"),
+            (&["wait", "psi", "x"], "it takes a resource"),
+            (&["wait", "psi", "memory", "150ms", "x"], "times are as"),
             (&["create"], "create takes one GROUP"),
             (&["create", "x", "--json"], "--json does not go"),
             (&["rm"], "rm takes a GROUP"),

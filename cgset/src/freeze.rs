@@ -1,34 +1,17 @@
-//! All processes of a group at once: stopped and let go on, ended, waited for. The kernel tells of
-//! changes by poll(2); only with v1's freezer one has to ask again and again.
+//! All processes of a group at once: stopped and let go on, and ended.
 
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use common::{Failure, Tried, shell, sys};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::Pid;
 
-use crate::control::{explain, read, write};
-use crate::group::{self, inside, inside_any};
+use crate::control::{read, write};
+use crate::group::{inside, inside_any};
 use crate::remove::kill_all;
-use crate::run::kills;
-
-/// What one can wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// No process is inside any more.
-    Empty,
-    /// All processes are stopped.
-    Frozen,
-    /// The kernel has killed for memory, from now on.
-    Oom,
-}
-
-pub const EVENTS: [(&str, Event); 3] =
-    [("empty", Event::Empty), ("frozen", Event::Frozen), ("oom", Event::Oom)];
+use crate::wait::watch;
 
 /// How long the kernel may take for what is under way: some milliseconds, as a rule.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -75,7 +58,8 @@ fn until(file: &Path, text: &str) -> Result<(), Failure> {
     if file.ends_with("cgroup.freeze") {
         let wanted = format!("frozen {text}");
         let events = file.with_file_name("cgroup.events");
-        return watch(&events, PATIENCE, |text| text.lines().any(|line| line == wanted));
+        let told = watch(&events, PATIENCE, |text| text.lines().any(|line| line == wanted))?;
+        return if told { Ok(()) } else { Err(late(&events)) };
     }
     // v1 looks whether all have stopped only when it is asked, and tells nobody.
     let end = Instant::now() + PATIENCE;
@@ -102,91 +86,9 @@ pub fn kill(dirs: &[PathBuf]) -> Result<(), Failure> {
         for dir in dirs {
             kill_all(dir)?;
         }
-        ended(&held, Some(end))?;
+        ended(&held, end)?;
     }
     Ok(())
-}
-
-/// Waits for an event.
-pub fn wait(event: Event, dirs: &[PathBuf]) -> Result<(), Failure> {
-    match event {
-        Event::Empty => loop {
-            let held = pidfds(dirs);
-            if held.is_empty() && inside_any(dirs).is_empty() {
-                return Ok(());
-            }
-            ended(&held, None)?;
-        },
-        Event::Frozen => {
-            let (file, text) = switch(&dirs[0].to_string_lossy(), dirs, true)?;
-            if file.ends_with("cgroup.freeze") {
-                let events = file.with_file_name("cgroup.events");
-                return watch(&events, Duration::MAX, |text| text.contains("frozen 1"));
-            }
-            while read(&file)? != text {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            Ok(())
-        }
-        Event::Oom => oom(dirs),
-    }
-}
-
-/// v2 tells by the file itself; v1 by an eventfd that is handed to the group.
-fn oom(dirs: &[PathBuf]) -> Result<(), Failure> {
-    let before = kills(dirs);
-    if let Some(file) = group::file(dirs, &["memory.events"]) {
-        return watch(&file, Duration::MAX, |_| kills(dirs) > before);
-    }
-    let Some(file) = group::file(dirs, &["memory.oom_control"]) else {
-        return Err(Failure::new("wait for an OOM kill: the group has no limits of memory")
-            .hint("cgset mem SIZE --group GROUP sets one"));
-    };
-    let control = File::open(&file).tried(|| format!("open {file:?}"))?;
-    let told = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).tried(|| "open an event descriptor")?;
-    let ask = format!("{} {}", number(&told), number(&control));
-    write(&file.with_file_name("cgroup.event_control"), &ask)?;
-    let mut timeout = PollTimeout::NONE;
-    while kills(dirs) == before {
-        let mut fds = [PollFd::new(told.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, timeout).tried(|| format!("wait for {file:?}"))?;
-        if !file.exists() {
-            return Err(Failure::new(format!("wait for {file:?}: the group is gone")));
-        }
-        // Memory has run out; the count follows a moment later, when somebody has been killed.
-        timeout = PollTimeout::from(10u8);
-    }
-    Ok(())
-}
-
-fn number(fd: &impl AsFd) -> i32 {
-    use std::os::fd::AsRawFd;
-    fd.as_fd().as_raw_fd()
-}
-
-/// Waits until a file of events is as wanted.
-fn watch(file: &Path, patience: Duration, good: impl Fn(&str) -> bool) -> Result<(), Failure> {
-    // Opened before it is read, so that no change is missed: the kernel counts from here.
-    let open = File::open(file).tried(|| format!("open {file:?}")).map_err(explain)?;
-    let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::NONE);
-    loop {
-        let text = read_again(&open, file)?;
-        if good(&text) {
-            return Ok(());
-        }
-        let mut fds = [PollFd::new(open.as_fd(), PollFlags::POLLPRI)];
-        if poll(&mut fds, timeout).tried(|| format!("wait for {file:?}"))? == 0 {
-            return Err(late(file));
-        }
-    }
-}
-
-fn read_again(mut open: &File, file: &Path) -> Result<String, Failure> {
-    use std::io::{Read, Seek};
-    let mut text = String::new();
-    let read = open.rewind().and_then(|()| open.read_to_string(&mut text));
-    read.tried(|| format!("read {file:?}")).map_err(explain)?;
-    Ok(text)
 }
 
 /// The processes inside, held by descriptors.
@@ -196,12 +98,10 @@ fn pidfds(dirs: &[PathBuf]) -> Vec<OwnedFd> {
 }
 
 /// Waits until one of them after the other has ended.
-fn ended(held: &[OwnedFd], end: Option<Instant>) -> Result<(), Failure> {
+fn ended(held: &[OwnedFd], end: Instant) -> Result<(), Failure> {
     for pidfd in held {
-        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        let timeout = left.map_or(PollTimeout::NONE, |left| {
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::NONE)
-        });
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::NONE);
         let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, timeout).tried(|| "wait for a process")?;
     }
@@ -220,30 +120,4 @@ pub fn kill_line(dirs: &[PathBuf]) -> String {
         "for pid in $(find {list} -name cgroup.procs -exec cat {{}} + | sort -u); do \
          kill -KILL \"$pid\" || :; done"
     )
-}
-
-/// The same in shell, where one has to look again and again.
-pub fn wait_line(event: Event, dirs: &[PathBuf]) -> String {
-    let list = |name: &str| {
-        let files: Vec<String> = dirs.iter().map(|dir| shell::operand(dir.join(name))).collect();
-        files.join(" ")
-    };
-    match event {
-        Event::Empty => format!(
-            "while [ -n \"$(cat {} 2>/dev/null)\" ]; do sleep 0.1; done",
-            list("cgroup.procs")
-        ),
-        Event::Frozen => {
-            format!(
-                "until grep -q 'frozen 1' {} 2>/dev/null; do sleep 0.1; done",
-                list("cgroup.events")
-            )
-        }
-        Event::Oom => format!(
-            "oom() {{ cat {} {} 2>/dev/null | grep 'oom_kill '; }}; before=$(oom); \
-             while [ \"$(oom)\" = \"$before\" ]; do sleep 0.1; done",
-            list("memory.events"),
-            list("memory.oom_control")
-        ),
-    }
 }

@@ -29,6 +29,7 @@ mod network;
 mod note;
 mod placed;
 mod plan;
+mod pressure;
 mod process;
 mod program;
 mod qdisc;
@@ -41,6 +42,7 @@ mod setting;
 mod show;
 mod step;
 mod value;
+mod wait;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

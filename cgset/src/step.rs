@@ -9,9 +9,10 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{Pid, Uid};
 
 use crate::control::{explain, explain_enable, set, write};
-use crate::freeze::{self, Event};
+use crate::freeze;
 use crate::placed::Placed;
 use crate::setting::Write;
+use crate::wait::{self, Event};
 use crate::{attach, delegate, dev, dev_filter, dev_list, evacuate, net, net_filter, remove, run};
 
 /// One step.
@@ -122,7 +123,7 @@ impl common::Step for Step {
             Self::Delegate { dir, user } => delegate::line(dir, *user),
             Self::Freeze { file, text } => echo(text, file),
             Self::Kill(dirs) => freeze::kill_line(dirs),
-            Self::Wait { event, dirs } => freeze::wait_line(*event, dirs),
+            Self::Wait { event, dirs } => wait::line(*event, dirs),
             Self::Remove { dirs, kill } => remove::line(dirs, *kill),
             Self::Print(dir) => format!("echo {}", shell::operand(dir)),
             Self::End => "exit \"$status\"".into(),
@@ -179,7 +180,7 @@ impl common::Step for Step {
             Self::Wait { event, dirs } => {
                 // There is nothing to take back: whoever waits may be ended.
                 hands.mask.thread_set_mask().tried(|| "restore the signal mask")?;
-                freeze::wait(*event, dirs)?;
+                wait::wait(*event, dirs)?;
             }
             Self::Remove { dirs, kill } => {
                 dirs.iter().try_for_each(|dir| remove::remove(dir, *kill))?;
