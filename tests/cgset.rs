@@ -34,6 +34,8 @@ mod raw;
 mod script;
 #[path = "cgset/wait.rs"]
 mod wait;
+#[path = "cgset/watch.rs"]
+mod watch;
 #[path = "cgset/wrong.rs"]
 mod wrong;
 
@@ -107,6 +109,15 @@ support::tests!(
     wait::pressure_is_told_of_and_its_script_waits_for_the_same,
     wait::pressure_that_is_not_counted_says_what_is_missing,
     wait::a_group_is_empty_too_when_its_process_has_gone_elsewhere,
+    watch::stat_has_columns_for_awk_and_json_for_others,
+    watch::a_limit_above_is_measured_against,
+    watch::watch_looks_each_second_and_ends_with_its_groups,
+    watch::a_kill_shows_before_the_second_is_over,
+    watch::without_a_reader_it_ends,
+    watch::a_terminal_has_bars_that_are_drawn_in_place,
+    watch::an_interrupt_leaves_the_terminal_as_it_was,
+    watch::a_watched_process_that_ends_says_so,
+    watch::what_is_not_there_is_not_looked_at,
     groups::the_tutorial_s_group_is_made_shown_and_removed,
     groups::a_named_group_is_the_same_by_its_path,
     groups::ls_has_each_group_once,

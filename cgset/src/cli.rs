@@ -35,6 +35,7 @@ use crate::wait::{EVENTS, Event};
         cgset create [--delegate USER] GROUP\n       \
         cgset ls [--json] [GROUP]\n       \
         cgset show [--json] GROUP|PID\n       \
+        cgset stat|watch [--json] [GROUP|PID]...\n       \
         cgset freeze|thaw|kill GROUP...\n       \
         cgset wait empty|frozen|oom GROUP\n       \
         cgset wait psi memory|cpu|io [some|full] STALL/WINDOW GROUP\n       \
@@ -83,6 +84,18 @@ use crate::wait::{EVENTS, Event};
     a second}}; net {in, out: {bytes: the limit, a second; dropped_packets}; deny, allow: networks}; devices [{rule: allow or deny, device, access}],\n\
     of which the last one that names a device decides. What is not set, or\n\
     not known here, is null. A group whose name is a number is shown by its path.\n\n\
+    stat looks at each group, or at all that hold processes: use and limit of memory, CPU time,\n\
+    processes, how many percent of the last 10 s some process was held up (PSI, as the kernel calls\n\
+    it, in the v2 tree), kills for memory. watch looks again each second, and at once after a kill\n\
+    or a group's end; it ends when all that are named are gone. On a terminal a bar measures memory\n\
+    against the smallest limit of the group and those above; where there is none is no bar. Else\n\
+    there is no heading, and awk finds: path (or PID), memory, its limit, CPU time in microseconds\n\
+    (watch: percent since the look before), quota in percent of one CPU, processes, their limit,\n\
+    PSI of memory, cpu, io, OOM kills; max is no limit, - not known, and a blank in a name \\040.\n\
+    With --json, one object a line: group; memory, pids {current, limit, effective_limit: the\n\
+    smallest above; memory also oom_kill}; cpu {usage_us, throttled_us, quota_percent, percent:\n\
+    since the look before}; pressure {memory, cpu, io: {some, full: {avg10, avg60, avg300: percent,\n\
+    total_us}}}; with watch time, in seconds since 1970, and over where a group is gone.\n\n\
     Exit status: 0 done, 1 failed, 2 wrong usage. With COMMAND: its own, 128+N if signal N ended it;\n\
     125 if cgset fails, 126 if COMMAND can't be run, 127 if it is not found.")]
 pub struct Cli {
@@ -106,7 +119,7 @@ pub struct Cli {
     /// With create: the group becomes USER's, who needs no root for what is in it
     #[arg(long, value_name = "USER")]
     pub delegate: Option<String>,
-    /// With show and ls: as JSON
+    /// With show, ls, stat and watch: as JSON
     #[arg(long)]
     pub json: bool,
     /// With rm: kill the processes inside first
@@ -138,6 +151,8 @@ pub enum Request {
     Create(String),
     List(Option<String>),
     Show(String),
+    Stat(Vec<String>),
+    Watch(Vec<String>),
     Remove(Vec<String>),
     Freeze { names: Vec<String>, freeze: bool },
     Kill(Vec<String>),
@@ -172,6 +187,8 @@ impl Cli {
             ["ls"] => Request::List(None),
             ["ls", within] => Request::List(Some((*within).to_owned())),
             ["show", what] => Request::Show((*what).to_owned()),
+            ["stat", what @ ..] => Request::Stat(owned(what)),
+            ["watch", what @ ..] => Request::Watch(owned(what)),
             ["rm", groups @ ..] if !groups.is_empty() => Request::Remove(owned(groups)),
             [verb @ ("freeze" | "thaw"), groups @ ..] if !groups.is_empty() => {
                 Request::Freeze { names: owned(groups), freeze: *verb == "freeze" }
@@ -203,7 +220,11 @@ impl Cli {
             Ok(())
         };
         let set = matches!(request, Request::Set { .. });
-        only("--json", self.json, matches!(request, Request::Show(_) | Request::List(_)))?;
+        let looks = matches!(
+            request,
+            Request::Show(_) | Request::List(_) | Request::Stat(_) | Request::Watch(_)
+        );
+        only("--json", self.json, looks)?;
         only("--kill", self.kill, matches!(request, Request::Remove(_)))?;
         only("--strict", self.strict, set)?;
         only("--delegate", self.delegate.is_some(), matches!(request, Request::Create(_)))?;

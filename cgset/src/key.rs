@@ -104,8 +104,8 @@ pub struct Setting {
 }
 
 /// What may stand in the place of the first key.
-const COMMANDS: [&str; 9] =
-    ["create", "ls", "show", "rm", "freeze", "thaw", "kill", "wait", "prune"];
+const COMMANDS: [&str; 11] =
+    ["create", "ls", "show", "stat", "watch", "rm", "freeze", "thaw", "kill", "wait", "prune"];
 
 /// The name that was perhaps meant.
 fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -5,6 +5,8 @@
 
 mod assembler;
 mod attach;
+mod bar;
+mod bell;
 mod bitrate;
 mod cli;
 mod control;
@@ -16,6 +18,7 @@ mod dev_filter;
 mod dev_list;
 mod device;
 mod evacuate;
+mod find;
 mod freeze;
 mod group;
 mod hierarchy;
@@ -38,11 +41,16 @@ mod raw;
 mod remove;
 mod rules;
 mod run;
+mod screen;
 mod setting;
 mod show;
+mod stat;
 mod step;
+mod table;
+mod usage;
 mod value;
 mod wait;
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -68,8 +76,10 @@ pub fn is_understood(args: impl IntoIterator<Item = OsString>) -> bool {
 fn run(cli: &Cli) -> Result<u8, Failure> {
     let request = cli.request()?;
     let text = match &request {
-        Request::Show(what) => show::find(what)?.said(cli.json),
+        Request::Show(what) => find::find(what)?.said(cli.json),
+        Request::Stat(words) => stat::said(words, cli.json)?,
         Request::List(within) => list::said(within.as_deref(), cli.json)?,
+        Request::Watch(words) => return watch::watch(words, cli.json).map(|()| 0),
         _ => return act(cli, request),
     };
     report::print(&text).map(|()| 0)

@@ -12,7 +12,7 @@ use crate::plan;
 
 /// The groups in one of this name, or all: by name, each with its path in the first tree that has
 /// it.
-fn find(within: Option<&str>) -> Result<Vec<PathBuf>, Failure> {
+pub fn find(within: Option<&str>) -> Result<Vec<PathBuf>, Failure> {
     let layout = Layout::read()?;
     let trees = plan::trees(&layout)?;
     let mut found = BTreeMap::new();

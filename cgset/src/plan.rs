@@ -20,7 +20,7 @@ use crate::{
     cpuset, delegate, dev, dev_list, freeze, memory, net, net_filter, note, process, remove,
 };
 
-/// What cgset will do. `show` and `ls` have no steps, and don't come here.
+/// What cgset will do. What only looks has no steps, and does not come here.
 pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
     let request = match request {
         Request::Set { settings, who: Who::Stdin } => {
@@ -64,7 +64,9 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
                 _ => Ok(steps),
             }
         }
-        Request::Show(_) | Request::List(_) => Ok(Vec::new()),
+        Request::Show(_) | Request::List(_) | Request::Stat(_) | Request::Watch(_) => {
+            Ok(Vec::new())
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use common::{Failure, Tried, report, shell};
 use nix::errno::Errno;
 use nix::libc::O_NONBLOCK;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::{Value, json};
 
 use crate::control::explain;
 use crate::group;
@@ -30,6 +31,53 @@ const LONGEST: u64 = 10_000_000;
 /// From newer kernels whoever lacks CAP_SYS_RESOURCE gets only multiples of this: for these the
 /// averages, which are counted anyway every 2 s, are enough.
 const COMMON: u64 = 2_000_000;
+
+/// What the kernel has counted of a resource: in percent of the last 10, 60 and 300 seconds, and
+/// microseconds in all.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pressure {
+    some: Option<Stalls>,
+    full: Option<Stalls>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Stalls {
+    averages: [f64; 3],
+    total: u64,
+}
+
+/// Reads `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the line of `full`.
+pub fn read(file: &Path) -> Option<Pressure> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = |share: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(share))?;
+        let field = |name: &str| line.split(' ').find_map(|field| field.strip_prefix(name));
+        let average = |name: &str| field(name)?.parse().ok();
+        Some(Stalls {
+            averages: [average("avg10=")?, average("avg60=")?, average("avg300=")?],
+            total: field("total=")?.parse().ok()?,
+        })
+    };
+    Some(Pressure { some: line("some "), full: line("full ") })
+}
+
+impl Pressure {
+    /// How much of the last ten seconds some process has been held up, in percent.
+    pub fn now(self) -> Option<f64> {
+        self.some.map(|stalls| stalls.averages[0])
+    }
+
+    /// One object.
+    pub fn json(self) -> Value {
+        let stalls = |stalls: Option<Stalls>| {
+            let Some(Stalls { averages: [avg10, avg60, avg300], total }) = stalls else {
+                return Value::Null;
+            };
+            json!({ "avg10": avg10, "avg60": avg60, "avg300": avg300, "total_us": total })
+        };
+        json!({ "some": stalls(self.some), "full": stalls(self.full) })
+    }
+}
 
 /// What is waited for: to be held up so long within such a window, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

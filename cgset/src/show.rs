@@ -1,20 +1,18 @@
 //! What is set in a group, and what is used.
 
 use std::fs;
+use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 
-use common::{Failure, pid, size};
+use common::size;
 use serde_json::{Value, json};
 
-use crate::hierarchy::Layout;
 use crate::net::{self, Direction};
-use crate::plan;
-use crate::process::gone;
 use crate::rate;
 use crate::rules;
 use crate::run;
 use crate::setting::{MEMORY_LIMIT as LIMIT, limit, read_number};
-use crate::{bitrate, group};
+use crate::{bar, bitrate, group};
 
 /// A group, in all the trees that have it.
 pub struct Shown {
@@ -23,42 +21,31 @@ pub struct Shown {
     members: Vec<PathBuf>,
 }
 
-/// Finds the group of this name, or the groups that a process is in.
-pub fn find(what: &str) -> Result<Shown, Failure> {
-    let layout = Layout::read()?;
-    let trees = plan::trees(&layout)?;
-    let is_pid = what.bytes().all(|byte| byte.is_ascii_digit()) && !what.is_empty();
-    if is_pid {
-        let pid = pid::parse(what)?;
-        if !pid::exists(pid) {
-            return Err(gone(pid));
-        }
-        let dirs: Result<Vec<_>, _> = trees.iter().map(|tree| tree.group_of(pid)).collect();
-        let (dirs, top) = (dirs?, |dir: &PathBuf| trees.iter().any(|tree| tree.mount == *dir));
-        let members = dirs.iter().filter(|dir| !top(dir)).cloned().collect();
-        return Ok(Shown { dirs, members });
-    }
-    let groups = group::existing("show", what, &layout, &trees)?;
-    let dirs: Vec<PathBuf> = groups.into_iter().map(|group| group.dir).collect();
-    Ok(Shown { members: dirs.clone(), dirs })
-}
-
 /// `key` of a file of lines `key number`.
 fn field(file: &Path, key: &str) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
 
-const CURRENT: [&str; 2] = ["memory.current", "memory.usage_in_bytes"];
+pub const CURRENT: [&str; 2] = ["memory.current", "memory.usage_in_bytes"];
 const PEAK: [&str; 2] = ["memory.peak", "memory.max_usage_in_bytes"];
 
 impl Shown {
+    pub fn new(dirs: Vec<PathBuf>, members: Vec<PathBuf>) -> Self {
+        Self { dirs, members }
+    }
+
+    /// Its folders.
+    pub fn dirs(&self) -> &[PathBuf] {
+        &self.dirs
+    }
+
     /// The first file of one of these names in the group.
-    fn file(&self, names: &[&str]) -> Option<PathBuf> {
+    pub fn file(&self, names: &[&str]) -> Option<PathBuf> {
         group::file(&self.dirs, names)
     }
 
-    fn number(&self, names: &[&str]) -> Option<u64> {
+    pub fn number(&self, names: &[&str]) -> Option<u64> {
         read_number(&self.file(names)?).ok()?
     }
 
@@ -71,7 +58,8 @@ impl Shown {
         self.number(&[file]).filter(|bytes| *bytes > 0)
     }
 
-    fn processes(&self) -> Vec<i32> {
+    /// Those in it, not those in inner groups.
+    pub fn processes(&self) -> Vec<i32> {
         let dirs = if self.members.is_empty() { &self.dirs } else { &self.members };
         let texts = dirs.iter().map(|dir| fs::read_to_string(dir.join("cgroup.procs")));
         let mut pids: Vec<i32> = texts.flatten().flat_map(|text| numbers(&text)).collect();
@@ -81,7 +69,7 @@ impl Shown {
     }
 
     /// Limit and use of swap. v1 has only those of memory and swap together.
-    fn swap(&self) -> (Option<u64>, Option<u64>) {
+    pub fn swap(&self) -> (Option<u64>, Option<u64>) {
         if self.file(&["memory.swap.max"]).is_some() {
             return (self.limit(&["memory.swap.max"]), self.number(&["memory.swap.current"]));
         }
@@ -93,7 +81,7 @@ impl Shown {
     }
 
     /// Quota and period in microseconds.
-    fn cpu(&self) -> (Option<u64>, Option<u64>) {
+    pub fn cpu(&self) -> (Option<u64>, Option<u64>) {
         match self.file(&["cpu.max"]).and_then(|file| fs::read_to_string(file).ok()) {
             Some(text) => {
                 let mut words = text.split_whitespace().map(|word| word.parse().ok());
@@ -105,7 +93,7 @@ impl Shown {
 
     /// Microseconds used, and microseconds in which the quota held it back. v1 has nanoseconds.
     /// Every v2 group has a `cpu.stat`: the one that counts is beside the quota.
-    fn cpu_use(&self) -> (Option<u64>, Option<u64>) {
+    pub fn cpu_use(&self) -> (Option<u64>, Option<u64>) {
         let microseconds = |ns: Option<u64>| ns.map(|ns| ns / 1000);
         let quota = self.file(&["cpu.max", "cpu.cfs_quota_us"]);
         let file = quota.map(|file| file.with_file_name("cpu.stat"));
@@ -226,9 +214,13 @@ impl Shown {
         })
     }
 
-    /// As text or as JSON.
+    /// As text or as JSON; for people with bars.
     pub fn said(&self, as_json: bool) -> String {
-        if as_json { self.json() } else { self.text() }
+        match as_json {
+            true => self.json(),
+            false if stdout().is_terminal() => bar::beside(&self.text(), &self.bars()),
+            false => self.text(),
+        }
     }
 
     /// One object.

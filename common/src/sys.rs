@@ -81,6 +81,17 @@ pub fn reset(signal: Signal) {
     let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
 }
 
+/// Rows and columns of a terminal, if it knows them. See `TIOCGWINSZ(2const)`.
+pub fn window(terminal: impl AsFd) -> Option<(usize, usize)> {
+    // SAFETY: all zeroes is a valid winsize.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    let fd = terminal.as_fd().as_raw_fd();
+    // SAFETY: TIOCGWINSZ writes a winsize to the pointer, which is to one of ours.
+    let told = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
+    let known = told == 0 && size.ws_row > 0 && size.ws_col > 0;
+    known.then(|| (size.ws_row.into(), size.ws_col.into()))
+}
+
 /// fork(2). The tools are single-threaded, so that the child may do whatever the parent may.
 pub fn fork() -> nix::Result<ForkResult> {
     debug_assert_eq!(threads(), 1, "a fork copies one thread only");
