@@ -53,12 +53,16 @@ mod wait;
 mod watch;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use common::{Failure, Form, report, step::perform};
 
 use crate::cli::{Cli, Request};
+use crate::hierarchy::Version;
+use crate::key::Setting;
+use crate::setting::Write;
 use crate::step::Hands;
 
 /// The program.
@@ -71,6 +75,34 @@ pub fn main() -> ExitCode {
 pub fn is_understood(args: impl IntoIterator<Item = OsString>) -> bool {
     let request = |cli: Cli| cli.in_our_words()?.request();
     Cli::try_parse_from(args).is_ok_and(|cli| request(cli).is_ok())
+}
+
+/// Which files, or keys of the network, get which text by a key and its value, in a group of v1 or
+/// of v2; `None` where it is refused: what the fuzzer looks at.
+#[doc(hidden)]
+pub fn written(key: &str, value: &str, v2: bool) -> Option<Vec<(String, String)>> {
+    let settings = [Setting::parse(key, value).ok()?];
+    let version = if v2 { Version::V2 } else { Version::V1 };
+    let group = Path::new("/no/group");
+    let mut texts = Vec::new();
+    for Write { file, text } in setting::writes(&settings, version, group).ok()? {
+        texts.push((file.strip_prefix(group).ok()?.display().to_string(), text));
+    }
+    for limit in net::limits(&settings) {
+        let words = limit.words();
+        texts.extend(words.split_once(' ').map(|(key, rate)| (key.to_owned(), rate.to_owned())));
+    }
+    Some(texts)
+}
+
+/// What sets again what a file shows, after `text` is written to it; and whether the file, as long
+/// as it shows this, is taken to say so: what the fuzzer looks at.
+#[doc(hidden)]
+pub fn restored(file: &str, text: &str, shown: &str) -> (String, bool) {
+    let write = |text: &str| Write { file: file.into(), text: text.to_owned() };
+    let again = write(text).restores(shown);
+    let agrees = write(&again).agrees(shown);
+    (again, agrees)
 }
 
 fn run(cli: &Cli) -> Result<u8, Failure> {
