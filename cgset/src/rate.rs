@@ -158,6 +158,7 @@ mod tests {
             ("io.max", "8:0 wbps=7", v2, "8:0 wbps=max"),
             ("io.max", "8:16 rbps=max", v2, "8:16 rbps=2"),
             ("io.max", "8:1 rbps=7", v2, "8:1 rbps=max"),
+            ("io.max", "8:0 rbps=7 wiops=max", v2, "8:0 rbps=1048576 wiops=100"),
             ("blkio.throttle.read_bps_device", "8:0 7", v1, "8:0 1048576"),
             ("blkio.throttle.read_bps_device", "8:1 7", v1, "8:1 0"),
             ("io.weight", "default 7", weights, "default 100"),
@@ -172,6 +173,8 @@ mod tests {
         let v1_file = "blkio.throttle.read_bps_device";
         assert!(agrees("io.max", "8:0 rbps=1048576", v2));
         assert!(!agrees("io.max", "8:0 rbps=1048577", v2));
+        assert!(agrees("io.max", "8:0 wiops=100 wbps=max", v2));
+        assert!(!agrees("io.max", "8:0 wiops=100 wbps=7", v2));
         assert!(agrees("io.max", "8:1 rbps=max", v2));
         assert!(agrees(v1_file, "8:1 0", v1) && !agrees(v1_file, "8:0 0", v1));
         assert!(agrees("io.weight", "8:0 200", weights) && !agrees("io.weight", "8:0 7", weights));
