@@ -196,6 +196,7 @@ impl Setting {
             (Key::IoRead | Key::IoWrite, _) => value::rate(text),
             (Key::IoWeight, _) => value::disk_weight(text),
             (_, "max") => Ok(Value::Max),
+            (Key::Mem, "-1") if name.ends_with("_in_bytes") => Ok(Value::Max), // as v1 has it
             (Key::Mem | Key::MemHigh, _) => value::memory(text, page()),
             (Key::MemLow | Key::MemMin, _) => value::memory(text, 0),
             (Key::Net | Key::NetIn | Key::NetOut, _) => {

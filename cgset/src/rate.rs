@@ -110,13 +110,15 @@ pub fn now(file: &Path, written: &str, shown: &str) -> Option<String> {
     let none = if file.to_string_lossy().contains("weight") { "default" } else { "0" };
     let (disk, change) = written.split_once(' ')?;
     let rates = shown.lines().find_map(|line| line.strip_prefix(disk)?.strip_prefix(' '));
-    Some(match change.split_once('=') {
-        None => format!("{disk} {}", rates.unwrap_or(none)),
-        Some((word, _)) => {
-            let rate = rates.and_then(|rates| of_word(rates, word)).unwrap_or("max");
-            format!("{disk} {word}={rate}")
-        }
-    })
+    if !change.contains('=') {
+        return Some(format!("{disk} {}", rates.unwrap_or(none)));
+    }
+    let now = |change: &str| {
+        let word = change.split('=').next().unwrap_or_default();
+        let rate = rates.and_then(|rates| of_word(rates, word)).unwrap_or("max");
+        format!(" {word}={rate}")
+    };
+    Some(disk.to_owned() + &change.split(' ').map(now).collect::<String>())
 }
 
 fn of_word<'a>(rates: &'a str, word: &str) -> Option<&'a str> {

@@ -51,15 +51,40 @@ pub fn parse(file: &str, text: &str) -> Result<Setting, Failure> {
     if text.contains(|c: char| c.is_control()) {
         return Err(fail("it is not one line of text"));
     }
-    let word = |word: &str| {
-        if !word.starts_with(|c: char| c.is_ascii_digit()) || word.contains(['-', ',', ':']) {
-            return Ok(word.to_owned());
-        }
-        size::parse(word).map(|number| number.to_string())
+    let plain = |one: &str| {
+        word(one).map_err(|why| why.unwrap_or_else(|| fail("a number in it is not plain decimal")))
     };
-    let words: Result<Vec<String>, Failure> = text.split(' ').map(word).collect();
+    let words: Result<Vec<String>, Failure> = text.split(' ').map(plain).collect();
     let value = Value::Raw { file: file.to_owned(), text: words?.join(" ") };
     Ok(Setting { key: Key::Raw, value })
+}
+
+/// A word such as `max`, `0-3,5`, `8:0` or `95.5` stays what it is; a size, also one behind a `=`,
+/// becomes a decimal number.
+fn word(word: &str) -> Result<String, Option<Failure>> {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let value = word.rsplit('=').next().unwrap_or_default();
+    let number = value.strip_prefix('-').unwrap_or(value);
+    if number.starts_with(['+', '-']) {
+        return Err(None);
+    }
+    let is_list = number.contains(['-', ',', ':', '/']);
+    let is_fraction = number.contains('.') && number.ends_with(is_digit);
+    if number.starts_with(is_digit) && !is_list && !is_fraction {
+        let before = &word[..word.len() - number.len()];
+        return Ok(format!("{before}{}", size::parse(number).map_err(Some)?));
+    }
+    let mut parts = number.split(['-', ',', ':', '/']);
+    let starts = |part: &str| part.starts_with(|c| is_digit(c) || c == '+');
+    let good = !number.starts_with(is_digit) || parts.all(|part| !starts(part) || is_plain(part));
+    if good { Ok(word.to_owned()) } else { Err(None) }
+}
+
+/// Decimal digits, perhaps a fraction, and no zero that means octal to some.
+fn is_plain(number: &str) -> bool {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits(whole) && digits(fraction) && (whole == "0" || !whole.starts_with('0'))
 }
 
 #[cfg(test)]
