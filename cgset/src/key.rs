@@ -295,6 +295,8 @@ mod tests {
             ("oom", "group", Value::Word("group".into())),
             ("io.weight", "200", Value::Weight { disk: None, weight: 200 }),
             ("io.weight", "8:0:5", Value::Weight { disk: Some("8:0".into()), weight: 5 }),
+            ("io.weight", "default 200", Value::Weight { disk: None, weight: 200 }),
+            ("io.weight", "8:0 5", Value::Weight { disk: Some("8:0".into()), weight: 5 }),
             ("huge.2MB", "4M", Value::Huge { pages: "2MB".into(), bytes: Some(4 << 20) }),
             ("huge.1GB.rsvd", "max", Value::Huge { pages: "1GB".into(), bytes: None }),
             ("pids", "0", Value::Number(0)),

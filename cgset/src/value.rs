@@ -124,10 +124,11 @@ pub fn rate(text: &str) -> Read {
 
 const NO_RATE: &str = "no rate";
 
-/// `200`, or `sda:200`.
+/// `200`, or `sda:200`; as the kernel has it, `default 200` and `8:0 200`.
 pub fn disk_weight(text: &str) -> Read {
-    let (disk, weight) = match text.rsplit_once(':') {
+    let (disk, weight) = match text.rsplit_once([':', ' ']) {
         Some(("", _)) => return Err("no disk is named".into()),
+        Some(("default", weight)) => (None, weight),
         Some((disk, weight)) => (Some(disk.to_owned()), weight),
         None => (None, text),
     };
