@@ -2,9 +2,9 @@
 //! nobody in: it gets those of the group above first.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::group::{Group, inside};
+use crate::group::{self, Group, inside};
 use crate::hierarchy::Version;
 use crate::key::{Key, Setting};
 use crate::setting::{Write, find};
@@ -26,6 +26,14 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Vec<Write> 
         Some(Write::new(dir, file, text))
     };
     FILES.into_iter().filter_map(write).collect()
+}
+
+/// What is set in a group: the CPUs, and the memory nodes.
+pub fn shown(dirs: &[PathBuf]) -> [(&'static str, Option<String>); 2] {
+    [("cpus", "cpuset.cpus"), ("mems", "cpuset.mems")].map(|(name, file)| {
+        let list = group::file(dirs, &[file]).map(|file| of(&file));
+        (name, list.filter(|list| !list.is_empty()))
+    })
 }
 
 /// What a v1 group and those above it need before a process can be put into it.

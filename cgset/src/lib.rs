@@ -23,6 +23,7 @@ mod freeze;
 mod group;
 mod help;
 mod hierarchy;
+mod huge;
 mod key;
 mod list;
 mod make;

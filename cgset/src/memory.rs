@@ -2,10 +2,11 @@
 //! used up.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::{Failure, Tried, size};
 
+use crate::group;
 use crate::hierarchy::Version;
 use crate::key::{Key, Setting};
 use crate::setting::{MEMORY_LIMIT, OOM, Write, find, limit, read_number};
@@ -62,6 +63,15 @@ fn oom(word: &str, version: Version) -> Result<(&'static str, String), Failure> 
         (word, Version::V1) => Ok((OOM, u8::from(word == "off").to_string())),
         (word, Version::V2) => Ok(("memory.oom.group", u8::from(word == "group").to_string())),
     }
+}
+
+/// What happens in this group when memory is used up.
+pub fn policy(dirs: &[PathBuf]) -> Option<&'static str> {
+    let text = |name| fs::read_to_string(group::file(dirs, &[name])?).ok();
+    if let Some(control) = text(OOM) {
+        return Some(if control.contains("oom_kill_disable 1") { "off" } else { "kill" });
+    }
+    Some(if text("memory.oom.group")?.trim() == "1" { "group" } else { "kill" })
 }
 
 /// v1 has a soft limit too, but what tools take it for differs, and the kernel hardly heeds it.

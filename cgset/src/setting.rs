@@ -8,7 +8,7 @@ use common::{Failure, Tried};
 use crate::hierarchy::Version;
 use crate::key::{Key, Setting};
 use crate::value::{Value, page, page_size};
-use crate::{cpu, cpuset, memory, rate};
+use crate::{cpu, cpuset, huge, memory, rate};
 
 /// The file that limits the memory of a group, with v2 and with v1.
 pub const MEMORY_LIMIT: [&str; 2] = ["memory.max", "memory.limit_in_bytes"];
@@ -35,7 +35,7 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
             "cpu" => cpu::writes(settings, version, dir)?,
             "cpuset" => cpuset::writes(settings, version, dir),
             "io" => rate::writes(settings, version, dir)?,
-            "hugetlb" => settings.iter().filter_map(|s| huge(s, version, dir)).collect(),
+            "hugetlb" => settings.iter().filter_map(|s| huge::write(s, version, dir)).collect(),
             "pids" => pids(settings, dir),
             _ => Vec::new(),
         });
@@ -60,18 +60,6 @@ fn pids(settings: &[Setting], dir: &Path) -> Vec<Write> {
         None => return Vec::new(),
     };
     vec![Write::new(dir, "pids.max", text)]
-}
-
-/// Huge pages in use, or only set aside for use.
-fn huge(setting: &Setting, version: Version, dir: &Path) -> Option<Write> {
-    let Value::Huge { pages, bytes } = &setting.value else { return None };
-    let reserved = if setting.key == Key::HugeReserved { ".rsvd" } else { "" };
-    let (limit, none) = match version {
-        Version::V1 => ("limit_in_bytes", "-1"),
-        Version::V2 => ("max", "max"),
-    };
-    let text = bytes.map_or_else(|| none.to_owned(), |bytes| bytes.to_string());
-    Some(Write::new(dir, &format!("hugetlb.{pages}{reserved}.{limit}"), text))
 }
 
 /// Where v1 says whether the kernel kills when memory runs out, and what has come of it.

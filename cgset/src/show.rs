@@ -12,7 +12,7 @@ use crate::rate;
 use crate::rules;
 use crate::run;
 use crate::setting::{MEMORY_LIMIT as LIMIT, limit, read_number};
-use crate::{bar, bitrate, group};
+use crate::{bar, bitrate, cpuset, group, huge, memory};
 
 /// A group, in all the trees that have it.
 pub struct Shown {
@@ -27,6 +27,7 @@ fn field(file: &Path, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
 
+const BURST: [&str; 2] = ["cpu.max.burst", "cpu.cfs_burst_us"];
 pub const CURRENT: [&str; 2] = ["memory.current", "memory.usage_in_bytes"];
 const PEAK: [&str; 2] = ["memory.peak", "memory.max_usage_in_bytes"];
 
@@ -53,9 +54,9 @@ impl Shown {
         limit(&self.file(names)?).ok()?
     }
 
-    /// Most groups protect nothing, which the kernel shows as 0.
-    fn protected(&self, file: &str) -> Option<u64> {
-        self.number(&[file]).filter(|bytes| *bytes > 0)
+    /// What most groups have not set, which the kernel shows as 0.
+    fn set(&self, files: &[&str]) -> Option<u64> {
+        self.number(files).filter(|number| *number > 0)
     }
 
     /// Those in it, not those in inner groups.
@@ -116,6 +117,8 @@ impl Shown {
             rows.push(("pids.limit", or_max(self.number(&["pids.max"]).map(|n| n.to_string()))));
             rows.push(("pids.current", self.number(&["pids.current"]).map(|n| n.to_string())));
         }
+        rows.extend(cpuset::shown(&self.dirs));
+        rows.extend(huge::rows(&self.dirs));
         rows.extend(self.io_rows());
         rows.extend(self.net_rows());
         rows.extend(rules::rows(&self.members));
@@ -133,10 +136,11 @@ impl Shown {
         vec![
             ("memory.limit", or_max(bytes(self.limit(&LIMIT)))),
             ("memory.high", bytes(self.limit(&["memory.high"]))),
-            ("memory.low", bytes(self.protected("memory.low"))),
-            ("memory.min", bytes(self.protected("memory.min"))),
+            ("memory.low", bytes(self.set(&["memory.low"]))),
+            ("memory.min", bytes(self.set(&["memory.min"]))),
             ("memory.current", bytes(self.number(&CURRENT))),
             ("memory.peak", bytes(self.number(&PEAK))),
+            ("oom", memory::policy(&self.dirs).filter(|word| *word != "kill").map(str::to_owned)),
             ("oom_kill", Some(run::kills(&self.dirs).to_string())),
             ("swap.limit", swapped.and_then(|_| or_max(bytes(swap)))),
             ("swap.current", bytes(swapped)),
@@ -149,11 +153,14 @@ impl Shown {
         }
         let (quota, period) = self.cpu();
         let (usage, throttled) = self.cpu_use();
+        let burst = self.set(&BURST);
         let share = |quota: u64| format!("{quota} us in {} us", period.unwrap_or_default());
         let seconds =
             |us: Option<u64>| us.map(|us| format!("{}.{:03} s", us / 1_000_000, us / 1000 % 1000));
         vec![
             ("cpu.quota", or_max(quota.map(share))),
+            ("cpu.burst", burst.map(|us| format!("{us} us"))),
+            ("cpu.idle", self.set(&["cpu.idle"]).map(|_| "1".to_owned())),
             ("cpu.weight", self.number(&["cpu.weight"]).map(|n| n.to_string())),
             ("cpu.shares", self.number(&["cpu.shares"]).map(|n| n.to_string())),
             ("cpu.usage", seconds(usage)),
@@ -228,6 +235,7 @@ impl Shown {
         let (quota, period) = self.cpu();
         let (usage, throttled) = self.cpu_use();
         let (swap, swapped) = self.swap();
+        let [(_, cpus), (_, mems)] = cpuset::shown(&self.dirs);
         let paths: Vec<Value> =
             self.dirs.iter().map(|dir| Value::from(dir.to_string_lossy())).collect();
         let object = json!({
@@ -240,12 +248,15 @@ impl Shown {
                 "high": self.limit(&["memory.high"]),
                 "low": self.number(&["memory.low"]),
                 "min": self.number(&["memory.min"]),
+                "oom": memory::policy(&self.dirs),
                 "oom_kill": self.file(&LIMIT).map(|_| run::kills(&self.dirs)),
             },
             "swap": { "limit": swap, "current": swapped },
             "cpu": {
                 "quota_us": quota,
                 "period_us": period,
+                "burst_us": self.number(&BURST),
+                "idle": self.number(&["cpu.idle"]).map(|idle| idle == 1),
                 "weight": self.number(&["cpu.weight"]),
                 "shares": self.number(&["cpu.shares"]),
                 "usage_us": usage,
@@ -255,6 +266,8 @@ impl Shown {
                 "limit": self.number(&["pids.max"]),
                 "current": self.number(&["pids.current"]),
             },
+            "cpuset": { "cpus": cpus, "mems": mems },
+            "hugetlb": huge::json(&self.dirs),
             "io": self.io(),
             "net": {
                 "in": self.net_json(Direction::In),

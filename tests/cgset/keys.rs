@@ -46,6 +46,8 @@ pub fn a_group_has_the_cpus_that_it_is_given() -> Test {
     cgset(&["mems", "0", "-g", &inner, &child.pid()]).silent();
     assert!(child.groups().contains("/a/b"), "{}", child.groups());
     assert_eq!(allowed(&child.pid(), "Mems_allowed_list:"), "0");
+    let shown = cgset(&["show", "--json", &outer]).silent();
+    assert!(shown.contains("\"mems\": \"0\""), "{shown}");
     cgset(&["cpus", "9999", "-g", &outer]).fails(1, "cgset", &["cpuset.cpus", "(ERANGE)"]);
     Ok(())
 }
@@ -78,6 +80,7 @@ pub fn a_burst_is_no_more_than_the_quota() -> Test {
     let name = Name::new("burst");
     let dir = set(&["cpu", "50%", "cpu.burst", "40ms"], &name);
     assert_eq!(control(&dir, &BURST), "40000");
+    assert!(cgset(&["show", &name]).silent().contains("cpu.burst 40000 us\n"));
     // Both smaller: the burst has to go first.
     set(&["cpu", "20%", "cpu.burst", "10ms"], &name);
     assert_eq!(control(&dir, &BURST), "10000");
@@ -109,6 +112,7 @@ pub fn what_follows_when_memory_is_used_up_can_be_chosen() -> Test {
     let name = Name::of(child.pid());
     let path = cgset(&[&ten_mib()[..], &["oom", "off", &child.pid()]].concat()).silent();
     let dir = PathBuf::from(path.trim_end());
+    assert!(cgset(&["show", &name]).silent().contains(" oom off\n"));
     child.start();
     eventually("it hangs", || {
         control(&dir, &["memory.oom_control"]).contains("under_oom 1").then_some(())
@@ -138,6 +142,7 @@ pub fn huge_pages_are_limited_in_whole_pages() -> Test {
     assert_eq!((ran.status, ran.stderr.as_str()), (0, note));
     cgset(&["--strict", "huge.2MB", "5M", "-g", &name]).fails(1, "cgset", &["pages of 2 MiB"]);
     assert_eq!(control(&dir, &HUGE), "4194304");
+    assert!(cgset(&["show", &name]).silent().contains("huge.limit 2MB 4194304 (4 MiB)\n"));
     assert_eq!(control(&dir, &RESERVED), "4194304");
     set(&["huge.2MB", "max"], &name);
     assert_ne!(control(&dir, &HUGE), "4194304");
