@@ -98,7 +98,7 @@ impl Trigger {
         let (resource, share, times) = match words {
             [resource, times] => (resource, &SHARES[0], times),
             [resource, share, times] => (resource, share, times),
-            _ => return Err(fail("it takes a resource, and how much within how long")),
+            _ => return Err(fail("it takes a resource, how much within how long, and a GROUP")),
         };
         let known =
             |names: &[&'static str], word: &str| names.iter().copied().find(|name| *name == word);

@@ -225,8 +225,12 @@ pub fn what_is_not_there_is_not_looked_at() -> Test {
         cgset(&[verb, "99999999"]).fails(1, "cgset", &["process 99999999 does not exist"]);
         cgset(&[verb, "-g", "x"]).fails(2, "cgset", &["--group does not go"]);
     }
-    // One that is open but takes nothing.
-    let full = support::sh("\"$1\" stat >/dev/full").arg(env!("CARGO_BIN_EXE_cgset")).status();
-    assert_eq!(full.expect("a shell").code(), Some(1));
+    let name = Name::new("to-a-full-disk");
+    cgset(&["create", &name]).silent();
+    for verb in ["stat", "watch"] {
+        let script = format!("\"$1\" {verb} \"$2\" >/dev/full");
+        let ran = run(support::sh(script).args([env!("CARGO_BIN_EXE_cgset"), &name]));
+        ran.fails(1, "cgset", &["write to standard output", "(ENOSPC)"]);
+    }
     Ok(())
 }
