@@ -113,6 +113,7 @@ support::tests!(
     watch::a_limit_above_is_measured_against,
     watch::watch_looks_each_second_and_ends_with_its_groups,
     watch::a_kill_shows_before_the_second_is_over,
+    watch::kills_in_close_order_do_not_keep_it_from_looking,
     watch::without_a_reader_it_ends,
     watch::a_terminal_has_bars_that_are_drawn_in_place,
     watch::an_interrupt_leaves_the_terminal_as_it_was,

@@ -86,6 +86,10 @@ impl Watched {
         news
     }
 
+    fn bells(&self) -> impl Iterator<Item = &Bell> {
+        self.bells.iter().chain(&self.process)
+    }
+
     fn row(&self) -> Row {
         let cells = || table::cells(&self.look, Cpu::Since(self.cpu));
         (self.subject.name.clone(), self.over.map_or_else(|| Ok(cells()), Err))
@@ -137,37 +141,45 @@ pub fn watch(words: &[String], as_json: bool) -> Result<(), Failure> {
     let (mut next, mut soon) = (Instant::now() + PAUSE, None);
     let mut reader = watch.show(|_| true)?;
     while reader && !(named && watch.all.iter().all(|one| one.over.is_some())) {
-        reader =
-            match until(soon.unwrap_or(next), &signals, watch.all.iter().flat_map(Watched::bells))?
-            {
-                Woken::NoReader => false,
-                Woken::Terminal => {
-                    watch.screen.forget();
-                    !watch.screen.is_terminal || watch.show(|_| true)?
-                }
-                Woken::Bell => {
-                    soon = Some(Instant::now() + SOON);
-                    watch.show(Watched::news)?
-                }
-                Woken::Time if soon.take().is_some() => watch.show(Watched::news)?,
-                Woken::Time => {
-                    // After a stop one look is due, not one for each second of it.
-                    next = (next + PAUSE).max(Instant::now());
-                    watch.again()?;
-                    watch.show(|_| true)?
-                }
-            };
+        // Bells that ring all the time don't keep us from looking.
+        let woken = match Instant::now() < next {
+            true => {
+                let end = soon.map_or(next, |soon| next.min(soon));
+                until(end, &signals, watch.all.iter().flat_map(Watched::bells))?
+            }
+            false => Woken::Time,
+        };
+        reader = match woken {
+            Woken::NoReader => false,
+            Woken::Terminal => {
+                watch.screen.forget();
+                !watch.screen.is_terminal || watch.show(|_| true)?
+            }
+            Woken::Bell => {
+                soon.get_or_insert(Instant::now() + SOON);
+                watch.show(Watched::news)?
+            }
+            Woken::Time => {
+                soon = None;
+                watch.look(&mut next)?
+            }
+        };
     }
     Ok(())
 }
 
-impl Watched {
-    fn bells(&self) -> impl Iterator<Item = &Bell> {
-        self.bells.iter().chain(&self.process)
-    }
-}
-
 impl Watch<'_> {
+    /// Looks at all if it is time, else at what could not wait.
+    fn look(&mut self, next: &mut Instant) -> Result<bool, Failure> {
+        if Instant::now() < *next {
+            return self.show(Watched::news);
+        }
+        // After a stop one look is due, not one for each second of it.
+        *next = (*next + PAUSE).max(Instant::now());
+        self.again()?;
+        self.show(|_| true)
+    }
+
     fn again(&mut self) -> Result<(), Failure> {
         if self.words.is_empty() {
             self.renew()?;

@@ -118,6 +118,26 @@ pub fn a_kill_shows_before_the_second_is_over() -> Test {
     Ok(())
 }
 
+pub fn kills_in_close_order_do_not_keep_it_from_looking() -> Test {
+    need(&["memory", "cpu"])?;
+    let name = Name::new("many-kills");
+    let eat = format!("while :; do {}; done", EAT.join(" "));
+    let mut eater = Waiting::then(&eat);
+    cgset(&[&ten_mib()[..], &["cpu", "2", "-g", &name, &eater.pid()]].concat()).ok();
+    eater.start();
+    let (child, mut out) = start(&["--json", &name]);
+    let begin = Instant::now();
+    let mut looks = 0;
+    while begin.elapsed() < Duration::from_millis(3500) {
+        let line = json(&next(&mut out));
+        looks += u32::from(line["cpu"]["percent"].is_f64());
+    }
+    send(&child, Signal::SIGKILL, false);
+    drop((child, eater));
+    assert!(looks > 0, "CPU time since the look before is told after each second");
+    Ok(())
+}
+
 pub fn without_a_reader_it_ends() -> Test {
     need(&["pids"])?;
     let name = Name::new("unread");
