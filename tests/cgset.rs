@@ -70,6 +70,7 @@ support::tests!(
     keys::a_share_of_the_disks_is_set_where_the_kernel_has_one,
     net_filter::the_most_specific_network_decides,
     net_filter::a_packet_that_is_sent_is_refused,
+    net_filter::ipv4_by_ipv6_is_ipv4,
     net_filter::a_packet_that_comes_in_is_dropped,
     net_filter::networks_add_up_are_shown_and_go_with_the_group,
     net_filter::the_script_denies_the_same,

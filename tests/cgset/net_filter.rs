@@ -98,6 +98,23 @@ pub fn a_packet_that_is_sent_is_refused() -> Test {
     Ok(())
 }
 
+/// A program that knows only IPv6 reaches IPv4 as ::ffff:127.0.0.1, which is IPv4 all the same.
+pub fn ipv4_by_ipv6_is_ipv4() -> Test {
+    let servers = Servers::new()?;
+    let port = servers.0[0].port().to_string();
+    for (rules, wanted) in [
+        (["net.deny", "::/0"], true),
+        (["net.deny", "127.0.0.1"], false),
+        (["net.deny", "::1"], true),
+    ] {
+        let nc = ["--", "busybox", "nc", "-w", "5", "::ffff:127.0.0.1", &port];
+        let ran = cgset(&[&rules[..], &nc].concat());
+        let denied = ran.stderr.contains("Operation not permitted");
+        assert_eq!((ran.status == 0, denied), (wanted, !wanted), "{rules:?} {ran:?}");
+    }
+    Ok(())
+}
+
 pub fn a_packet_that_comes_in_is_dropped() -> Test {
     need_v2()?;
     need_program("perl")?;
@@ -117,9 +134,10 @@ pub fn a_packet_that_comes_in_is_dropped() -> Test {
             let client = |from: &str| UdpSocket::bind(from).expect("loopback");
             let (denied, allowed) = (client("127.0.0.2:0"), client("127.0.0.1:0"));
             while !done.load(Ordering::Relaxed) {
+                // In one go, so that a server that is ready sees the first one first.
                 let _ = denied.send_to(b"denied\n", ("127.0.0.1", port));
-                sleep(Duration::from_millis(20));
                 let _ = allowed.send_to(b"allowed\n", ("127.0.0.1", port));
+                sleep(Duration::from_millis(20));
             }
         });
         let output = server.stdout.take().expect("piped");
