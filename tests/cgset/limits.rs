@@ -138,16 +138,25 @@ pub fn cpu_time_is_what_the_quota_says() -> Test {
         text.split(' ').next()?.parse().ok()
     };
     sleep(Duration::from_millis(300));
-    let (start, before) = (Instant::now(), used());
-    sleep(Duration::from_secs(1));
-    let (wall, after) = (start.elapsed(), used());
+    let share = || -> Option<u64> {
+        let (start, before) = (Instant::now(), used()?);
+        sleep(Duration::from_secs(1));
+        let (wall, after) = (start.elapsed(), used()?);
+        Some((after - before) * 1000 / u64::try_from(wall.as_nanos()).expect("a second"))
+    };
+    // It may get less where the machine has other work to do; more, never.
+    let mut shares = Vec::new();
+    while shares.len() < 5 && shares.last().is_none_or(|share| *share < 180) {
+        let Some(share) = share() else { break };
+        shares.push(share);
+    }
     cgset(&["rm", "--kill", &name]).silent();
     assert_eq!(child.wait().expect("our child").code(), Some(137));
-    let (Some(before), Some(after)) = (before, after) else {
+    let Some(last) = shares.last() else {
         return Err(skip("this kernel does not say how long a process ran"));
     };
-    let share = (after - before) * 1000 / u64::try_from(wall.as_nanos()).expect("a second");
-    assert!((180..=220).contains(&share), "{share} thousandths of a CPU, {wall:?}");
+    let more = shares.iter().any(|share| *share > 220);
+    assert!(!more && *last >= 180, "thousandths of a CPU: {shares:?}");
     Ok(())
 }
 
