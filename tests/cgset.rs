@@ -123,6 +123,7 @@ support::tests!(
     groups::the_tutorial_s_group_is_made_shown_and_removed,
     groups::a_named_group_is_the_same_by_its_path,
     groups::ls_has_each_group_once,
+    groups::a_group_that_stands_at_several_places_is_listed_once,
     groups::a_group_with_processes_is_not_removed_unless_they_are_killed,
     groups::show_has_what_is_set_as_text_and_as_json,
     placement::processes_that_are_in_the_way_are_moved_into_an_inner_group,

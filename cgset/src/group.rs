@@ -87,7 +87,8 @@ pub fn existing<'a>(
     Ok(groups)
 }
 
-fn is_ours(path: &Path) -> bool {
+/// Whether cgset has named it after a process.
+pub fn is_ours(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(OURS))
 }
 

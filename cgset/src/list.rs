@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use common::Failure;
 use serde_json::Value;
 
-use crate::group::{self, inner};
+use crate::group::{self, inner, is_ours};
 use crate::hierarchy::{Hierarchy, Layout};
 use crate::plan;
 
@@ -15,25 +15,32 @@ use crate::plan;
 pub fn find(within: Option<&str>) -> Result<Vec<PathBuf>, Failure> {
     let layout = Layout::read()?;
     let trees = plan::trees(&layout)?;
-    let mut found = BTreeMap::new();
+    let mut found = Found::new();
     let Some(name) = within else {
         for tree in trees {
-            collect(tree, &tree.mount, &mut found);
+            collect(tree, &tree.mount, Path::new(""), &mut found);
         }
         return Ok(found.into_values().collect());
     };
     for group in group::existing("list", name, &layout, &trees)? {
-        collect(group.tree, &group.dir, &mut found);
+        collect(group.tree, &group.dir, Path::new(""), &mut found);
     }
     Ok(found.into_values().collect())
 }
 
-fn collect(tree: &Hierarchy, dir: &Path, found: &mut BTreeMap<PathBuf, PathBuf>) {
+/// Each group by its name.
+type Found = BTreeMap<PathBuf, PathBuf>;
+
+/// A group that cgset has named may stand elsewhere in each tree, and is one all the same. Two of
+/// such a name in one tree are of two PID namespaces.
+fn collect(tree: &Hierarchy, dir: &Path, name: &Path, found: &mut Found) {
     for dir in inner(dir) {
-        if let Ok(name) = dir.strip_prefix(&tree.mount) {
-            found.entry(name.to_owned()).or_insert_with(|| dir.clone());
-        }
-        collect(tree, &dir, found);
+        let last = dir.file_name().unwrap_or_default();
+        let of_this_tree = |other: &PathBuf| other.starts_with(&tree.mount);
+        let alone = is_ours(&dir) && !found.get(Path::new(last)).is_some_and(of_this_tree);
+        let name = if alone { PathBuf::from(last) } else { name.join(last) };
+        found.entry(name.clone()).or_insert_with(|| dir.clone());
+        collect(tree, &dir, &name, found);
     }
 }
 

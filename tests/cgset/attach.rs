@@ -82,8 +82,10 @@ pub fn what_is_held_already_is_noted() -> Test {
 pub fn a_limit_below_what_is_used_is_refused() -> Test {
     need(&["memory"])?;
     let name = Name::new("used");
+    // Made before, so that it stays when all in it have been killed.
+    cgset(&["mem", "100M", "-g", &name]).ok();
     let mut inside = tool();
-    let _holder = Holder::start(inside.args(["mem", "100M", "-g", &name, "--", "dd"]));
+    let _holder = Holder::start(inside.args(["-g", &name, "--", "dd"]));
     let pid = eventually("it has started", || {
         name.groups_with("memory").first().and_then(|dir| members(dir).first().copied())
     });

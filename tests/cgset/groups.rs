@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use support::Test;
 
-use crate::layout::{MEMORY, Name, Waiting, cgset, control, members, need, ten_mib, tree_of};
+use crate::layout::{
+    MEMORY, Name, Waiting, cgset, control, members, need, need_v2, ten_mib, tree_of,
+};
 
 pub fn the_tutorial_s_group_is_made_shown_and_removed() -> Test {
     need(&["memory", "cpu", "pids"])?;
@@ -46,6 +48,23 @@ pub fn a_named_group_is_the_same_by_its_path() -> Test {
     assert!(name.groups().iter().all(|dir| dir.join("a").is_dir() && !dir.join("a/b").exists()));
     assert_eq!(cgset(&["rm", &name]).silent(), "");
     assert!(name.groups().is_empty());
+    Ok(())
+}
+
+/// With v1 it stands below the group that its process was in, in each tree.
+pub fn a_group_that_stands_at_several_places_is_listed_once() -> Test {
+    need(&["memory", "pids"])?;
+    let outer = Name::new("outer");
+    let child = Waiting::idle();
+    cgset(&["mem", "100M", "-g", &outer, &child.pid()]).ok();
+    cgset(&["mem", "90M", "pids", "9", &child.pid()]).ok();
+    let name = Name::of(child.pid());
+    assert!(name.groups().len() > usize::from(need_v2().is_ok()), "{:?}", name.groups());
+    for args in [&["ls"][..], &["stat"]] {
+        let lines = cgset(args).silent();
+        let ours = lines.lines().filter(|line| line.contains(&*name));
+        assert_eq!(ours.count(), 1, "{lines}");
+    }
     Ok(())
 }
 

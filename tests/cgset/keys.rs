@@ -46,7 +46,7 @@ pub fn a_group_has_the_cpus_that_it_is_given() -> Test {
     cgset(&["mems", "0", "-g", &inner, &child.pid()]).silent();
     assert!(child.groups().contains("/a/b"), "{}", child.groups());
     assert_eq!(allowed(&child.pid(), "Mems_allowed_list:"), "0");
-    let shown = cgset(&["show", "--json", &outer]).silent();
+    let shown = cgset(&["show", "--json", &inner]).silent();
     assert!(shown.contains("\"mems\": \"0\""), "{shown}");
     cgset(&["cpus", "9999", "-g", &outer]).fails(1, "cgset", &["cpuset.cpus", "(ERANGE)"]);
     Ok(())

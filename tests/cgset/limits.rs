@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use support::{Test, eventually, skip};
 
 use crate::layout::{
-    EAT, MEMORY, Name, Waiting, cgset, control, groups_called, need, run_known, ten_mib, tool,
-    tree_of,
+    EAT, MEMORY, Name, Waiting, cgset, control, groups_called, members, need, run_known, ten_mib,
+    tool, tree_of,
 };
 
 const KILLED: &str = "cgset: killed by the memory limit: 10 MiB, peak 10 MiB (1 OOM kill)\n";
@@ -130,7 +130,7 @@ pub fn cpu_time_is_what_the_quota_says() -> Test {
     let mut child = busy.stdin(Stdio::null()).spawn().expect("it starts");
     let pid = eventually("it is busy", || {
         let groups = name.groups();
-        groups.iter().find_map(|dir| crate::layout::members(dir).first().copied())
+        groups.iter().find_map(|dir| members(dir).first().copied())
     });
     // Nanoseconds on a CPU; see proc_pid_schedstat in the kernel's scheduler documentation.
     let used = || -> Option<u64> {
@@ -212,10 +212,17 @@ pub fn memory_is_throttled_and_protected_where_v2_counts_it() -> Test {
         let shown = cgset(&["show", &name]).silent();
         assert!(shown.contains("memory.high 8388608 (8 MiB)\n"), "{shown}");
         // What eats more is held up by the kernel, and not killed.
-        let eat = [&["-g", &*name, "--", "timeout", "1"], &EAT[..]].concat();
-        assert!(![0, 137].contains(&cgset(&eat).status), "it was slowed down until its time ended");
-        let events = control(&dir, &["memory.events"]);
-        assert!(events.contains("oom_kill 0") && !events.contains("high 0\n"), "{events}");
+        let mut eat = Waiting::then(&format!("exec {}", EAT.join(" ")));
+        cgset(&["-g", &name, &eat.pid()]).silent();
+        eat.start();
+        eventually("it is held up", || {
+            let events = control(&dir, &["memory.events"]);
+            assert!(events.contains("oom_kill 0\n"), "{events}");
+            (!events.contains("high 0\n")).then_some(())
+        });
+        sleep(Duration::from_secs(1));
+        assert!(control(&dir, &["memory.events"]).contains("oom_kill 0\n"));
+        assert_eq!(members(&dir).len(), 1, "a second is not enough for it now");
     } else {
         ran.fails(1, "cgset", &["mem.high: memory is on cgroup v1", "hint: mem is"]);
         assert!(name.groups().is_empty());
