@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use support::{Skip, Test, project, run, scratch, skip};
 
@@ -17,8 +17,11 @@ support::tests!(
     the_pipeline_on_pure_v1,
 );
 
-/// Runs a program in the machine; skips where that can't be started.
+/// Runs a program in the machine; skips where that can't be started. One at a time: it is emulated,
+/// and some of the tests in it measure rates.
 fn in_machine(layout: &str, command: &[&str], files: &str, trees: &str) -> Result<Output, Skip> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut run = Command::new(project().join("tests/vm/run"));
     let run = run.arg(layout).args(command).env("VM_FILES", files).env("VM_TREES", trees);
     let output = run.output().expect("a shell script");

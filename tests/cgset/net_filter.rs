@@ -254,7 +254,8 @@ pub fn a_running_sender_learns_of_a_new_rule() -> Test {
     let servers = Servers::new()?;
     let name = Name::new("networks-running");
     let port = servers.0[0].port().to_string();
-    let script = "while busybox nc 127.0.0.1 \"$0\" </dev/null; do echo again; sleep 0.05; done";
+    let script =
+        "while timeout 3 busybox nc 127.0.0.1 \"$0\" </dev/null; do echo again; sleep 0.05; done";
     let mut loops = tool();
     loops.args(["-g", &name, "net.allow", "any", "--", "sh", "-c", script, &port]);
     let loops = loops.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
