@@ -22,6 +22,8 @@ mod keys;
 mod layout;
 #[path = "cgset/limits.rs"]
 mod limits;
+#[path = "cgset/messages.rs"]
+mod messages;
 #[path = "cgset/net.rs"]
 mod net;
 #[path = "cgset/net_filter.rs"]
@@ -139,6 +141,21 @@ support::tests!(
     wrong::nothing_mounted_names_the_mount_command,
     wrong::a_read_only_mount_is_explained,
     wrong::a_part_of_a_tree_is_enough_for_names,
+    messages::a_tenth_of_the_limit_held_before_is_noted,
+    messages::swap_that_is_not_limited_is_noted,
+    messages::a_controller_that_is_not_handed_down_is_named,
+    messages::a_controller_without_a_tree_is_looked_for,
+    messages::processes_and_inner_groups_do_not_go_together,
+    messages::a_threaded_group_above_is_named,
+    messages::the_group_above_both_takes_a_right_too,
+    messages::a_real_time_process_is_told_from_others,
+    messages::a_new_process_is_tried_again,
+    messages::cpus_that_are_not_there_are_refused_with_those_that_are,
+    messages::each_reason_to_refuse_cpu_time_is_told_from_the_others,
+    messages::a_disk_that_the_kernel_does_not_know_is_refused,
+    messages::a_group_that_stays_busy_is_listed,
+    messages::the_group_that_limits_the_number_of_groups_is_named,
+    messages::what_network_limits_take_is_said,
     script::the_script_sets_and_attaches_the_same,
     script::the_script_runs_the_command_the_same,
     script::the_script_creates_and_removes_the_same,

@@ -4,11 +4,12 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
-use common::{Failure, Tried, size};
+use common::{Failure, Tried};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
-use crate::setting::{Write, read_number};
+use crate::refusal;
+use crate::setting::Write;
 
 /// What stands in a file, without the newline.
 pub fn read(file: &Path) -> Result<String, Failure> {
@@ -33,46 +34,17 @@ pub fn write(file: &Path, text: &str) -> Result<(), Failure> {
 pub fn set(wanted: &Write) -> Result<String, Failure> {
     let Write { file, text } = wanted;
     let before = read(file).map_err(|failure| match file.parent().is_some_and(Path::is_dir) {
-        true => failure.hint_if(Errno::ENOENT, || {
-            "this kernel's groups have no such file, or the group above does not hand its \
-             controller down; v1 and v2 call files differently: cgroups(7)"
-                .into()
-        }),
+        true => refusal::of_missing(failure, file),
         false => failure,
     })?;
     let before = wanted.restores(&before);
-    write(file, text).map_err(|failure| explain_limit(failure, wanted))?;
+    write(file, text).map_err(|failure| refusal::of_limit(failure, wanted))?;
     let shown = read(file)?;
     if wanted.agrees(&shown) {
         return Ok(before);
     }
     write(file, &before)?;
     Err(Failure::new(format!("write {text:?} to {file:?}: it reads back as {shown:?}")))
-}
-
-fn explain_limit(failure: Failure, wanted: &Write) -> Failure {
-    let is = |part: &str| wanted.file.to_string_lossy().contains(part);
-    let used = || {
-        let file = wanted.file.with_file_name("memory.usage_in_bytes");
-        let used = read_number(&file).ok().flatten().map_or_else(|| "more".into(), size::human);
-        format!(
-            "the group uses {used}, which cgroup v1 does not take back; a limit from the start \
-             holds: cgset mem {} -- COMMAND",
-            wanted.text
-        )
-    };
-    match failure.kernel_said() {
-        Some(Errno::EBUSY) => failure.hint(used()),
-        Some(Errno::EINVAL) if is("cpu.cfs_") => failure
-            .hint("with cgroup v1 a group gets no larger part of the CPU than the one above it"),
-        Some(Errno::EINVAL) if is("memory.") => failure.hint(
-            "with cgroup v1 memory may not be limited above memory and swap together: set both",
-        ),
-        Some(Errno::ENODEV) => {
-            failure.hint("the kernel limits whole disks that are there: lsblk --nodeps lists them")
-        }
-        _ => failure,
-    }
 }
 
 /// What stands behind an errno of the cgroup file system.

@@ -162,10 +162,15 @@ fn place<'a>(now: &'a Path, tree: &Hierarchy) -> &'a Path {
     }
 }
 
+/// The processes in a group itself.
+pub fn members(dir: &Path) -> Vec<Pid> {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| pid::parse(line).ok()).collect()
+}
+
 /// The processes in a group and those in it.
 pub fn inside(dir: &Path) -> Vec<Pid> {
-    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    let here = text.lines().filter_map(|line| pid::parse(line).ok());
+    let here = members(dir).into_iter();
     here.chain(inner(dir).iter().flat_map(|dir| inside(dir))).collect()
 }
 

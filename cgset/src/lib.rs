@@ -40,6 +40,7 @@ mod program;
 mod qdisc;
 mod rate;
 mod raw;
+mod refusal;
 mod remove;
 mod rules;
 mod run;

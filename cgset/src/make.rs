@@ -5,8 +5,9 @@ use std::path::Path;
 
 use common::Failure;
 
-use crate::group::Group;
+use crate::group::{self, Group};
 use crate::hierarchy::{DEV, NET, Version};
+use crate::process;
 use crate::step::Step;
 
 /// The steps that make a group and give it these controllers. With v2 each group above has to
@@ -83,13 +84,12 @@ fn check_empty(dir: &Path, controllers: &str) -> Result<(), Failure> {
     if !holds_processes(dir) {
         return Ok(());
     }
-    let pids = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-    let pids: Vec<&str> = pids.lines().take(5).collect();
+    let pids = group::members(dir);
     Err(Failure::new(format!(
-        "write {controllers:?} to {:?}: the group holds processes itself ({} ...), and cgroup v2 \
+        "write {controllers:?} to {:?}: the group holds processes itself ({}), and cgroup v2 \
          limits only groups without inner ones",
         dir.join("cgroup.subtree_control"),
-        pids.join(" ")
+        process::list(&pids)
     ))
     .hint(
         "name a group elsewhere: --group or --parent GROUP; or move them into an inner group first: \

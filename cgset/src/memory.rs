@@ -136,7 +136,7 @@ pub fn check_use(write: &Write, force: bool) -> Result<(), Failure> {
             write.file,
             size::human(current)
         ))
-        .hint("add --force if that is what you want")),
+        .hint("mem.high slows processes down instead; --force if they may be killed")),
         _ => Ok(()),
     }
 }

@@ -48,6 +48,24 @@ pub fn memory(pid: Pid) -> Option<u64> {
     Some((part("RssAnon:")? + part("RssShmem:")?) * 1024)
 }
 
+/// Some processes for people: `42 sh, 43 sleep ...`
+pub fn list(pids: &[Pid]) -> String {
+    let name = |pid: &Pid| {
+        let name = read(*pid, "comm").unwrap_or_default();
+        format!("{pid} {}", name.trim_end().escape_debug()).trim_end().to_owned()
+    };
+    let names: Vec<String> = pids.iter().take(8).map(name).collect();
+    names.join(", ") + if pids.len() > 8 { " ..." } else { "" }
+}
+
+/// Whether it is of a real-time class: SCHED_FIFO or SCHED_RR.
+pub fn is_real_time(pid: Pid) -> bool {
+    const POLICY: usize = 38;
+    let stat = read(pid, "stat").unwrap_or_default();
+    let after = stat.rsplit_once(") ").map(|(_, after)| after).unwrap_or_default();
+    after.split(' ').nth(POLICY).is_some_and(|policy| ["1", "2"].contains(&policy))
+}
+
 /// How many sockets it has open; none where that may not be seen.
 pub fn sockets(pid: Pid) -> usize {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();

@@ -15,6 +15,7 @@ use crate::cli::INIT;
 use crate::control::{explain, write};
 use crate::group::{self, inner, inside, inside_any};
 use crate::hierarchy::Hierarchy;
+use crate::process;
 use crate::step::Step;
 
 /// How long the end of killed processes may take before a group counts as stuck.
@@ -27,11 +28,9 @@ pub fn plan(name: &str, dirs: Vec<PathBuf>, kill: bool) -> Result<Step, Failure>
     inside.dedup();
     spare("remove", name, &inside)?;
     if let (false, [first, ..]) = (kill, inside.as_slice()) {
-        let list: Vec<String> = inside.iter().take(8).map(Pid::to_string).collect();
-        let more = if inside.len() > 8 { " ..." } else { "" };
         return Err(Failure::new(format!(
-            "remove the group {name:?}: it holds processes: {}{more}",
-            list.join(" ")
+            "remove the group {name:?}: it holds processes: {}",
+            process::list(&inside)
         ))
         .hint(format!("see what it is: ps -p {first}; to kill them all: cgset rm --kill {name}")));
     }
@@ -101,7 +100,7 @@ pub fn remove(dir: &Path, kill: bool) -> Result<(), Failure> {
             outcome => {
                 return outcome.tried(|| format!("remove the group {dir:?}")).map_err(|failure| {
                     explain(failure).hint_if(Errno::EBUSY, || {
-                        format!("processes are in it: cat {}/cgroup.procs", shell::operand(dir))
+                        format!("processes are in it: {}", process::list(&inside(dir)))
                     })
                 });
             }

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use common::resident::{self, Side};
 use common::{Failure, Tried, exec, report, size};
 use nix::sys::signal::SigSet;
+use nix::unistd::getpid;
 
 use crate::control::write;
-use crate::group;
 use crate::setting::{MEMORY_LIMIT, limit, read_number};
+use crate::{attach, group};
 
 /// Runs it; gives its status. With v2 a child is born in its group. v1 has nothing of the kind: there
 /// the child joins itself before it becomes COMMAND, so that COMMAND has no moment outside of them.
@@ -39,7 +40,10 @@ fn join<'a>(
     command: &[OsString],
     mask: SigSet,
 ) -> Failure {
-    let joined = dirs.try_for_each(|dir| write(&dir.join("cgroup.procs"), "0"));
+    let joined = dirs.try_for_each(|dir| {
+        let joined = write(&dir.join("cgroup.procs"), "0");
+        joined.map_err(|failure| attach::explain(failure, getpid(), dir))
+    });
     let joined = joined.and_then(|()| mask.thread_set_mask().tried(|| "restore the signal mask"));
     joined.map_or_else(|failure| failure, |()| exec::exec(command))
 }

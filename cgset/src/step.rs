@@ -13,7 +13,9 @@ use crate::freeze;
 use crate::placed::Placed;
 use crate::setting::Write;
 use crate::wait::{self, Event};
-use crate::{attach, delegate, dev, dev_filter, dev_list, evacuate, net, net_filter, remove, run};
+use crate::{
+    attach, delegate, dev, dev_filter, dev_list, evacuate, net, net_filter, refusal, remove, run,
+};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +166,8 @@ impl common::Step for Step {
             Self::Enable { file, text, .. } => write(file, text).map_err(explain_enable)?,
             Self::Evacuate { from, to } => hands.evacuated.push(evacuate::evacuate(from, to)?),
             Self::Make(dir) => {
-                fs::create_dir(dir).tried(|| format!("make the group {dir:?}")).map_err(explain)?;
+                let made = fs::create_dir(dir).tried(|| format!("make the group {dir:?}"));
+                made.map_err(|failure| refusal::of_making(explain(failure), dir))?;
             }
             Self::Write(wanted) => hands.before.push(set(wanted)?),
             Self::Net { dir, limit } => hands.net_before.push(net::set(dir, limit)?),
