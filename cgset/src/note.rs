@@ -14,12 +14,12 @@ use crate::value::Value;
 use crate::{device, memory, net, process};
 
 /// The limit counts only what is allocated in the group: what a process brings along stays where
-/// it was counted.
+/// it was counted. From a tenth of the limit on, that is worth a word.
 pub fn held(pid: Pid, groups: &[Group], settings: &[Setting]) -> Result<Option<String>, Failure> {
     let there = || groups.iter().find_map(|group| memory_limit(&group.dir));
     let allowed = asked(groups, settings)?.or_else(there);
     let (Some(allowed), Some(held)) = (allowed, process::memory(pid)) else { return Ok(None) };
-    Ok((held > allowed).then(|| {
+    Ok((held >= allowed / 10).then(|| {
         format!(
             "process {pid} already holds {}, which the kernel does not count against the limit of \
              {}, only what it takes from now on; to limit from the start: cgset mem SIZE -- COMMAND",

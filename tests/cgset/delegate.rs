@@ -51,7 +51,7 @@ pub fn strict_does_nothing_where_there_is_something_to_note() -> Test {
     let args = [&["--strict"], &ten_mib()[..], &["-g", &name, &pid]].concat();
     cgset(&args).fails(1, "cgset", &["already holds 3", "hint: without --strict"]);
     assert!(name.groups().is_empty());
-    cgset(&["--strict", "mem", "300M", "-g", &name, &pid]).silent();
+    cgset(&["--strict", "mem", "400M", "-g", &name, &pid]).silent();
     cgset(&["--strict", "rm", &name]).fails(2, "cgset", &["--strict does not go"]);
     cgset(&["--delegate", "root", "rm", &name]).fails(2, "cgset", &["--delegate does not go"]);
     let nowhere = ["create", "--delegate", "no-such-user", "never-made"];
