@@ -9,8 +9,9 @@ use nix::errno::Errno;
 
 use crate::setting::{Write, read_number};
 
-/// The kernel takes no CPU time under this, in microseconds.
+/// What the kernel takes for CPU time and its period, in microseconds.
 const LEAST: u64 = 1000;
+const LONGEST_PERIOD: u64 = 1_000_000;
 
 /// Adds to a refused limit what stands behind it.
 pub fn of_limit(failure: Failure, wanted: &Write) -> Failure {
@@ -18,7 +19,7 @@ pub fn of_limit(failure: Failure, wanted: &Write) -> Failure {
     let controller = name.split('.').next().unwrap_or_default();
     let hint = match (failure.kernel_said(), controller) {
         (Some(Errno::EBUSY), "memory") => Some(in_use(wanted)),
-        (Some(Errno::EINVAL), "memory") => Some(
+        (Some(Errno::EINVAL), "memory") if name.ends_with("limit_in_bytes") => Some(
             "with cgroup v1 memory may not be limited above memory and swap together: set both"
                 .into(),
         ),
@@ -68,10 +69,14 @@ fn cpu(wanted: &Write, file: &str) -> Option<String> {
 /// Why a part of the CPU is refused.
 fn share(wanted: &Write, dir: &Path) -> String {
     let new: Vec<u64> = wanted.text.split(' ').filter_map(|word| word.parse().ok()).collect();
-    if new.iter().any(|time| *time < LEAST) {
-        return format!("quota and period are in microseconds, each of them at least {LEAST}");
-    }
     let is_quota = !wanted.file.ends_with("cpu.cfs_period_us");
+    let period = new.get(usize::from(is_quota));
+    if new.iter().any(|time| *time < LEAST) || period > Some(&LONGEST_PERIOD) {
+        return format!(
+            "quota and period are in microseconds, each of them at least {LEAST}, and the period \
+             at most {LONGEST_PERIOD}"
+        );
+    }
     let longer = |name: &&str| {
         let burst = read_number(&dir.join(name)).ok().flatten();
         is_quota && new.first().is_some_and(|quota| burst.is_some_and(|burst| burst > *quota))

@@ -242,6 +242,8 @@ pub fn each_reason_to_refuse_cpu_time_is_told_from_the_others() -> Test {
     };
     cgset(&["cpu", "50%", "-g", &name]).silent();
     fails(&[quota, "500"], &name, &["\"500\"", "each of them at least 1000"]);
+    let long = if v2 { ["cpu.max", "9000 2000000"] } else { ["cpu.cfs_period_us", "2000000"] };
+    fails(&long, &name, &["2000000\"", "the period at most 1000000"]);
     fails(&[burst, "60000"], &name, &["a burst is not longer than the quota, here 50000 us"]);
     if !v2 {
         let part = ["no larger part of the CPU", &*name, "\" has 50000 us in 100000 us"];
