@@ -48,7 +48,11 @@ pub fn a_group_has_the_cpus_that_it_is_given() -> Test {
     assert_eq!(allowed(&child.pid(), "Mems_allowed_list:"), "0");
     let shown = cgset(&["show", "--json", &inner]).silent();
     assert!(shown.contains("\"mems\": \"0\""), "{shown}");
-    cgset(&["cpus", "9999", "-g", &outer]).fails(1, "cgset", &["cpuset.cpus", "(ERANGE)"]);
+    cgset(&["cpus", "9999", "-g", &outer]).fails(
+        1,
+        "cgset",
+        &["cpuset.cpus", "(ERANGE)", "hint: the CPUs that are there"],
+    );
     Ok(())
 }
 
@@ -88,9 +92,9 @@ pub fn a_burst_is_no_more_than_the_quota() -> Test {
     set(&["cpu.burst", "90ms", "cpu", "100%"], &name);
     assert_eq!(control(&dir, &BURST), "90000");
     let ran = cgset(&["cpu.burst", "200ms", "-g", &name]);
-    ran.fails(1, "cgset", &["(EINVAL)"]);
+    ran.fails(1, "cgset", &["(EINVAL)", "hint: a burst is not longer than the quota"]);
     let ran = cgset(&["cpu", "10%", "-g", &name]);
-    ran.fails(1, "cgset", &["(EINVAL)"]);
+    ran.fails(1, "cgset", &["(EINVAL)", "hint: ", "cgset cpu.burst 0"]);
     assert_eq!(control(&dir, &BURST), "90000");
     Ok(())
 }
