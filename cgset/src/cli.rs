@@ -144,7 +144,7 @@ impl Cli {
             ["ls", ..] => return Err(wrong("ls takes one GROUP, or none for all")),
             ["show", ..] => return Err(wrong("show takes one GROUP or PID")),
             ["rm", ..] => return Err(wrong("rm takes a GROUP")),
-            words => self.set(words)?,
+            ["set", words @ ..] | words => self.set(words)?,
         };
         let only = |option: &str, given: bool, fits: bool| {
             if given && !fits {
@@ -267,6 +267,10 @@ mod tests {
         for (args, wanted) in [
             (
                 &["mem", "10M", "42", "43"][..],
+                Request::Set { settings: mem(), who: pids(&[42, 43]) },
+            ),
+            (
+                &["set", "mem", "10M", "42", "43"],
                 Request::Set { settings: mem(), who: pids(&[42, 43]) },
             ),
             (&["mem", "10M", "-"], Request::Set { settings: mem(), who: Who::Stdin }),

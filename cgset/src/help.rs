@@ -40,6 +40,7 @@ pub const AFTER: &str = "Keys:\n  \
     dev.deny, dev.allow     DEVICE: all, /dev/null, c:1:3, b:8:*; with :r, :w, :m (mknod) for only\n  \
     \u{20}                       that; the last one that names it decides, what is open stays open\n  \
     memory.swap.high, cpuset.cpus.partition ...  what the kernel calls it, for all the rest\n\n\
+    The word set may stand before the first KEY.\n\n\
     freeze stops all processes of a group, also those that they start; kill ends them, and the group\n\
     stays. Each returns when it is done. wait returns when nobody is in a group any more, when all\n\
     are stopped, or when the kernel has killed for memory; wait psi memory 150ms/1s when processes\n\

@@ -118,6 +118,71 @@ pub fn what_is_killed_half_way_is_pruned() -> Test {
     Ok(())
 }
 
+/// A group that is to be a user's, and processes that are to go out of the way.
+pub fn what_is_given_away_and_moved_away_comes_back() -> Test {
+    need_v2()?;
+    let name = Name::new("given");
+    for nth in 1.. {
+        let ran = failing("chown:error=EIO", nth, &["create", "--delegate", "65534", &name])?;
+        if ran.status == 0 {
+            assert!(nth > 2, "the folder and its files are given: {nth}");
+            break;
+        }
+        ran.fails(1, "cgset", &["give ", "(EIO)"]);
+        assert!(name.groups().is_empty(), "{nth}");
+    }
+    let [key, value, ..] = crate::placement::v2_limit()?;
+    let (mut failures, inner) = (0, format!("{}/inner", &*name));
+    drop(name);
+    for nth in 1.. {
+        let name = Name::new("given");
+        let (child, dir) = crate::placement::held(&name);
+        let args = ["--evacuate", "init", key, value, "-g", &inner];
+        let ran = failing("write:error=EIO", nth, &args)?;
+        if ran.status == 0 {
+            break;
+        }
+        failures += 1;
+        ran.fails(1, "cgset", &["(EIO)"]);
+        let pid: i32 = child.pid().parse().expect("a PID");
+        assert_eq!(
+            (members(&dir), dir.join("init").exists()),
+            (vec![pid], false),
+            "{nth}: {ran:?}"
+        );
+        assert!(!dir.join("inner").exists(), "{nth}");
+    }
+    assert!(failures >= 4, "a move, a controller, a limit, the path: {failures}");
+    Ok(())
+}
+
+/// What a killed cgset leaves of an attach goes when the process has gone, too.
+pub fn an_attach_that_is_killed_half_way_is_pruned() -> Test {
+    need(&["memory", "pids"])?;
+    let mut left = 0;
+    for call in ["mkdir", "write"] {
+        for nth in 1.. {
+            let child = Waiting::idle();
+            let name = Name::of(child.pid());
+            let fault = format!("{call}:signal=KILL");
+            let ran = failing(&fault, nth, &["mem", "100M", "pids", "9", &child.pid()])?;
+            if ran.status == 0 {
+                break;
+            }
+            left += usize::from(!name.groups().is_empty());
+            drop(child);
+            eventually("it has left its groups", || {
+                name.groups().iter().all(|dir| members(dir).is_empty()).then_some(())
+            });
+            crate::layout::cgset(&["prune"]).ok();
+            assert!(name.groups().is_empty(), "{call} {nth}: {ran:?}");
+            assert!(nth < 50, "it never succeeds: {ran:?}");
+        }
+    }
+    assert!(left > 5, "groups were left: {left}");
+    Ok(())
+}
+
 pub fn a_signal_half_way_waits_for_the_end() -> Test {
     need(&["pids"])?;
     let strace = need_program("strace")?;

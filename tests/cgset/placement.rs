@@ -10,7 +10,7 @@ use crate::layout::{
 };
 
 /// A limit of a controller that is in the v2 tree, its file, and one that is set by its own name.
-fn v2_limit() -> Result<[&'static str; 4], Skip> {
+pub fn v2_limit() -> Result<[&'static str; 4], Skip> {
     need_v2()?;
     let limits = [
         ("memory", ["mem", "100M", "memory.max", "memory.oom.group"]),
@@ -23,7 +23,7 @@ fn v2_limit() -> Result<[&'static str; 4], Skip> {
 }
 
 /// A process of ours in the v2 group of this name, and the group's folder.
-fn held(name: &Name) -> (Waiting, PathBuf) {
+pub fn held(name: &Name) -> (Waiting, PathBuf) {
     let child = Waiting::idle();
     let path = cgset(&["net", "max", "-g", name, &child.pid()]).silent();
     (child, PathBuf::from(path.trim_end()))
