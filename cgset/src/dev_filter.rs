@@ -41,13 +41,9 @@ pub fn set(dir: &Path, new: &[Rule]) -> Result<Vec<Placed>, Failure> {
             .hint("a rule for all devices takes the place of those before it: dev.deny all ..."));
     }
     let placed = put(&group, &all).tried(what).map_err(explain)?;
-    let checked = match state(dir) {
-        Ok(now) if now == all => return Ok(placed),
-        Ok(now) => Failure::new(format!("{}: it reads back as {}", what(), words(&now))),
-        Err(failure) => failure,
-    };
-    restore(dir, placed)?;
-    Err(checked)
+    placed::checked(&group, placed, &all, state(dir), |now| {
+        format!("{}: it reads back as {}", what(), words(now))
+    })
 }
 
 /// Makes what [`set`] found hold again.

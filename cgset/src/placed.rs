@@ -5,8 +5,8 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use common::Failure;
 use common::sys::bpf::{self, Hook, Instruction};
+use common::{Failure, Tried};
 use nix::errno::Errno;
 
 use crate::net;
@@ -59,6 +59,23 @@ pub fn take_back(group: &File, placed: Vec<Placed>) -> nix::Result<()> {
         None => bpf::detach(group, hook, new),
     };
     placed.into_iter().rev().map(back).fold(Ok(()), nix::Result::and)
+}
+
+/// They stay if what is read back is what was wanted; else it is as before, and `differs` says why.
+pub fn checked<R: PartialEq>(
+    group: &File,
+    placed: Vec<Placed>,
+    wanted: &[R],
+    read: Result<Vec<R>, Failure>,
+    differs: impl FnOnce(&[R]) -> String,
+) -> Result<Vec<Placed>, Failure> {
+    let failure = match read {
+        Ok(now) if now == wanted => return Ok(placed),
+        Ok(now) => Failure::new(differs(&now)),
+        Err(failure) => failure,
+    };
+    take_back(group, placed).tried(|| "take back what was set")?;
+    Err(failure)
 }
 
 /// What stands behind an errno of these calls.

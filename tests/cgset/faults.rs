@@ -10,7 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{Ran, Test, eventually, need_program, run, scratch, wait};
 
-use crate::layout::{Name, Waiting, control, members, need, need_v2};
+use crate::layout::{Name, Waiting, cgset, control, members, need, need_v2};
+use crate::placement;
 
 /// cgset with a system call of its own that fails the nth time: `write:error=EIO`.
 pub fn failing(fault: &str, nth: usize, args: &[&str]) -> Result<Ran, support::Skip> {
@@ -41,7 +42,7 @@ pub fn each_step_that_fails_leaves_nothing() -> Test {
     assert!(failures >= 6, "limits, moves and the path are all written: {failures}");
     // What was set before is set again.
     let name = Name::new("restored");
-    let dir = PathBuf::from(crate::layout::cgset(&["pids", "50", "-g", &name]).silent().trim_end());
+    let dir = PathBuf::from(cgset(&["pids", "50", "-g", &name]).silent().trim_end());
     let child = Waiting::idle();
     let ran = failing("pidfd_open:error=EIO", 1, &["pids", "5", "-g", &name, &child.pid()])?;
     ran.fails(1, "cgset", &["(EIO)"]);
@@ -84,6 +85,17 @@ pub fn each_step_of_a_run_that_fails_leaves_nothing() -> Test {
     Ok(())
 }
 
+/// Clears up, once nobody is in the group; 1 if there was something to clear up.
+fn pruned(name: &Name) -> usize {
+    let left = usize::from(!name.groups().is_empty());
+    eventually("all have left it", || {
+        name.groups().iter().all(|dir| members(dir).is_empty()).then_some(())
+    });
+    cgset(&["prune"]).ok();
+    assert!(name.groups().is_empty(), "{:?}", name.groups());
+    left
+}
+
 /// Nobody can clear up after SIGKILL but the next one.
 pub fn what_is_killed_half_way_is_pruned() -> Test {
     need(&["memory", "pids"])?;
@@ -105,12 +117,7 @@ pub fn what_is_killed_half_way_is_pruned() -> Test {
             if ran.status == 0 {
                 break;
             }
-            left += usize::from(!name.groups().is_empty());
-            eventually("COMMAND has ended", || {
-                name.groups().iter().all(|dir| members(dir).is_empty()).then_some(())
-            });
-            crate::layout::cgset(&["prune"]).ok();
-            assert!(name.groups().is_empty(), "{call} {nth}: {ran:?}");
+            left += pruned(&name);
             assert!(nth < 50, "it never succeeds: {ran:?}");
         }
     }
@@ -131,12 +138,12 @@ pub fn what_is_given_away_and_moved_away_comes_back() -> Test {
         ran.fails(1, "cgset", &["give ", "(EIO)"]);
         assert!(name.groups().is_empty(), "{nth}");
     }
-    let [key, value, ..] = crate::placement::v2_limit()?;
+    let [key, value, ..] = placement::v2_limit()?;
     let (mut failures, inner) = (0, format!("{}/inner", &*name));
     drop(name);
     for nth in 1.. {
         let name = Name::new("given");
-        let (child, dir) = crate::placement::held(&name);
+        let (child, dir) = placement::held(&name);
         let args = ["--evacuate", "init", key, value, "-g", &inner];
         let ran = failing("write:error=EIO", nth, &args)?;
         if ran.status == 0 {
@@ -169,13 +176,8 @@ pub fn an_attach_that_is_killed_half_way_is_pruned() -> Test {
             if ran.status == 0 {
                 break;
             }
-            left += usize::from(!name.groups().is_empty());
             drop(child);
-            eventually("it has left its groups", || {
-                name.groups().iter().all(|dir| members(dir).is_empty()).then_some(())
-            });
-            crate::layout::cgset(&["prune"]).ok();
-            assert!(name.groups().is_empty(), "{call} {nth}: {ran:?}");
+            left += pruned(&name);
             assert!(nth < 50, "it never succeeds: {ran:?}");
         }
     }
