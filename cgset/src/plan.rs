@@ -24,6 +24,7 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
         request => request,
     };
     let layout = Layout::read()?;
+    cli.evacuate.as_deref().map_or(Ok(()), |name| check_refuge(name, &layout))?;
     match request {
         Request::Create(name) => create(&name, cli, &layout),
         Request::Remove(names) => {
@@ -62,6 +63,16 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
             Ok(Vec::new())
         }
     }
+}
+
+/// Processes go out of the way into an inner group, not into one that is elsewhere.
+fn check_refuge(name: &str, layout: &Layout) -> Result<(), Failure> {
+    let below = group::parse_name(name, layout)?;
+    if below.components().count() == 1 && below == Path::new(name) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("evacuate into {name:?}: it is more than one name"))
+        .hint("a plain name for a group in the one that holds processes: --evacuate init"))
 }
 
 /// The folders of each of these groups, all of which must be there.

@@ -38,6 +38,10 @@ pub fn processes_that_are_in_the_way_are_moved_into_an_inner_group() -> Test {
     let ran = cgset(&[key, value, "-g", &inner]);
     ran.fails(1, "cgset", &["holds processes itself", &child.pid(), "--evacuate init"]);
     assert!(!dir.join("inner").exists());
+    for elsewhere in ["..", ".", "", "a/b", "/a", "/etc"] {
+        let ran = cgset(&["--evacuate", elsewhere, key, value, "-g", &inner]);
+        ran.fails(2, "cgset", &["hint: "]);
+    }
 
     // What can't be set to its end is taken back to its start.
     let ran = cgset(&["--evacuate", "init", raw, "nonsense", "-g", &inner]);
