@@ -49,11 +49,14 @@ pub struct Cli {
     /// Do nothing where there would be a note
     #[arg(long)]
     pub strict: bool,
+    /// Say nothing but errors: no notes
+    #[arg(short, long, conflicts_with = "strict")]
+    pub quiet: bool,
     /// With create: the group becomes USER's, who needs no root for what is in it
     #[arg(long, value_name = "USER")]
     pub delegate: Option<String>,
     /// With show, ls, stat and watch: as JSON
-    #[arg(long)]
+    #[arg(short, long)]
     pub json: bool,
     /// With rm: kill the processes inside first
     #[arg(long)]
@@ -160,6 +163,7 @@ impl Cli {
         only("--json", self.json, looks)?;
         only("--kill", self.kill, matches!(request, Request::Remove(_)))?;
         only("--strict", self.strict, set)?;
+        only("--quiet", self.quiet, set)?;
         only("--delegate", self.delegate.is_some(), matches!(request, Request::Create(_)))?;
         only("--group", self.group.is_some(), set)?;
         only("--parent", self.parent.is_some(), set)?;

@@ -52,12 +52,17 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
         }
         Request::Prune => Ok(prune(&layout)?),
         Request::Set { settings, who } => {
-            let steps = set(cli, &settings, who, &layout)?;
-            match steps.iter().find(|step| matches!(step, Step::Note(_))) {
-                Some(Step::Note(text)) if cli.strict => Err(Failure::new(text)
-                    .hint("without --strict this would be a note, and all would be done")),
-                _ => Ok(steps),
+            let mut steps = set(cli, &settings, who, &layout)?;
+            let note = steps.iter().find_map(|step| match step {
+                Step::Note(text) => Some(text),
+                _ => None,
+            });
+            if let (true, Some(note)) = (cli.strict, note) {
+                return Err(Failure::new(note)
+                    .hint("without --strict this would be a note, and all would be done"));
             }
+            steps.retain(|step| !(cli.quiet && matches!(step, Step::Note(_))));
+            Ok(steps)
         }
         Request::Show(_) | Request::List(_) | Request::Stat(_) | Request::Watch(_) => {
             Ok(Vec::new())

@@ -76,6 +76,11 @@ pub fn what_is_held_already_is_noted() -> Test {
     assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
     let dir = PathBuf::from(ran.stdout.trim_end());
     assert_eq!((name.groups_with("memory"), members(&dir).len()), (vec![dir], 1));
+    let other = Name::new("quiet");
+    let pid = holder.id().to_string();
+    let args = [&ten_mib()[..], &["-q", "-g", &other, &pid]].concat();
+    cgset(&args).silent();
+    cgset(&[&args[..], &["--strict"]].concat()).fails(2, "cgset", &["--strict"]);
     Ok(())
 }
 
