@@ -34,6 +34,8 @@ mod placement;
 mod raw;
 #[path = "cgset/script.rs"]
 mod script;
+#[path = "cgset/speed.rs"]
+mod speed;
 #[path = "cgset/wait.rs"]
 mod wait;
 #[path = "cgset/watch.rs"]
@@ -162,6 +164,8 @@ support::tests!(
     script::explain_and_dry_run_say_the_same,
     script::a_dry_run_changes_nothing,
     script::nothing_happens_that_was_not_announced,
+    speed::one_call_is_one_process_and_writes_each_thing_once,
+    speed::each_group_more_costs_ls_the_same_few_calls,
     faults::each_step_that_fails_leaves_nothing,
     faults::each_step_of_a_run_that_fails_leaves_nothing,
     faults::what_is_killed_half_way_is_pruned,
