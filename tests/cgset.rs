@@ -56,6 +56,7 @@ support::tests!(
     limits::cpu_quota_and_weight_are_set_and_taken_back,
     io::a_disk_is_read_and_written_at_the_rate,
     io::rates_are_set_by_disk_and_taken_back,
+    io::rates_in_one_line_are_read_and_taken_back_each,
     io::a_disk_by_two_names_is_one_disk,
     io::what_is_no_disk_is_refused_and_leaves_nothing,
     net::a_rate_is_held_each_way,

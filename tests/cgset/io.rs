@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use support::{Skip, TempDir, Test, need_program, run, scratch, skip};
 
-use crate::layout::{Name, cgset, groups_called, need, run_known, tree_of};
+use crate::layout::{Name, cgset, control, groups_called, need, run_known, tree_of};
 
 /// A disk of ours: a file of 8 MiB behind a loop device.
 struct Disk {
@@ -47,7 +47,7 @@ impl Drop for Disk {
 }
 
 /// Skips a test that needs root and the controller, which v1 calls blkio.
-fn need_io() -> Test {
+pub fn need_io() -> Test {
     need(&[])?;
     tree_of("io").or_else(|_| tree_of("blkio")).map(drop)
 }
@@ -94,6 +94,25 @@ pub fn rates_are_set_by_disk_and_taken_back() -> Test {
     assert!(cgset(&groups).silent().trim().parse::<u32>().expect("a number") > 0);
     assert_eq!(cgset(&["rm", &name]).silent(), "");
     assert!(name.groups().is_empty());
+    Ok(())
+}
+
+pub fn rates_in_one_line_are_read_and_taken_back_each() -> Test {
+    need(&[])?;
+    if tree_of("io").is_err() {
+        return Err(skip("only v2 has a line for several rates"));
+    }
+    let (disk, name) = (Disk::new()?, Name::new("line"));
+    let number = std::fs::read_to_string(format!("/sys/class/block/{}/dev", disk.name()));
+    let number = number.expect("it is there").trim().to_owned();
+    let line = format!("{number} rbps=1M wbps=2097152");
+    let dir = PathBuf::from(cgset(&["io.max", &line, "-g", &name]).silent().trim_end());
+    let both = format!("{number} rbps=1048576 wbps=2097152 riops=max wiops=max");
+    assert_eq!(control(&dir, &["io.max"]), both);
+    let other = format!("{number} rbps=3M wbps=max riops=100");
+    let fails = ["io.max", &other, "io.nonsense", "1", "-g", &*name];
+    cgset(&fails).fails(1, "cgset", &["io.nonsense", "(ENOENT)"]);
+    assert_eq!(control(&dir, &["io.max"]), both);
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use std::process::{Command, Stdio};
 use support::{Skip, Test, eventually, need_program, private_sh, run, scratch, skip};
 
 use crate::faults::failing;
+use crate::io::need_io;
 use crate::layout::{
     Holder, Name, Nobody, Waiting, cgset, control, groups_called, members, need, need_v2, tree_of,
     until_it_holds,
@@ -266,7 +267,7 @@ pub fn each_reason_to_refuse_cpu_time_is_told_from_the_others() -> Test {
 
 /// ENODEV
 pub fn a_disk_that_the_kernel_does_not_know_is_refused() -> Test {
-    need(&["io"]).or_else(|_| need(&["blkio"]))?;
+    need_io()?;
     let name = Name::new("disk");
     let v2 = tree_of("io").is_ok();
     let [file, line] = if v2 {
