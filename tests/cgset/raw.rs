@@ -16,6 +16,10 @@ pub fn kernel_names_are_set_read_back_and_taken_back() -> Test {
         assert_eq!(control(&memory, &MEMORY), "20971520");
         cgset(&["mem", "30M", "-g", &name]).ok();
     }
+    // No limit, as v1 has it; only under the name that v1 has.
+    let memory = dir(cgset(&["-r", "memory.limit_in_bytes=-1", &name]).ok());
+    assert!(["max", "9223372036854771712"].contains(&control(&memory, &MEMORY).as_str()));
+    cgset(&["-r", "memory.max=-1", &name]).fails(2, "cgset", &["\"-1\"", "hint: "]);
     let cpu = dir(cgset(&["cpu.idle", "1", "-g", &name]).silent());
     assert_eq!(control(&cpu, &["cpu.idle"]), "1");
     // The second fails; the first is as it was.
