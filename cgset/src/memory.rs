@@ -28,7 +28,7 @@ pub fn writes(settings: &[Setting], version: Version, dir: &Path) -> Result<Vec<
         Version::V1 => {
             let unknown = [Key::MemHigh, Key::MemLow, Key::MemMin];
             if let Some(key) = unknown.into_iter().find(|key| find(settings, *key).is_some()) {
-                return Err(only_v2(key));
+                return Err(only_v2(key, dir));
             }
             writes.extend(v1_limits(settings, dir)?);
         }
@@ -75,9 +75,9 @@ pub fn policy(dirs: &[PathBuf]) -> Option<&'static str> {
 }
 
 /// v1 has a soft limit too, but what tools take it for differs, and the kernel hardly heeds it.
-fn only_v2(key: Key) -> Failure {
+fn only_v2(key: Key, dir: &Path) -> Failure {
     Failure::new(format!(
-        "set {}: memory is on cgroup v1 here, which knows no such limit",
+        "set {}: memory is on cgroup v1 here, and {dir:?} has no such limit",
         key.name()
     ))
     .hint("mem is the limit that both versions have; mem.high, mem.low and mem.min take v2")
