@@ -58,10 +58,11 @@ pub const AFTER: &str = "Keys:\n  \
     swap {limit, current: bytes}; cpu {quota_us, period_us, burst_us, idle, weight or shares,\n\
     usage_us, throttled_us}; cpuset {cpus, mems: lists}; pids {limit, current}; hugetlb {\"2MB\":\n\
     {limit, reserved_limit, current: bytes}}; io {\"8:0\": {read_bytes, write_bytes,\n\
-    read_operations, write_operations: the limits, a second}}; net {in, out: {bytes: the limit, a\n\
-    second; dropped_packets}; deny, allow: networks}; devices [{rule: allow or deny, device,\n\
-    access}], of which the last one that names a device decides. What is not set, or not known\n\
-    here, is null. A group whose name is a number is shown by its path.\n\n\
+    read_operations, write_operations: the limits, a second}}; io_weight {default, \"8:0\"}; net\n\
+    {in, out: {bytes: the limit, a second; dropped_packets}; deny, allow: networks}; devices\n\
+    [{rule: allow or deny, device, access}], of which the last one that names a device decides.\n\
+    What is not set, or not known here, is null. A group whose name is a number is shown by its\n\
+    path.\n\n\
     stat looks at each group, or at all that hold processes: use and limit of memory, CPU time,\n\
     processes, how many percent of the last 10 s some process was held up (PSI, as the kernel calls\n\
     it, in the v2 tree), kills for memory. watch looks again each second, and at once after a kill\n\

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::Failure;
+use common::{Failure, size};
+use serde_json::{Value as Json, json};
 
 use crate::device;
 use crate::hierarchy::Version;
@@ -125,6 +126,49 @@ fn of_word<'a>(rates: &'a str, word: &str) -> Option<&'a str> {
     rates.split(' ').find_map(|rate| rate.strip_prefix(word)?.strip_prefix('='))
 }
 
+/// A line for each disk that is limited, and for each share that is not the usual one.
+pub fn rows(dirs: &[PathBuf]) -> Vec<(&'static str, Option<String>)> {
+    let words = ["read", "write", "read", "write"];
+    let row = |(disk, rates): (&String, &[Option<u64>; 4])| {
+        let rates = rates.iter().enumerate().filter_map(|(n, rate)| Some((n, (*rate)?)));
+        let shown = rates.map(|(n, rate)| match n {
+            0 | 1 => format!(" {} {rate} ({}) a second", words[n], size::human(rate)),
+            _ => format!(" {} {rate} iops", words[n]),
+        });
+        ("io.limit", Some(format!("{disk}{}", shown.collect::<Vec<_>>().join(","))))
+    };
+    let weights = weights(dirs).into_iter().filter(|(_, weight)| *weight != 100);
+    let weights = weights.map(|(disk, weight)| ("io.weight", Some(format!("{disk} {weight}"))));
+    limits(dirs).iter().map(row).chain(weights).collect()
+}
+
+/// The limits as JSON.
+pub fn json(dirs: &[PathBuf]) -> Json {
+    let disk = |(disk, [read, write, reads, writes]): (String, [Option<u64>; 4])| {
+        let rates = json!({
+            "read_bytes": read,
+            "write_bytes": write,
+            "read_operations": reads,
+            "write_operations": writes,
+        });
+        (disk, rates)
+    };
+    limits(dirs).into_iter().map(disk).collect()
+}
+
+/// The shares: of disks that have one, and of the others, which is called default.
+pub fn weights(dirs: &[PathBuf]) -> BTreeMap<String, u64> {
+    let files = ["io.weight", "blkio.bfq.weight", "blkio.bfq.weight_device"];
+    let texts = dirs.iter().flat_map(|dir| files.map(|file| fs::read_to_string(dir.join(file))));
+    let texts: String = texts.flatten().collect();
+    let weight = |line: &str| {
+        // v1 shows that of the others as a number alone.
+        let (disk, weight) = line.split_once(' ').unwrap_or(("default", line));
+        Some((disk.to_owned(), weight.parse().ok()?))
+    };
+    texts.lines().filter_map(weight).collect()
+}
+
 /// The limits in these groups: for each disk bytes read and written, then operations, a second.
 pub fn limits(dirs: &[PathBuf]) -> BTreeMap<String, [Option<u64>; 4]> {
     let mut limits: BTreeMap<String, [Option<u64>; 4]> = BTreeMap::new();
@@ -193,6 +237,12 @@ mod tests {
             let limits = limits(&[dir.path().to_owned()]);
             assert_eq!(limits["8:0"], [None, Some(5), Some(9), None]);
             assert_eq!(limits.len(), 1);
+        }
+        for (file, text) in [("io.weight", "default 200\n8:0 50\n"), ("blkio.bfq.weight", "200\n")]
+        {
+            let dir = support::scratch();
+            fs::write(dir.path().join(file), text).expect("ours");
+            assert_eq!(weights(&[dir.path().to_owned()])["default"], 200, "{file}");
         }
     }
 }

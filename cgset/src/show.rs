@@ -119,7 +119,7 @@ impl Shown {
         }
         rows.extend(cpuset::shown(&self.dirs));
         rows.extend(huge::rows(&self.dirs));
-        rows.extend(self.io_rows());
+        rows.extend(rate::rows(&self.dirs));
         rows.extend(self.net_rows());
         rows.extend(rules::rows(&self.members));
         let present = rows.into_iter().filter_map(|(name, value)| Some((name, value?)));
@@ -166,32 +166,6 @@ impl Shown {
             ("cpu.usage", seconds(usage)),
             ("cpu.throttled", seconds(throttled)),
         ]
-    }
-
-    fn io_rows(&self) -> Vec<(&'static str, Option<String>)> {
-        let words = ["read", "write", "read", "write"];
-        let row = |(disk, rates): (&String, &[Option<u64>; 4])| {
-            let rates = rates.iter().enumerate().filter_map(|(n, rate)| Some((n, (*rate)?)));
-            let shown = rates.map(|(n, rate)| match n {
-                0 | 1 => format!(" {} {rate} ({}) a second", words[n], size::human(rate)),
-                _ => format!(" {} {rate} iops", words[n]),
-            });
-            ("io.limit", Some(format!("{disk}{}", shown.collect::<Vec<_>>().join(","))))
-        };
-        rate::limits(&self.dirs).iter().map(row).collect()
-    }
-
-    fn io(&self) -> Value {
-        let disk = |(disk, [read, write, reads, writes]): (String, [Option<u64>; 4])| {
-            let rates = json!({
-                "read_bytes": read,
-                "write_bytes": write,
-                "read_operations": reads,
-                "write_operations": writes,
-            });
-            (disk, rates)
-        };
-        rate::limits(&self.dirs).into_iter().map(disk).collect()
     }
 
     /// What holds for network traffic, if anything ever has, and if we may know.
@@ -268,7 +242,8 @@ impl Shown {
             },
             "cpuset": { "cpus": cpus, "mems": mems },
             "hugetlb": huge::json(&self.dirs),
-            "io": self.io(),
+            "io": rate::json(&self.dirs),
+            "io_weight": rate::weights(&self.dirs),
             "net": {
                 "in": self.net_json(Direction::In),
                 "out": self.net_json(Direction::Out),

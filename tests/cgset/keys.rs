@@ -166,6 +166,7 @@ pub fn a_share_of_the_disks_is_set_where_the_kernel_has_one() -> Test {
     }
     let dir = PathBuf::from(ran.silent().trim_end());
     let shown = control(&dir, &["io.weight", "blkio.bfq.weight"]);
+    assert!(cgset(&["show", &name]).silent().contains("io.weight default 200\n"));
     assert!(["default 200", "200"].contains(&shown.lines().next().expect("a line")), "{shown}");
     Ok(())
 }
