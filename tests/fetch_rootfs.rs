@@ -3,6 +3,8 @@
 
 #[path = "fetch_rootfs/archive.rs"]
 mod archive;
+#[path = "fetch_rootfs/downloads.rs"]
+mod downloads;
 #[path = "fetch_rootfs/hostile.rs"]
 mod hostile;
 #[path = "fetch_rootfs/server.rs"]
@@ -30,6 +32,13 @@ support::tests!(
     standard_input_is_a_source,
     sources::a_url_is_a_source,
     sources::a_server_that_fails_is_told_in_a_line,
+    downloads::a_download_that_breaks_off_at_any_tenth_goes_on,
+    downloads::a_server_without_ranges_is_read_from_the_start,
+    downloads::a_file_that_changes_meanwhile_is_no_file,
+    downloads::a_busy_server_is_asked_again_and_not_for_ever,
+    downloads::a_secret_is_told_to_one_server_only,
+    downloads::a_proxy_is_taken_from_the_environment,
+    downloads::https_trusts_the_system_and_whom_it_is_told,
     sources::a_wrong_checksum_leaves_nothing,
     what_is_no_archive_is_told_by_what_it_is,
     sources::a_signal_leaves_nothing_and_is_told_by_the_status,
@@ -46,8 +55,11 @@ support::tests!(
     a_dry_run_changes_nothing,
 );
 
+/// Without a home, it has neither a cache of its own choice nor a .netrc.
 fn fetch() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_fetch-rootfs"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fetch-rootfs"));
+    command.env_remove("HOME").env_remove("XDG_CACHE_HOME").env_remove("NETRC");
+    command
 }
 
 /// Runs it on an archive given by standard input, into `root` of the folder.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Parser;
 use common::{Failure, Narration, size};
 
+use crate::{transfer, wanted};
+
 /// Get a root file system, verify it, extract it
 ///
 /// SOURCE is a URL (http, https), a file, - for standard input, or host: a root file system made
@@ -26,9 +28,10 @@ use common::{Failure, Narration, size};
 pub struct Cli {
     #[command(flatten)]
     pub narration: Narration,
-    /// The SHA-256 of the archive, compressed as it is: 64 hexadecimal digits
-    #[arg(long, value_name = "HEX")]
-    pub sha256: Option<String>,
+    #[command(flatten)]
+    pub wanted: wanted::Options,
+    #[command(flatten)]
+    pub transfer: transfer::Options,
     /// Leave device nodes out
     #[arg(long)]
     pub skip_devices: bool,
@@ -38,12 +41,12 @@ pub struct Cli {
     /// Refuse an archive with more entries
     #[arg(long, value_name = "N", default_value_t = 2_000_000)]
     pub max_entries: u64,
-    /// Give up when a server says nothing for so long
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    pub timeout: u32,
     /// No progress bar on a terminal
     #[arg(short, long)]
     pub quiet: bool,
+    /// Print an object of JSON instead of the path: what was fetched, and what came of it
+    #[arg(long)]
+    pub json: bool,
     /// URL, file, -, host or host:PROG,PROG
     pub source: String,
     /// The directory to make
@@ -57,22 +60,24 @@ pub enum Source {
     File(PathBuf),
     Stdin,
     Host(Vec<String>),
+    /// A file of the cache, which has this SHA-256.
+    Cached {
+        file: PathBuf,
+        sha256: [u8; 32],
+    },
 }
 
 /// What an archive may be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    pub sha256: Option<[u8; 32]>,
     pub skip_devices: bool,
     pub max_size: u64,
     pub max_entries: u64,
-    pub timeout: u32,
     pub quiet: bool,
 }
 
-impl Cli {
-    pub fn source(&self) -> Result<Source, Failure> {
-        let text = self.source.as_str();
+impl Source {
+    pub fn parse(text: &str) -> Result<Self, Failure> {
         let programs = text.strip_prefix("host:");
         match (text, text.split_once("://"), programs) {
             ("", ..) => Err(Failure::usage("read the source \"\": it is empty")
@@ -101,37 +106,21 @@ impl Cli {
             _ => Ok(Source::File(text.into())),
         }
     }
+}
+
+impl Cli {
+    pub fn source(&self) -> Result<Source, Failure> {
+        Source::parse(&self.source)
+    }
 
     pub fn rules(&self) -> Result<Rules, Failure> {
         Ok(Rules {
-            sha256: self.sha256.as_deref().map(digest).transpose()?,
             skip_devices: self.skip_devices,
             max_size: size::parse(&self.max_size)?,
             max_entries: self.max_entries,
-            timeout: self.timeout,
             quiet: self.quiet,
         })
     }
-}
-
-fn digest(text: &str) -> Result<[u8; 32], Failure> {
-    let fail = || {
-        Failure::usage(format!("read the SHA-256 {text:?}: not 64 hexadecimal digits"))
-            .hint("sha256sum FILE prints one, in front of the name")
-    };
-    if text.len() != 64 {
-        return Err(fail());
-    }
-    let pairs: Vec<u8> = text
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| {
-            let pair = std::str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+'))?;
-            u8::from_str_radix(pair, 16).ok()
-        })
-        .collect::<Option<_>>()
-        .ok_or_else(fail)?;
-    pairs.try_into().map_err(|_| fail())
 }
 
 /// The digits of a digest.
@@ -157,16 +146,6 @@ mod tests {
         assert_eq!(source("a/b:c.tar"), Ok(Source::File("a/b:c.tar".into())));
         for text in ["", "ftp://x", "host:", "host:,", "https://"] {
             assert!(source(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_digest_is_64_digits() {
-        let text = "00ff".repeat(16);
-        let parsed = digest(&text).expect("64 digits");
-        assert_eq!(hex(&parsed), text);
-        for text in ["", "00", "zz", &"0".repeat(63), &"0".repeat(66), &"+0".repeat(32)] {
-            assert!(digest(text).is_err(), "{text:?}");
         }
     }
 }

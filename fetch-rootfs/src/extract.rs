@@ -58,6 +58,11 @@ impl<'a> Extractor<'a> {
         self.finish()
     }
 
+    /// How many there were.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
     fn count(&mut self, entry: &Entry) -> Result<(), Failure> {
         self.entries += 1;
         self.bytes = self.bytes.saturating_add(entry.length());

@@ -1,42 +1,132 @@
-//! A URL's body. Redirects are followed here, one by one, so that none leads from https to http.
+//! One request over HTTP. Redirects are followed here, one by one, so that none leads from https to
+//! http, and so that what is meant for one server is not sent to another.
 
 use std::io::Read;
 use std::time::Duration;
 
 use common::Failure;
-use ureq::http::Uri;
+use ureq::http::{HeaderMap, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
+
+use crate::credentials::{self, Header};
 
 const MOST_REDIRECTS: usize = 10;
 
-/// A body, and its length if the server tells it.
-pub struct Body {
-    pub read: Box<dyn Read>,
+/// Who asks: what is sent along, and how long an answer may take.
+pub struct Client {
+    agent: ureq::Agent,
+    timeout: u32,
+    headers: Vec<Header>,
+}
+
+/// What a server has answered.
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Box<dyn Read + Send>,
+    /// The length of the body, if the server tells it.
     pub length: Option<u64>,
 }
 
-/// Gets it. The server may be silent for `timeout` seconds at a time.
-pub fn get(url: &str, timeout: u32) -> Result<Body, Failure> {
-    let agent = agent(Duration::from_secs(timeout.into()));
-    let mut at = url.to_owned();
-    for _ in 0..=MOST_REDIRECTS {
-        let response = agent.get(&at).call().map_err(|error| explain(&at, &error, timeout))?;
-        let status = response.status();
-        if status.is_redirection() && status.as_u16() != 304 {
-            let location = response.headers().get("location").and_then(|to| to.to_str().ok());
-            at = redirected(&at, location)?;
-            continue;
-        }
-        if status.as_u16() != 200 {
-            return Err(Failure::new(format!("get {at:?}: the server answers {status}"))
-                .hint(hint(status.as_u16())));
-        }
-        let body = response.into_body();
-        let length = body.content_length();
-        let reader = body.into_reader();
-        return Ok(Body { read: Box::new(reader), length });
+/// Why there is no answer that is of use.
+#[derive(Debug)]
+pub struct Trouble {
+    pub what: String,
+    pub hint: Option<String>,
+    /// Another attempt may succeed.
+    pub passes: bool,
+    /// How long the server wants to be left alone.
+    pub wait: Option<Duration>,
+}
+
+impl Trouble {
+    /// What another attempt will not change.
+    pub fn lasting(what: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: None, passes: false, wait: None }
     }
-    Err(Failure::new(format!("get {url:?}: redirected more than {MOST_REDIRECTS} times")))
+
+    /// What another attempt may change.
+    pub fn passing(what: impl Into<String>) -> Self {
+        Self { passes: true, ..Self::lasting(what) }
+    }
+
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        let failure = Self::new(trouble.what);
+        match trouble.hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl Answer {
+    /// A header, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+impl Client {
+    /// The server may be silent for `timeout` seconds at a time.
+    pub fn new(timeout: u32, headers: Vec<Header>) -> Self {
+        Self { agent: agent(Duration::from_secs(timeout.into())), timeout, headers }
+    }
+
+    /// Gets a URL. Answers other than 200, 206 and 304 are trouble.
+    pub fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Answer, Trouble> {
+        let (url, in_url) = credentials::split_url(url);
+        let mut private = self.headers.clone();
+        if !private.iter().any(|header| header.name.eq_ignore_ascii_case("authorization")) {
+            private.extend(in_url.or_else(|| credentials::from_netrc(&host(&url)?)));
+        }
+        let mut at = url.clone();
+        for _ in 0..=MOST_REDIRECTS {
+            let private = if same_server(&url, &at) { private.as_slice() } else { &[] };
+            let answer = self.once(&at, headers, private)?;
+            match answer.status {
+                200 | 206 | 304 => return Ok(answer),
+                300..=399 => at = redirected(&at, answer.header("location"))?,
+                status => return Err(refused(&at, status, answer.header("retry-after"))),
+            }
+        }
+        Err(Trouble::lasting(format!("get {url:?}: redirected more than {MOST_REDIRECTS} times")))
+    }
+
+    fn once(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        private: &[Header],
+    ) -> Result<Answer, Trouble> {
+        let mut request = self.agent.get(url);
+        for header in private {
+            request = request.header(&header.name, &header.value);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.call().map_err(|error| explain(url, &error, self.timeout))?;
+        let (parts, body) = response.into_parts();
+        let length = body.content_length();
+        let body = Box::new(body.into_reader());
+        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body, length })
+    }
+
+    /// What it means that a body broke off.
+    pub fn broken(&self, url: &str, error: &std::io::Error) -> Trouble {
+        let (url, _) = credentials::split_url(url);
+        let trouble = Trouble::passing(format!("read {url:?}: {error}"));
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
+            Some(ureq::Error::Timeout(_)) => trouble.hint(longer(self.timeout)),
+            _ => trouble,
+        }
+    }
 }
 
 fn agent(timeout: Duration) -> ureq::Agent {
@@ -56,8 +146,23 @@ fn agent(timeout: Duration) -> ureq::Agent {
         .into()
 }
 
-fn redirected(from: &str, location: Option<&str>) -> Result<String, Failure> {
-    let fail = |why: &str| Err(Failure::new(format!("get {from:?}: redirected {why}")));
+fn host(url: &str) -> Option<String> {
+    url.parse::<Uri>().ok()?.host().map(str::to_owned)
+}
+
+/// The same scheme, host and port.
+pub fn same_server(one: &str, other: &str) -> bool {
+    let server = |url: &str| {
+        let uri: Uri = url.parse().ok()?;
+        let scheme = uri.scheme_str()?.to_owned();
+        let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+        Some((scheme, uri.host()?.to_ascii_lowercase(), port))
+    };
+    server(one).is_some_and(|one| Some(one) == server(other))
+}
+
+fn redirected(from: &str, location: Option<&str>) -> Result<String, Trouble> {
+    let fail = |why: &str| Err(Trouble::lasting(format!("get {from:?}: redirected {why}")));
     let Some(location) = location else { return fail("to nowhere") };
     let Some(to) = join(from, location) else { return fail(&format!("to {location:?}")) };
     match (from.starts_with("https://"), to.split_once("://").map(|(scheme, _)| scheme)) {
@@ -83,26 +188,54 @@ fn join(from: &str, location: &str) -> Option<String> {
     Some(format!("{scheme}://{host}{folder}/{location}"))
 }
 
+fn refused(url: &str, status: u16, retry_after: Option<&str>) -> Trouble {
+    let name = ureq::http::StatusCode::from_u16(status).map(|s| s.to_string());
+    let name = name.unwrap_or_else(|_| status.to_string());
+    let seconds = retry_after.and_then(|text| text.trim().parse().ok());
+    Trouble {
+        what: format!("get {url:?}: the server answers {name}"),
+        hint: Some(hint(status).into()),
+        passes: matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
+        wait: seconds.map(Duration::from_secs),
+    }
+}
+
 fn hint(status: u16) -> &'static str {
     match status {
-        401 | 403 => "the server wants to know who asks, or does not give it to anyone",
+        401 | 403 | 407 => {
+            "the server wants to know who asks (--header, ~/.netrc), or does not give it to anyone"
+        }
         404 | 410 => "is the address right? the maker's site lists what there is",
-        500.. => "the server is in trouble: try again later",
+        408 | 429 | 500.. => "the server is in trouble: try again later",
         _ => "see what it says: curl -i URL",
     }
 }
 
-fn explain(url: &str, error: &ureq::Error, timeout: u32) -> Failure {
-    let failure = Failure::new(format!("get {url:?}: {error}"));
+const UNTRUSTED: &str = "is it the right server? SSL_CERT_FILE=CA.pem trusts a CA of its own";
+
+fn longer(timeout: u32) -> String {
+    format!("nothing came for {timeout} s; --timeout SECONDS waits longer")
+}
+
+fn explain(url: &str, error: &ureq::Error, timeout: u32) -> Trouble {
+    let what = format!("get {url:?}: {error}");
     match error {
-        ureq::Error::Timeout(_) => {
-            failure.hint(format!("nothing came for {timeout} s; --timeout SECONDS waits longer"))
+        ureq::Error::Timeout(_) => Trouble::passing(what).hint(longer(timeout)),
+        // So rustls says that it does not trust the server.
+        ureq::Error::Io(inner) if inner.kind() == std::io::ErrorKind::InvalidData => {
+            Trouble::lasting(what).hint(UNTRUSTED)
         }
-        ureq::Error::HostNotFound => failure.hint("is the name right, and does resolv.conf work?"),
+        ureq::Error::Io(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
+            Trouble::passing(what)
+        }
+        ureq::Error::HostNotFound => {
+            Trouble::lasting(what).hint("is the name right, and does resolv.conf work?")
+        }
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-            failure.hint("a URL is as https://HOST/PATH")
+            Trouble::lasting(what).hint("a URL is as https://HOST/PATH")
         }
-        _ => failure,
+        ureq::Error::Rustls(_) => Trouble::lasting(what).hint(UNTRUSTED),
+        _ => Trouble::lasting(what),
     }
 }
 
@@ -121,5 +254,13 @@ mod tests {
         assert_eq!(to(base, "http://g/c"), None);
         assert_eq!(to("http://h/a", "file:///etc/passwd"), None);
         assert!(redirected(base, None).is_err());
+    }
+
+    #[test]
+    fn a_server_is_its_scheme_host_and_port() {
+        assert!(same_server("https://h/a", "https://H:443/b"));
+        for other in ["http://h/a", "https://g/a", "https://h:444/a", "nonsense"] {
+            assert!(!same_server("https://h/a", other), "{other}");
+        }
     }
 }

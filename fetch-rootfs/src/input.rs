@@ -1,128 +1,223 @@
-//! The bytes of a source as they come: counted for the progress bar, and digested.
+//! The bytes of a source as they come: each is counted, digested, shown to gpgv and kept in the
+//! cache while it is on its way to the decoder.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
-use std::time::{Duration, Instant};
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::PathBuf;
 
-use common::{Failure, Tried, report, size};
-use sha2::{Digest, Sha256};
+use common::{Failure, Tried, report};
 
-use crate::cli::{Rules, Source};
-use crate::http;
+use crate::cache::{self, Cache, Known, Pending};
+use crate::checksum::{Digest, Digester, Kind};
+use crate::cli::{Source, hex};
+use crate::download::Download;
+use crate::progress::Progress;
+use crate::signature::Verifier;
+use crate::transfer::Transfer;
+
+/// Where the bytes are from.
+enum Origin {
+    /// A file or a pipe.
+    Plain(Box<dyn Read + Send>),
+    /// A file of the cache, which must have this digest.
+    Cached {
+        file: File,
+        path: PathBuf,
+        sha256: [u8; 32],
+    },
+    Url {
+        download: Box<Download>,
+        url: String,
+        cache: Option<Pending>,
+    },
+}
 
 /// A source that is being read.
 pub struct Input {
-    read: Box<dyn Read>,
-    digest: Option<Sha256>,
+    origin: Origin,
+    digester: Digester,
+    verifier: Option<Verifier>,
     progress: Option<Progress>,
+    bytes: u64,
+}
+
+/// A source that was read to its end.
+#[derive(Default)]
+pub struct Fetched {
+    pub digests: Vec<Digest>,
+    pub verifier: Option<Verifier>,
+    pub bytes: u64,
+    keep: Option<(Pending, String, Known)>,
 }
 
 impl Input {
-    /// Opens it; its digest is made only if there is one to compare with.
-    pub fn open(source: &Source, rules: &Rules) -> Result<Self, Failure> {
-        let (read, length): (Box<dyn Read>, _) = match source {
-            Source::Url(url) => {
-                let body = http::get(url, rules.timeout)?;
-                (body.read, body.length)
-            }
-            Source::File(path) => {
-                let file = File::open(path).tried(|| format!("open {path:?}"))?;
-                let about = file.metadata().tried(|| format!("look at {path:?}"))?;
-                let length = about.is_file().then_some(about.len());
-                (Box::new(file), length)
-            }
-            Source::Stdin | Source::Host(_) => (Box::new(io::stdin()), None),
-        };
-        let show = !rules.quiet && io::stderr().is_terminal();
+    /// Opens it. Digests of these kinds are made, and a verifier sees all.
+    pub fn open(
+        source: &Source,
+        transfer: &Transfer,
+        kinds: &[Kind],
+        verifier: Option<Verifier>,
+        show: bool,
+    ) -> Result<Self, Failure> {
+        let (origin, length) = open(source, transfer)?;
+        let mut kinds = kinds.to_vec();
+        match origin {
+            Origin::Url { .. } => kinds.retain(|kind| *kind != Kind::Sha256), // the download has it
+            Origin::Cached { .. } => kinds.push(Kind::Sha256),
+            Origin::Plain(_) => {}
+        }
+        let show = show && io::stderr().is_terminal();
         Ok(Self {
-            read,
-            digest: rules.sha256.map(|_| Sha256::new()),
+            origin,
+            digester: Digester::new(&kinds, length)?,
+            verifier,
             progress: show.then(|| Progress::new(length)),
+            bytes: 0,
         })
     }
 
-    /// Reads what no decoder wanted, and gives the digest of it all.
-    pub fn finish(mut self) -> Result<Option<[u8; 32]>, Failure> {
-        io::copy(&mut self, &mut io::sink()).tried(|| "read the source to its end")?;
-        Ok(self.digest.take().map(|digest| digest.finalize().into()))
+    /// Reads what no decoder wanted, and gives what came of it all.
+    pub fn finish(mut self) -> Result<Fetched, Failure> {
+        if let Err(error) = io::copy(&mut self, &mut io::sink()) {
+            let failure = Err(error).tried(|| "read the source to its end");
+            return failure.map_err(|failure| self.blame(failure));
+        }
+        let mut digests = self.digester.finish();
+        let keep = match self.origin {
+            Origin::Plain(_) => None,
+            Origin::Cached { path, sha256, .. } => {
+                is_whole(&digests, &path, sha256).map(|()| None)?
+            }
+            Origin::Url { download, url, cache } => {
+                let sha256 = download.sha256();
+                digests.push(Digest { kind: Kind::Sha256, bytes: sha256.to_vec() });
+                let known = Known { version: download.version().clone(), sha256 };
+                cache.map(|cache| (cache, url, known))
+            }
+        };
+        Ok(Fetched { digests, verifier: self.verifier, bytes: self.bytes, keep })
+    }
+
+    /// What went wrong, if reading failed before what was made of it did.
+    pub fn blame(mut self, failure: Failure) -> Failure {
+        if let Origin::Url { download, .. } = &mut self.origin {
+            return download.failure().unwrap_or(failure);
+        }
+        let whole = matches!(self.origin, Origin::Cached { .. })
+            .then(|| io::copy(&mut self, &mut io::sink()));
+        match (&self.origin, whole) {
+            (Origin::Cached { path, sha256, .. }, Some(Ok(_))) => {
+                is_whole(&self.digester.finish(), path, *sha256).err().unwrap_or(failure)
+            }
+            _ => failure,
+        }
+    }
+}
+
+fn open(source: &Source, transfer: &Transfer) -> Result<(Origin, Option<u64>), Failure> {
+    match source {
+        Source::Url(url) => open_url(url, transfer),
+        Source::Cached { file: path, sha256 } => open_cached(path.clone(), *sha256),
+        Source::File(path) => {
+            let (file, length) = open_file(path)?;
+            Ok((Origin::Plain(Box::new(file)), length))
+        }
+        Source::Stdin | Source::Host(_) => Ok((Origin::Plain(Box::new(io::stdin())), None)),
+    }
+}
+
+fn open_file(path: &std::path::Path) -> Result<(File, Option<u64>), Failure> {
+    let file = File::open(path).tried(|| format!("open {path:?}"))?;
+    let about = file.metadata().tried(|| format!("look at {path:?}"))?;
+    Ok((file, about.is_file().then_some(about.len())))
+}
+
+fn open_cached(path: PathBuf, sha256: [u8; 32]) -> Result<(Origin, Option<u64>), Failure> {
+    let (file, length) = open_file(&path)?;
+    Ok((Origin::Cached { file, path, sha256 }, length))
+}
+
+/// Asks whether what the cache has is still what the server has.
+fn open_url(url: &str, transfer: &Transfer) -> Result<(Origin, Option<u64>), Failure> {
+    let place = transfer.cache.as_deref();
+    let known = place.and_then(|place| cache::known(place, url));
+    let version = known.as_ref().map(|known| &known.version);
+    let download =
+        Download::open(transfer.client(), url, transfer.retries, version).map_err(|failure| {
+            match &known {
+                Some(_) => failure.hint("--offline takes what is in the cache"),
+                None => failure,
+            }
+        })?;
+    let Some(download) = download else {
+        let cached = place.zip(known).and_then(|(place, known)| {
+            cache::file(place, known.sha256).map(|path| (path, known.sha256))
+        });
+        let (path, sha256) = cached
+            .ok_or_else(|| Failure::new(format!("take {url:?} from the cache: it is gone")))?;
+        return open_cached(path, sha256);
+    };
+    let cache = place.and_then(|place| pending(place).inspect_err(not_cached).ok());
+    let length = download.length();
+    Ok((Origin::Url { download: Box::new(download), url: url.to_owned(), cache }, length))
+}
+
+fn pending(place: &std::path::Path) -> Result<Pending, Failure> {
+    Cache::open(place)?.begin().tried(|| format!("write into the cache {place:?}"))
+}
+
+/// A cache that does not work is no reason to fail.
+fn not_cached(failure: &Failure) {
+    report::tell(&failure.lines("fetch-rootfs: note: it is not kept"));
+}
+
+/// Whether a file of the cache is what its name says. One that is not is removed.
+fn is_whole(digests: &[Digest], path: &std::path::Path, sha256: [u8; 32]) -> Result<(), Failure> {
+    if digests.iter().any(|one| one.kind == Kind::Sha256 && one.bytes == sha256) {
+        return Ok(());
+    }
+    let removed = std::fs::remove_file(path).map_or("could not be removed", |()| "was removed");
+    Err(Failure::new(format!(
+        "read {path:?} of the cache: it is damaged, its SHA-256 is not {}; it {removed}",
+        hex(&sha256)
+    ))
+    .hint("run it again: it is then downloaded anew"))
+}
+
+impl Fetched {
+    /// All is well: the cache gets it.
+    pub fn keep(&mut self) {
+        let Some((pending, url, known)) = self.keep.take() else { return };
+        if let Err(failure) = pending.keep(&url, &known).tried(|| "write into the cache") {
+            not_cached(&failure);
+        }
     }
 }
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.read.read(buffer)?;
-        if let Some(digest) = &mut self.digest {
-            digest.update(&buffer[..read]);
+        let read = match &mut self.origin {
+            Origin::Plain(read) => read.read(buffer)?,
+            Origin::Cached { file, .. } => file.read(buffer)?,
+            Origin::Url { download, .. } => download.read(buffer)?,
+        };
+        let bytes = &buffer[..read];
+        self.digester.update(bytes);
+        self.bytes += read as u64;
+        if let Some(verifier) = &mut self.verifier {
+            verifier.write_all(bytes)?;
+        }
+        if let Origin::Url { cache, .. } = &mut self.origin
+            && let Some(Err(error)) = cache.as_mut().map(|cache| cache.write_all(bytes))
+        {
+            drop(cache.take()); // its room may be what the tree needs
+            if let Err(failure) = Err::<(), _>(error).tried(|| "write into the cache") {
+                not_cached(&failure);
+            }
         }
         if let Some(progress) = &mut self.progress {
             progress.add(read as u64);
         }
         Ok(read)
-    }
-}
-
-/// A line on the terminal, rewritten a few times a second and gone at the end.
-struct Progress {
-    length: Option<u64>,
-    done: u64,
-    start: Instant,
-    shown: Instant,
-}
-
-impl Progress {
-    fn new(length: Option<u64>) -> Self {
-        let start = Instant::now();
-        Self { length, done: 0, start, shown: start }
-    }
-
-    fn add(&mut self, bytes: u64) {
-        self.done += bytes;
-        if self.shown.elapsed() > Duration::from_millis(100) {
-            self.shown = Instant::now();
-            report::tell(&format!("\r\x1b[K{}", self.line(self.start.elapsed())));
-        }
-    }
-
-    /// `[########            ]  41 %  17.2 MiB of 41.9 MiB, 11.3 MiB/s`
-    fn line(&self, elapsed: Duration) -> String {
-        const WIDTH: u64 = 20;
-        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-        let rate = size::human(self.done.saturating_mul(1000) / millis);
-        let done = size::human(self.done);
-        match self.length.filter(|length| *length > 0) {
-            None => format!("{done}, {rate}/s"),
-            Some(length) => {
-                let share = |of: u64| self.done.min(length).saturating_mul(of) / length;
-                let filled = usize::try_from(share(WIDTH)).unwrap_or_default();
-                let bar = "#".repeat(filled);
-                let length = size::human(length);
-                format!("[{bar:<20}] {:3} %  {done} of {length}, {rate}/s", share(100))
-            }
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.shown > self.start {
-            report::tell("\r\x1b[K");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_line_tells_share_and_rate() {
-        let progress =
-            |length, done| Progress { length, done, start: Instant::now(), shown: Instant::now() };
-        assert_eq!(
-            progress(Some(4 << 20), 1 << 20).line(Duration::from_secs(1)),
-            "[#####               ]  25 %  1 MiB of 4 MiB, 1 MiB/s"
-        );
-        assert_eq!(progress(None, 512).line(Duration::from_secs(2)), "512 B, 256 B/s");
-        assert!(progress(Some(0), 0).line(Duration::ZERO).starts_with("0 B"));
     }
 }

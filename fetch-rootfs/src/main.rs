@@ -5,17 +5,25 @@
 //! verified, a rename makes it appear.
 
 mod attributes;
+mod cache;
+mod checksum;
 mod cli;
 mod codec;
+mod credentials;
+mod download;
 mod extract;
 mod host;
 mod http;
 mod input;
 mod plan;
+mod progress;
 mod removal;
+mod signature;
 mod staging;
 mod step;
 mod tar;
+mod transfer;
+mod wanted;
 
 use std::process::ExitCode;
 

@@ -8,10 +8,15 @@ use common::{Failure, Tried};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
-use crate::cli::{Cli, Source};
+use crate::cache;
+use crate::checksum::{Digest, Kind};
+use crate::cli::{Cli, Rules, Source};
+use crate::credentials;
 use crate::host;
 use crate::staging;
-use crate::step::Step;
+use crate::step::{About, Step};
+use crate::transfer::Transfer;
+use crate::wanted::{Check, Wanted};
 
 /// What fetch-rootfs will do.
 pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
@@ -19,37 +24,153 @@ pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
     let dir = target(&cli.dir)?;
     let unfinished = unfinished(&dir)?;
     let root = unfinished.join("root");
-    let mut steps = vec![Step::Begin { unfinished: unfinished.clone(), dir: dir.clone() }];
+    let (transfer, wanted) = (cli.transfer.transfer()?, cli.wanted.wanted(&source)?);
+    let mut steps = vec![Step::Begin {
+        unfinished: unfinished.clone(),
+        dir: dir.clone(),
+        cache: transfer.cache.clone(),
+    }];
     match source {
         Source::Host(programs) => {
-            if rules.sha256.is_some() {
-                return Err(Failure::usage("verify host by --sha256: it is no archive"));
+            if wanted != Wanted::default() {
+                return Err(Failure::usage("verify host: it is no archive"));
             }
             let pieces = host::pieces(&programs)?;
             steps.extend(pieces.into_iter().map(|piece| Step::Place { piece, root: root.clone() }));
         }
-        source => {
-            let archive = match &source {
-                Source::File(path) => {
-                    drop(File::open(path).tried(|| format!("open {path:?}"))?);
-                    path.clone()
-                }
-                _ => unfinished.join("archive"),
-            };
-            let privileged = geteuid().is_root();
-            let sha256 = rules.sha256;
-            steps.push(Step::Open { source, archive: archive.clone(), rules: rules.clone() });
-            steps.push(Step::Extract {
-                archive: archive.clone(),
-                root: root.clone(),
-                rules,
-                privileged,
-            });
-            steps.extend(sha256.map(|sha256| Step::Verify { archive, sha256 }));
+        source => steps.extend(archive(source, transfer, wanted, rules, &unfinished, cli.json)?),
+    }
+    steps.extend([
+        Step::Publish { root, dir: dir.clone() },
+        Step::Print { dir, json: cli.json.then(|| about(cli)) },
+    ]);
+    Ok(steps)
+}
+
+/// What is known of the source before it is there.
+fn about(cli: &Cli) -> About {
+    let source = credentials::split_url(&cli.source).0;
+    let is_url = matches!(cli.source(), Ok(Source::Url(_)));
+    About { url: is_url.then(|| source.clone()), source }
+}
+
+/// What is compared with comes before the archive, and the comparisons after it.
+fn archive(
+    source: Source,
+    transfer: Transfer,
+    wanted: Wanted,
+    rules: Rules,
+    unfinished: &Path,
+    digest: bool,
+) -> Result<Vec<Step>, Failure> {
+    let (mut steps, checks) = beside(&source, &transfer, wanted, unfinished)?;
+    let source = at_hand(source, &transfer, &checks)?;
+    let archive = match &source {
+        Source::File(file) | Source::Cached { file, .. } => readable(file)?,
+        _ => unfinished.join("archive"),
+    };
+    steps.push(Step::Open {
+        source,
+        archive: archive.clone(),
+        transfer,
+        checks: checks.clone(),
+        show: !rules.quiet,
+        digest,
+    });
+    let (root, privileged) = (unfinished.join("root"), geteuid().is_root());
+    steps.push(Step::Extract { archive: archive.clone(), root, rules, privileged });
+    steps.extend(checks.into_iter().map(|check| Step::Verify {
+        archive: archive.clone(),
+        unfinished: unfinished.to_owned(),
+        check,
+    }));
+    Ok(steps)
+}
+
+/// The list of digests and the signature, and what is to be compared. A signature is that of the
+/// list if there is one, for that is what makers sign.
+fn beside(
+    source: &Source,
+    transfer: &Transfer,
+    wanted: Wanted,
+    unfinished: &Path,
+) -> Result<(Vec<Step>, Vec<Check>), Failure> {
+    let mut steps = Vec::new();
+    let ours = match source {
+        Source::Url(url) => Some(url.as_str()),
+        _ => None,
+    };
+    let mut get = |from: Source, name: &str| match &from {
+        Source::Url(url) => {
+            let (transfer, copy) = (transfer.beside(ours, url), unfinished.join(name));
+            let source = at_hand(from, &transfer, &[])?;
+            steps.push(Step::Get { source, copy: copy.clone(), transfer });
+            Ok(copy)
+        }
+        Source::File(file) => readable(file),
+        _ => Err(Failure::new("compare with what is neither a file nor a URL")),
+    };
+    let mut checks: Vec<Check> = wanted.digests.into_iter().map(Check::Digest).collect();
+    let list = match wanted.list {
+        Some((from, name)) => {
+            let shown = shown(&from);
+            Some((get(from, "checksums")?, shown, name))
+        }
+        None => None,
+    };
+    let signature = match wanted.signature {
+        Some((from, keyring)) => Some((get(from, "signature")?, readable(&keyring)?)),
+        None => None,
+    };
+    match (&list, signature) {
+        (Some((list, shown, _)), Some((signature, keyring))) => {
+            let (list, shown) = (list.clone(), shown.clone());
+            steps.push(Step::VerifyList { list, shown, signature, keyring });
+        }
+        (None, Some((signature, keyring))) => checks.push(Check::Signed { signature, keyring }),
+        (_, None) => {}
+    }
+    checks.extend(list.map(|(list, shown, name)| Check::Listed { list, shown, name }));
+    Ok((steps, checks))
+}
+
+fn shown(source: &Source) -> String {
+    match source {
+        Source::Url(url) => credentials::split_url(url).0,
+        Source::File(file) => file.display().to_string(),
+        _ => String::new(),
+    }
+}
+
+fn readable(file: &Path) -> Result<PathBuf, Failure> {
+    drop(File::open(file).tried(|| format!("open {file:?}"))?);
+    Ok(file.to_owned())
+}
+
+/// A URL that needs no network: its digest is wanted and in the cache, or it is to be taken from
+/// there whatever the server has meanwhile.
+fn at_hand(source: Source, transfer: &Transfer, checks: &[Check]) -> Result<Source, Failure> {
+    let Source::Url(url) = &source else { return Ok(source) };
+    let given = checks.iter().find_map(|check| match check {
+        Check::Digest(Digest { kind: Kind::Sha256, bytes }) => bytes.as_slice().try_into().ok(),
+        _ => None,
+    });
+    let place = transfer.cache.as_deref();
+    let known = place.filter(|_| transfer.offline).and_then(|place| cache::known(place, url));
+    let cached = given
+        .into_iter()
+        .chain(known.map(|known| known.sha256))
+        .find_map(|sha256| Some(Source::Cached { file: cache::file(place?, sha256)?, sha256 }));
+    match (cached, transfer.offline) {
+        (Some(cached), _) => Ok(cached),
+        (None, false) => Ok(source),
+        (None, true) => {
+            let place = place.map_or_else(|| "none".into(), |place| format!("{place:?}"));
+            let url = credentials::split_url(url).0;
+            Err(Failure::new(format!("take {url:?} from the cache, {place}: it is not there"))
+                .hint("get it once without --offline"))
         }
     }
-    steps.extend([Step::Publish { root, dir: dir.clone() }, Step::Print(dir)]);
-    Ok(steps)
 }
 
 /// The target's absolute path, if it may be made.

@@ -15,7 +15,6 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, open, openat, renameat2};
 use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::removal::remove_tree;
 
@@ -91,8 +90,7 @@ impl Staging {
             }
             outcome => outcome.tried(failed)?,
         }
-        unlinkat(&self.parent, self.name.as_os_str(), UnlinkatFlags::RemoveDir)
-            .tried(|| format!("remove {:?}", self.name))
+        self.discard() // what was only needed meanwhile
     }
 
     /// Removes it with all that is in it.

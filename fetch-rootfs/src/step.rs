@@ -1,35 +1,65 @@
 //! What fetch-rootfs does, step by step.
 
+use std::fs;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use common::resident::{self, Side};
-use common::{Failure, Flow, Line, report, shell};
+use common::{Failure, Flow, Line, Tried, report, shell};
+use serde_json::json;
 
+use crate::cache;
+use crate::checksum::{self, Digest, Kind};
 use crate::cli::{Rules, Source, hex};
 use crate::codec;
 use crate::extract::Extractor;
 use crate::host::Piece;
-use crate::input::Input;
+use crate::input::{Fetched, Input};
+use crate::signature::{self, Verifier};
 use crate::staging::{self, Staging};
+use crate::transfer::Transfer;
+use crate::wanted::Check;
+
+/// A list of digests or a signature that is longer is none.
+const MOST_BESIDE: u64 = 16 << 20;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A folder beside the target, for the time being.
-    Begin { unfinished: PathBuf, dir: PathBuf },
+    Begin { unfinished: PathBuf, dir: PathBuf, cache: Option<PathBuf> },
     /// The archive.
-    Open { source: Source, archive: PathBuf, rules: Rules },
+    Open {
+        source: Source,
+        archive: PathBuf,
+        transfer: Transfer,
+        checks: Vec<Check>,
+        show: bool,
+        digest: bool,
+    },
+    /// A small file that goes with it: a list of digests, a signature.
+    Get { source: Source, copy: PathBuf, transfer: Transfer },
+    /// That list is its maker's.
+    VerifyList { list: PathBuf, shown: String, signature: PathBuf, keyring: PathBuf },
     /// Its entries.
     Extract { archive: PathBuf, root: PathBuf, rules: Rules, privileged: bool },
-    /// Its digest.
-    Verify { archive: PathBuf, sha256: [u8; 32] },
+    /// It is what it should be.
+    Verify { archive: PathBuf, unfinished: PathBuf, check: Check },
     /// Something of the machine's own.
     Place { piece: Piece, root: PathBuf },
     /// The finished tree gets its name.
     Publish { root: PathBuf, dir: PathBuf },
-    /// The path.
-    Print(PathBuf),
+    /// The path, or all that is worth telling.
+    Print { dir: PathBuf, json: Option<About> },
+}
+
+/// What a summary says of the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    pub source: String,
+    pub url: Option<String>,
 }
 
 /// What is held while the steps are done.
@@ -37,7 +67,11 @@ pub enum Step {
 pub struct Hands {
     staging: Option<Staging>,
     input: Option<Input>,
-    digest: Option<[u8; 32]>,
+    listed: Vec<Digest>,
+    fetched: Fetched,
+    kept: Vec<Fetched>,
+    entries: u64,
+    start: Option<Instant>,
 }
 
 impl common::Step for Step {
@@ -54,20 +88,33 @@ impl common::Step for Step {
                     shell::quote(&format!("rm -rf {unfinished}"))
                 )
             }
-            Self::Open { source: Source::Url(url), archive, .. } => {
-                format!("curl -fsSL -o {} {}", word(archive), shell::word(url))
+            Self::Open { source: Source::Url(url), archive: to, transfer, .. }
+            | Self::Get { source: Source::Url(url), copy: to, transfer } => {
+                transfer.line(url, &word(to))
             }
-            Self::Open { source: Source::File(file), .. } => format!("test -r {}", word(file)),
+            Self::Get {
+                source: Source::Cached { file, .. } | Source::File(file), copy, ..
+            } => {
+                format!("cp {} {}", word(file), word(copy))
+            }
+            Self::Get { copy, .. } => format!("cat >{}", word(copy)),
+            Self::VerifyList { list, signature, keyring, .. } => {
+                signature::line(keyring, signature, &word(list))
+            }
+            Self::Open { source: Source::Cached { file, .. } | Source::File(file), .. } => {
+                format!("test -r {}", word(file))
+            }
             Self::Open { archive, .. } => format!("cat >{}", word(archive)),
             Self::Extract { archive, root, rules, privileged } => {
                 extract_line(&word(archive), &word(root), rules, *privileged)
             }
-            Self::Verify { archive, sha256 } => {
-                format!("echo {}'  '{} | sha256sum --check --quiet", hex(sha256), word(archive))
-            }
+            Self::Verify { archive, unfinished, check } => check.line(archive, unfinished),
             Self::Place { piece, root } => piece.line(root),
             Self::Publish { root, dir } => format!("mv -T {} {}", word(root), word(dir)),
-            Self::Print(dir) => format!("echo {}", word(dir)),
+            Self::Print { dir, json: None } => format!("echo {}", word(dir)),
+            Self::Print { dir, json: Some(about) } => {
+                format!("echo {}", shell::quote(&summary(dir, about, None).to_string()))
+            }
         })
     }
 
@@ -77,25 +124,38 @@ impl common::Step for Step {
                 "it grows beside its place, and goes again if anything fails; \
                 mkdir(2)"
             }
+            Self::Open { source: Source::Cached { .. }, .. } => "it is in the cache; test(1)",
             Self::Open { .. } => "the archive; curl(1), cat(1)",
+            Self::Get { .. } => "what it is compared with; curl(1), cp(1)",
+            Self::VerifyList { .. } => "by a key of the keyring; gpgv(1)",
             Self::Extract { .. } => "owners by number, exact modes, all attributes; tar(1)",
-            Self::Verify { .. } => "before it gets its name; sha256sum(1)",
+            Self::Verify { check, .. } => check.why(),
             Self::Place { piece, .. } => return piece.why(),
             Self::Publish { .. } => "all of it appears at once; rename(2)",
-            Self::Print(_) => "for the next program",
+            Self::Print { .. } => "for the next program",
         }
         .into()
     }
 
     fn act(&self, hands: &mut Hands) -> Result<Flow, Failure> {
         match self {
-            Self::Begin { dir, .. } => return begin(dir, hands),
-            Self::Open { source, rules, .. } => hands.input = Some(Input::open(source, rules)?),
-            Self::Extract { rules, .. } => hands.digest = extract(rules, hands)?,
-            Self::Verify { sha256, .. } => verify(*sha256, hands.digest)?,
+            Self::Begin { dir, cache, .. } => return begin(dir, cache.as_deref(), hands),
+            Self::Open { source, transfer, checks, show, digest, .. } => {
+                let kinds = if *digest { vec![Kind::Sha256] } else { Vec::new() };
+                hands.input = Some(open(source, transfer, checks, kinds, *show, hands)?);
+            }
+            Self::Get { source, copy, transfer } => get(source, copy, transfer, hands)?,
+            Self::VerifyList { list, shown, signature, keyring } => {
+                verify_list(list, shown, signature, keyring)?;
+            }
+            Self::Extract { rules, .. } => hands.fetched = extract(rules, hands)?,
+            Self::Verify { check, .. } => verify(check, hands)?,
             Self::Place { piece, .. } => piece.place(hands.staging()?.tree().as_fd())?,
-            Self::Publish { dir, .. } => hands.staging()?.publish(dir)?,
-            Self::Print(dir) => report::print(&format!("{}\n", dir.display()))?,
+            Self::Publish { dir, .. } => publish(dir, hands)?,
+            Self::Print { dir, json: None } => report::print(&format!("{}\n", dir.display()))?,
+            Self::Print { dir, json: Some(about) } => {
+                report::print(&format!("{}\n", summary(dir, about, Some(hands))))?;
+            }
         }
         Ok(Flow::Next)
     }
@@ -116,7 +176,8 @@ impl Hands {
 
 /// A child does all the rest: whatever ends it, a signal or a full disk, its parent is there to
 /// clear up. If the parent is killed, so is the child, and the next run clears up.
-fn begin(dir: &std::path::Path, hands: &mut Hands) -> Result<Flow, Failure> {
+fn begin(dir: &Path, cache: Option<&Path>, hands: &mut Hands) -> Result<Flow, Failure> {
+    hands.start = Some(Instant::now());
     let staging = Staging::new(dir)?;
     match resident::fork(true).inspect_err(|_| drop(staging.discard()))? {
         Side::Child => {
@@ -128,6 +189,7 @@ fn begin(dir: &std::path::Path, hands: &mut Hands) -> Result<Flow, Failure> {
             let status = child.wait()?;
             if status != 0 {
                 staging.discard()?;
+                cache.into_iter().for_each(cache::sweep);
             }
             Ok(Flow::Done(status))
         }
@@ -148,19 +210,98 @@ fn extract_line(archive: &str, root: &str, rules: &Rules, privileged: bool) -> S
     commands.join(" && ")
 }
 
-/// Reads, decodes and extracts in one pass; then reads what is left, for the digest is of all.
-fn extract(rules: &Rules, hands: &mut Hands) -> Result<Option<[u8; 32]>, Failure> {
-    let mut input = hands.input.take().ok_or_else(|| Failure::new("extract without an archive"))?;
-    let staging = hands.staging()?;
-    Extractor::new(staging.tree().as_fd(), rules).all(codec::decoder(&mut input)?)?;
-    input.finish()
+/// Everything that can be refused before the archive comes is looked at first.
+fn open(
+    source: &Source,
+    transfer: &Transfer,
+    checks: &[Check],
+    mut kinds: Vec<Kind>,
+    show: bool,
+    hands: &mut Hands,
+) -> Result<Input, Failure> {
+    let mut verifier = None;
+    for check in checks {
+        match check {
+            Check::Digest(digest) => kinds.push(digest.kind),
+            Check::Listed { list, shown, name } => {
+                let text = fs::read(list).tried(|| format!("read {list:?}"))?;
+                hands.listed = checksum::listed(shown, &text, name)?;
+                kinds.extend(hands.listed.iter().map(|digest| digest.kind));
+            }
+            Check::Signed { signature, keyring } => {
+                verifier = Some(Verifier::start(keyring, signature)?);
+            }
+        }
+    }
+    Input::open(source, transfer, &kinds, verifier, show)
 }
 
-fn verify(wanted: [u8; 32], digest: Option<[u8; 32]>) -> Result<(), Failure> {
-    if digest == Some(wanted) {
-        return Ok(());
+fn get(
+    source: &Source,
+    copy: &Path,
+    transfer: &Transfer,
+    hands: &mut Hands,
+) -> Result<(), Failure> {
+    let mut input = Input::open(source, transfer, &[], None, false)?;
+    let mut bytes = Vec::new();
+    if let Err(error) = input.by_ref().take(MOST_BESIDE).read_to_end(&mut bytes) {
+        let failed = Err(error).tried(|| "read what goes with the archive");
+        return failed.map_err(|failure| input.blame(failure));
     }
-    let found = digest.map_or_else(|| "unknown".into(), |digest| hex(&digest));
-    Err(Failure::new(format!("verify the archive: its SHA-256 is {found}, not {}", hex(&wanted)))
-        .hint("it is damaged, or another version, or not what its maker published: do not use it"))
+    hands.kept.push(input.finish()?);
+    fs::write(copy, bytes).tried(|| format!("write {copy:?}"))
+}
+
+fn verify_list(list: &Path, shown: &str, sig: &Path, keyring: &Path) -> Result<(), Failure> {
+    let mut verifier = Verifier::start(keyring, sig)?;
+    let text = fs::read(list).tried(|| format!("read {list:?}"))?;
+    verifier.write_all(&text).tried(|| "write to gpgv")?;
+    verifier.finish(&format!("{shown:?}"))
+}
+
+/// Reads, decodes and extracts in one pass; then reads what is left, for the digest is of all.
+fn extract(rules: &Rules, hands: &mut Hands) -> Result<Fetched, Failure> {
+    let mut input = hands.input.take().ok_or_else(|| Failure::new("extract without an archive"))?;
+    let mut extractor = Extractor::new(hands.staging()?.tree().as_fd(), rules);
+    let extracted = codec::decoder(&mut input).and_then(|decoder| extractor.all(decoder));
+    hands.entries = extractor.entries();
+    match extracted {
+        Ok(()) => input.finish(),
+        Err(failure) => Err(input.blame(failure)),
+    }
+}
+
+fn verify(check: &Check, hands: &mut Hands) -> Result<(), Failure> {
+    let made = &hands.fetched.digests;
+    match check {
+        Check::Digest(wanted) => checksum::verify(wanted, made),
+        Check::Listed { .. } => {
+            hands.listed.iter().try_for_each(|wanted| checksum::verify(wanted, made))
+        }
+        Check::Signed { .. } => match hands.fetched.verifier.take() {
+            Some(verifier) => verifier.finish("the archive"),
+            None => Err(Failure::new("verify the archive: nobody has looked at its signature")),
+        },
+    }
+}
+
+fn publish(dir: &Path, hands: &mut Hands) -> Result<(), Failure> {
+    hands.staging()?.publish(dir)?;
+    hands.fetched.keep();
+    hands.kept.iter_mut().for_each(Fetched::keep);
+    Ok(())
+}
+
+/// What a script knows before it runs, or all of it.
+fn summary(dir: &Path, about: &About, hands: Option<&Hands>) -> serde_json::Value {
+    let mut summary =
+        json!({ "source": about.source, "url": about.url, "dir": dir.display().to_string() });
+    if let Some(hands) = hands {
+        let sha256 = hands.fetched.digests.iter().find(|digest| digest.kind == Kind::Sha256);
+        summary["digest"] = sha256.map(|one| format!("sha256:{}", hex(&one.bytes))).into();
+        summary["entries"] = hands.entries.into();
+        summary["bytes"] = hands.fetched.bytes.into();
+        summary["seconds"] = hands.start.map(|start| start.elapsed().as_secs_f64()).into();
+    }
+    summary
 }

@@ -1,0 +1,228 @@
+//! What was downloaded once: files under the names of their digests, and for each URL the digest
+//! of what it led to and the version that the server called it.
+//!
+//!     sha256/DIGEST     the bytes
+//!     url/DIGEST        a few lines about the URL with this digest
+//!     unfinished/PID    being written, locked as long as its writer lives
+//!
+//! A finished file is given its name by a rename, so that no run ever sees half of one. It is
+//! digested again whenever it is read: a name proves nothing.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use common::{Failure, Tried};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
+use sha2::{Digest, Sha256};
+
+use crate::cli::hex;
+use crate::credentials;
+use crate::download::Version;
+
+const FOLDERS: [&str; 3] = ["sha256", "url", "unfinished"];
+
+/// The cache's folder, which is ours.
+#[derive(Clone, Debug)]
+pub struct Cache(PathBuf);
+
+/// What is known of a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub version: Version,
+    pub sha256: [u8; 32],
+}
+
+/// Where the cache is if nobody says otherwise: `$XDG_CACHE_HOME`, which counts only if it is
+/// absolute, or `~/.cache`.
+pub fn usual_place() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let base = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
+    Some(base.join("container-tools"))
+}
+
+/// The file with this digest, if the cache at this place has it.
+pub fn file(place: &Path, sha256: [u8; 32]) -> Option<PathBuf> {
+    let file = place.join("sha256").join(hex(&sha256));
+    fs::symlink_metadata(&file).ok()?.is_file().then_some(file)
+}
+
+/// What the cache at this place knows of a URL, and has the file of.
+pub fn known(place: &Path, url: &str) -> Option<Known> {
+    let text = fs::read_to_string(place.join("url").join(name_of(url))).ok()?;
+    let known = Known::read(&text)?;
+    file(place, known.sha256).map(|_| known)
+}
+
+/// Whether a place that is there belongs to us and nobody else can write there.
+pub fn is_ours(place: &Path) -> bool {
+    fs::metadata(place).map_or_else(
+        |error| error.kind() == io::ErrorKind::NotFound,
+        |about| about.is_dir() && about.uid() == geteuid().as_raw() && about.mode() & 0o022 == 0,
+    )
+}
+
+fn name_of(url: &str) -> String {
+    hex(&Sha256::digest(url.as_bytes()))
+}
+
+/// Removes unfinished files whose writers are gone.
+pub fn sweep(place: &Path) {
+    let Ok(entries) = fs::read_dir(place.join("unfinished")) else { return };
+    for entry in entries.flatten() {
+        let Ok(file) = File::open(entry.path()) else { continue };
+        if let Ok(_held) = Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            // Its writer may have given it its name meanwhile.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+impl Known {
+    fn read(text: &str) -> Option<Self> {
+        let value = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key));
+            line.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        };
+        let sha256 = crate::checksum::bytes(&value("sha256:")?)?.try_into().ok()?;
+        let version = Version { etag: value("etag:"), modified: value("last-modified:") };
+        Some(Self { version, sha256 })
+    }
+
+    fn text(&self, url: &str) -> String {
+        let line = |key: &str, value: Option<&str>| {
+            value.map_or_else(String::new, |value| format!("{key}: {value}\n"))
+        };
+        line("url", Some(&credentials::split_url(url).0))
+            + &line("sha256", Some(&hex(&self.sha256)))
+            + &line("etag", self.version.etag.as_deref())
+            + &line("last-modified", self.version.modified.as_deref())
+    }
+}
+
+impl Cache {
+    /// Makes its folders, and clears away what killed runs have left.
+    pub fn open(place: &Path) -> Result<Self, Failure> {
+        for folder in FOLDERS {
+            let folder = place.join(folder);
+            let mut builder = DirBuilder::new();
+            builder
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)
+                .tried(|| format!("make {folder:?}"))?;
+        }
+        if !is_ours(place) {
+            return Err(Failure::errno(format!("use the cache {place:?}"), Errno::EPERM)
+                .hint("others could write there; --cache-dir DIR takes one of your own"));
+        }
+        sweep(place);
+        Ok(Self(place.to_owned()))
+    }
+
+    /// Begins a file.
+    pub fn begin(&self) -> io::Result<Pending> {
+        // Another run's sweep may come between making and locking it.
+        for number in 0.. {
+            let path = self.0.join("unfinished").join(format!("{}.{number}", std::process::id()));
+            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            let file = match made {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 100 => {
+                    continue;
+                }
+                outcome => outcome?,
+            };
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(file) if file.metadata()?.nlink() > 0 => {
+                    return Ok(Pending { file, path, place: self.0.clone() });
+                }
+                _ if number < 100 => {}
+                Ok(_) => break,
+                Err((_, errno)) => return Err(errno.into()),
+            }
+        }
+        Err(Errno::EAGAIN.into())
+    }
+}
+
+/// A file that is being written. It goes away with the value, unless it was kept.
+#[derive(Debug)]
+pub struct Pending {
+    file: Flock<File>,
+    path: PathBuf,
+    place: PathBuf,
+}
+
+impl Pending {
+    /// Gives the file its name, and remembers what the URL led to.
+    pub fn keep(self, url: &str, known: &Known) -> io::Result<()> {
+        fs::rename(&self.path, self.place.join("sha256").join(hex(&known.sha256)))?;
+        let mut about = Cache(self.place.clone()).begin()?;
+        about.write_all(known.text(url).as_bytes())?;
+        fs::rename(&about.path, self.place.join("url").join(name_of(url)))
+    }
+}
+
+impl Write for Pending {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // After a rename the name is nobody's: it has our PID, and we are still there.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known_as(etag: &str) -> Known {
+        let version = Version { etag: Some(etag.into()), modified: None };
+        Known { version, sha256: Sha256::digest(b"bytes").into() }
+    }
+
+    #[test]
+    fn what_is_known_of_a_url_is_read_back() {
+        let known = known_as("\"v 1\"");
+        assert_eq!(Known::read(&known.text("https://me:secret@h/x")), Some(known.clone()));
+        assert!(!known.text("https://me:secret@h/x").contains("secret"));
+        for text in ["", "sha256: 12\n", "etag: x\n"] {
+            assert_eq!(Known::read(text), None);
+        }
+    }
+
+    #[test]
+    fn a_file_is_there_when_it_is_kept_and_not_before() {
+        let place = std::env::temp_dir().join(format!("fetch-cache-{}", std::process::id()));
+        let known = known_as("\"a\"");
+        let cache = Cache::open(&place).expect("a folder of our own");
+        let mut dropped = cache.begin().expect("room for a file");
+        dropped.write_all(b"half").expect("room for a file");
+        let mut kept = cache.begin().expect("a second one beside it");
+        kept.write_all(b"bytes").expect("room for a file");
+        sweep(&place);
+        assert_eq!(super::known(&place, "u"), None);
+        kept.keep("u", &known).expect("a rename");
+        assert_eq!(super::known(&place, "u"), Some(known.clone()));
+        let unfinished = || fs::read_dir(place.join("unfinished")).expect("a folder").count();
+        assert_eq!(unfinished(), 1, "the other one is being written, and was not swept");
+        drop(dropped);
+        assert_eq!(unfinished(), 0);
+        fs::write(place.join("unfinished/1.0"), "left by the dead").expect("a file");
+        sweep(&place);
+        assert_eq!(unfinished(), 0);
+        fs::remove_file(file(&place, known.sha256).expect("it is kept")).expect("our own");
+        assert_eq!(super::known(&place, "u"), None);
+        fs::remove_dir_all(place).expect("our own folder");
+    }
+}

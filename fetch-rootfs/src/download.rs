@@ -1,0 +1,305 @@
+//! A URL's body as one stream: where the connection breaks off, the rest is asked for, and who
+//! reads does not notice.
+//!
+//! What came before the break and what comes after must be of one file. A server that tells
+//! versions apart (ETag, Last-Modified) is asked for the rest of that version. From any other all
+//! of it is got once more, and its start must have the digest of what came before.
+
+use std::io::{self, Read};
+use std::thread;
+use std::time::Duration;
+
+use common::Failure;
+use sha2::{Digest, Sha256};
+
+use crate::credentials;
+use crate::http::{Answer, Client, Trouble};
+
+/// The longest that a server may ask us to wait.
+const MOST_WAIT: Duration = Duration::from_secs(120);
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// What tells one version of a file from another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    pub etag: Option<String>,
+    pub modified: Option<String>,
+}
+
+impl Version {
+    fn of(answer: &Answer) -> Self {
+        let header = |name| answer.header(name).map(str::to_owned);
+        Self { etag: header("etag"), modified: header("last-modified") }
+    }
+
+    /// What `If-Range` may name: a weak `ETag` says only that two versions are worth the same.
+    fn exact(&self) -> Option<&str> {
+        let strong = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));
+        strong.or(self.modified.as_deref())
+    }
+}
+
+/// A number of attempts that fail one after the other, and longer and longer pauses between them.
+struct Patience {
+    most: u32,
+    failed: u32,
+}
+
+impl Patience {
+    /// Waits for the next attempt, if there is one.
+    fn another(&mut self, trouble: &Trouble) -> bool {
+        let pause = trouble.wait.unwrap_or(FIRST_WAIT * 2u32.saturating_pow(self.failed.min(7)));
+        if !trouble.passes || self.failed >= self.most || pause > MOST_WAIT {
+            return false;
+        }
+        self.failed += 1;
+        thread::sleep(pause);
+        true
+    }
+
+    /// Says, too, how often it was tried.
+    fn end(&self, mut trouble: Trouble) -> Trouble {
+        if self.failed > 0 {
+            let count = format!("attempt {} of {}", self.failed + 1, self.most + 1);
+            trouble.what = format!("{} ({count})", trouble.what);
+        }
+        trouble
+    }
+}
+
+/// A body that is being read.
+pub struct Download {
+    client: Client,
+    url: String,
+    patience: Patience,
+    body: Box<dyn Read + Send>,
+    version: Version,
+    length: Option<u64>,
+    done: u64,
+    digest: Sha256,
+    failure: Option<Failure>,
+}
+
+impl Download {
+    /// Begins; gives nothing if what is known is still what the server has.
+    pub fn open(
+        client: Client,
+        url: &str,
+        retries: u32,
+        known: Option<&Version>,
+    ) -> Result<Option<Self>, Failure> {
+        let mut ask = Vec::new();
+        if let Some(known) = known {
+            ask.extend(known.etag.as_deref().map(|etag| ("if-none-match", etag)));
+            ask.extend(known.modified.as_deref().map(|date| ("if-modified-since", date)));
+        }
+        let mut patience = Patience { most: retries, failed: 0 };
+        let answer = loop {
+            match client.get(url, &ask) {
+                Ok(answer) => break answer,
+                Err(trouble) if patience.another(&trouble) => {}
+                Err(trouble) => return Err(patience.end(trouble).into()),
+            }
+        };
+        match answer.status {
+            304 if !ask.is_empty() => return Ok(None),
+            200 => {}
+            status => {
+                return Err(Failure::new(format!(
+                    "get {:?}: the server answers {status}, which was not asked for",
+                    shown(url)
+                )));
+            }
+        }
+        Ok(Some(Self {
+            client,
+            url: url.to_owned(),
+            patience,
+            version: Version::of(&answer),
+            length: answer.length,
+            body: answer.body,
+            done: 0,
+            digest: Sha256::new(),
+            failure: None,
+        }))
+    }
+
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// The digest of what has been read.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.digest.clone().finalize().into()
+    }
+
+    /// Why reading it failed, better than the error that a reader got.
+    pub fn failure(&mut self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    /// After a break: has the body go on where it was.
+    fn go_on(&mut self, mut trouble: Trouble) -> io::Result<()> {
+        while self.patience.another(&trouble) {
+            match self.rest() {
+                Ok(body) => {
+                    self.body = body;
+                    return Ok(());
+                }
+                Err(again) => trouble = again,
+            }
+        }
+        let trouble = self.patience.end(trouble);
+        let error = io::Error::other(trouble.what.clone());
+        self.failure = Some(trouble.into());
+        Err(error)
+    }
+
+    fn rest(&self) -> Result<Box<dyn Read + Send>, Trouble> {
+        let range = format!("bytes={}-", self.done);
+        let ask = match self.version.exact() {
+            Some(version) => vec![("range", range.as_str()), ("if-range", version)],
+            None => vec![],
+        };
+        let answer = self.client.get(&self.url, &ask)?;
+        match answer.status {
+            206 if !ask.is_empty() => self.follows(answer),
+            200 => self.without_start(answer),
+            status => {
+                let what = format!("get the rest of {:?}: the server answers", shown(&self.url));
+                Err(Trouble::lasting(format!("{what} {status}")))
+            }
+        }
+    }
+
+    /// The part must be the one that was asked for, of a file of the same length.
+    fn follows(&self, answer: Answer) -> Result<Box<dyn Read + Send>, Trouble> {
+        let range = answer.header("content-range").unwrap_or_default();
+        let (start, whole) = content_range(range).unwrap_or_default();
+        let same = self.length.is_none() || whole.is_none() || whole == self.length;
+        match start == Some(self.done) && same {
+            true => Ok(answer.body),
+            false => Err(self.changed(&format!("it sends {range:?}"))),
+        }
+    }
+
+    /// All of it once more: what came before is left out, if it is the same.
+    fn without_start(&self, mut answer: Answer) -> Result<Box<dyn Read + Send>, Trouble> {
+        if self.length.is_some() && answer.length.is_some() && answer.length != self.length {
+            return Err(self.changed("it has another length"));
+        }
+        let mut start = Sha256::new();
+        let copied = io::copy(&mut answer.body.by_ref().take(self.done), &mut Sink(&mut start))
+            .or_else(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => Ok(0),
+                _ => Err(self.client.broken(&self.url, &error)),
+            })?;
+        if copied < self.done {
+            return Err(self.too_short(copied));
+        }
+        match start.finalize() == self.digest.clone().finalize() {
+            true => Ok(answer.body),
+            false => Err(self.changed("it begins otherwise")),
+        }
+    }
+
+    fn changed(&self, how: &str) -> Trouble {
+        let url = shown(&self.url);
+        Trouble::lasting(format!("read {url:?}: it was changed meanwhile: {how}"))
+            .hint("its maker has just published another version: run it again")
+    }
+
+    fn too_short(&self, at: u64) -> Trouble {
+        let whole = self.length.map_or_else(String::new, |length| format!(" of {length}"));
+        let url = shown(&self.url);
+        Trouble::passing(format!("read {url:?}: the server ends it after {at}{whole} bytes"))
+    }
+}
+
+impl Read for Download {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let trouble = match self.body.read(buffer) {
+                Ok(0) if !buffer.is_empty() && self.length.is_some_and(|all| self.done < all) => {
+                    self.too_short(self.done)
+                }
+                Ok(read) => {
+                    self.done += read as u64;
+                    self.digest.update(&buffer[..read]);
+                    self.patience.failed = 0;
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    self.too_short(self.done)
+                }
+                Err(error) => self.client.broken(&self.url, &error),
+            };
+            self.go_on(trouble)?;
+        }
+    }
+}
+
+/// A digest that is written to.
+struct Sink<'a>(&'a mut Sha256);
+
+impl io::Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn shown(url: &str) -> String {
+    credentials::split_url(url).0
+}
+
+/// `bytes 100-199/200`: where it starts, and the length of the whole if that is told.
+fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
+    let (range, whole) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, _) = range.split_once('-')?;
+    Some((Some(start.trim().parse().ok()?), whole.trim().parse().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_has_a_start_and_perhaps_a_whole() {
+        assert_eq!(content_range("bytes 5-9/10"), Some((Some(5), Some(10))));
+        assert_eq!(content_range("bytes 5-9/*"), Some((Some(5), None)));
+        for text in ["", "bytes */10", "bytes x-9/10", "items 5-9/10"] {
+            assert_eq!(content_range(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_exact_names_a_part() {
+        let version = |etag: &str, modified: Option<&str>| Version {
+            etag: Some(etag.into()),
+            modified: modified.map(str::to_owned),
+        };
+        assert_eq!(version("\"a\"", None).exact(), Some("\"a\""));
+        assert_eq!(version("W/\"a\"", Some("date")).exact(), Some("date"));
+        assert_eq!(version("W/\"a\"", None).exact(), None);
+    }
+
+    #[test]
+    fn attempts_are_bounded_and_long_pauses_are_none_of_ours() {
+        let mut patience = Patience { most: 1, failed: 0 };
+        assert!(!patience.another(&Trouble::lasting("x")));
+        let long = Trouble { wait: Some(Duration::from_secs(3600)), ..Trouble::passing("x") };
+        assert!(!patience.another(&long));
+        let now = || Trouble { wait: Some(Duration::ZERO), ..Trouble::passing("x") };
+        assert!(patience.another(&now()) && !patience.another(&now()));
+        assert_eq!(patience.end(now()).what, "x (attempt 2 of 2)");
+    }
+}

@@ -1,0 +1,83 @@
+//! A line on the terminal, rewritten a few times a second and gone at the end.
+
+use std::time::{Duration, Instant};
+
+use common::{report, size};
+
+pub struct Progress {
+    length: Option<u64>,
+    done: u64,
+    start: Instant,
+    shown: Instant,
+}
+
+impl Progress {
+    pub fn new(length: Option<u64>) -> Self {
+        let start = Instant::now();
+        Self { length, done: 0, start, shown: start }
+    }
+
+    pub fn add(&mut self, bytes: u64) {
+        self.done += bytes;
+        if self.shown.elapsed() > Duration::from_millis(100) {
+            self.shown = Instant::now();
+            report::tell(&format!("\r\x1b[K{}", self.line(self.start.elapsed())));
+        }
+    }
+
+    /// `[########            ]  41 %  17.2 MiB of 41.9 MiB, 11.3 MiB/s, 0:02 left`
+    fn line(&self, elapsed: Duration) -> String {
+        const WIDTH: u64 = 20;
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+        let per_second = self.done.saturating_mul(1000) / millis;
+        let (rate, done) = (size::human(per_second), size::human(self.done));
+        match self.length.filter(|length| *length > 0) {
+            None => format!("{done}, {rate}/s"),
+            Some(length) => {
+                let share = |of: u64| self.done.min(length).saturating_mul(of) / length;
+                let filled = usize::try_from(share(WIDTH)).unwrap_or_default();
+                let left = left(length.saturating_sub(self.done), per_second);
+                let bar = "#".repeat(filled);
+                let length = size::human(length);
+                format!("[{bar:<20}] {:3} %  {done} of {length}, {rate}/s{left}", share(100))
+            }
+        }
+    }
+}
+
+/// `, 1:05 left`; nothing where nothing comes.
+fn left(bytes: u64, per_second: u64) -> String {
+    let Some(seconds) = bytes.checked_div(per_second) else { return String::new() };
+    let (minutes, seconds) = (seconds / 60, seconds % 60);
+    match minutes / 60 {
+        0 => format!(", {minutes}:{seconds:02} left"),
+        hours => format!(", {hours}:{:02}:{seconds:02} left", minutes % 60),
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown > self.start {
+            report::tell("\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_tells_share_rate_and_time_left() {
+        let progress =
+            |length, done| Progress { length, done, start: Instant::now(), shown: Instant::now() };
+        assert_eq!(
+            progress(Some(4 << 20), 1 << 20).line(Duration::from_secs(1)),
+            "[#####               ]  25 %  1 MiB of 4 MiB, 1 MiB/s, 0:03 left"
+        );
+        assert_eq!(progress(None, 512).line(Duration::from_secs(2)), "512 B, 256 B/s");
+        assert!(progress(Some(0), 0).line(Duration::ZERO).starts_with("0 B"));
+        assert!(progress(Some(9), 0).line(Duration::from_secs(1)).ends_with("0 B/s"));
+        assert_eq!(left(3725, 1), ", 1:02:05 left");
+    }
+}
