@@ -3,6 +3,8 @@
 
 #[path = "fetch_rootfs/archive.rs"]
 mod archive;
+#[path = "fetch_rootfs/caching.rs"]
+mod caching;
 #[path = "fetch_rootfs/downloads.rs"]
 mod downloads;
 #[path = "fetch_rootfs/hostile.rs"]
@@ -11,6 +13,8 @@ mod hostile;
 mod server;
 #[path = "fetch_rootfs/sources.rs"]
 mod sources;
+#[path = "fetch_rootfs/verification.rs"]
+mod verification;
 
 use std::fs;
 use std::io::Write;
@@ -39,6 +43,18 @@ support::tests!(
     downloads::a_secret_is_told_to_one_server_only,
     downloads::a_proxy_is_taken_from_the_environment,
     downloads::https_trusts_the_system_and_whom_it_is_told,
+    caching::a_second_fetch_asks_whether_it_has_changed,
+    caching::what_is_cached_needs_no_network,
+    caching::a_damaged_file_of_the_cache_is_found_and_removed,
+    caching::two_fetches_share_a_cache_at_once,
+    caching::a_run_killed_at_any_moment_leaves_nothing_that_hurts,
+    caching::a_full_disk_is_told_and_leaves_nothing,
+    caching::errors_and_short_reads_of_the_kernel_are_borne,
+    caching::a_cache_that_others_can_write_is_not_used,
+    verification::a_list_of_digests_is_read_in_each_form,
+    verification::a_signature_is_of_the_list_or_of_the_archive,
+    verification::what_goes_with_an_archive_may_be_far_away,
+    verification::a_summary_is_one_object,
     sources::a_wrong_checksum_leaves_nothing,
     what_is_no_archive_is_told_by_what_it_is,
     sources::a_signal_leaves_nothing_and_is_told_by_the_status,

@@ -32,6 +32,16 @@ enum Origin {
     },
 }
 
+impl Read for Origin {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(read) => read.read(buffer),
+            Self::Cached { file, .. } => file.read(buffer),
+            Self::Url { download, .. } => download.read(buffer),
+        }
+    }
+}
+
 /// A source that is being read.
 pub struct Input {
     origin: Origin,
@@ -196,10 +206,11 @@ impl Fetched {
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = match &mut self.origin {
-            Origin::Plain(read) => read.read(buffer)?,
-            Origin::Cached { file, .. } => file.read(buffer)?,
-            Origin::Url { download, .. } => download.read(buffer)?,
+        let read = loop {
+            match self.origin.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome?,
+            }
         };
         let bytes = &buffer[..read];
         self.digester.update(bytes);

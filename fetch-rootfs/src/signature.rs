@@ -1,6 +1,7 @@
 //! Detached OpenPGP signatures, verified by the installed gpgv while the bytes stream by: it is
 //! given the very bytes that are extracted.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -61,18 +62,25 @@ impl Verifier {
         match judge(&status) {
             Ok(()) => Ok(()),
             Err(Some(why)) => Err(failed(why.into()).hint(match why {
-                NO_KEY => "is it the maker's keyring, and of this year?",
-                _ => "it is damaged, or not what its maker published: do not use it",
+                NO_KEY if is_armored(&self.keyring) => self.dearmor(),
+                NO_KEY => "is it the maker's keyring, and of this year?".into(),
+                _ => "it is damaged, or not what its maker published: do not use it".into(),
             })),
             Err(None) => {
                 let said = said.lines().last().unwrap_or("gpgv says nothing").to_owned();
-                let keyring = shell::operand(&self.keyring);
-                Err(failed(said).hint(format!(
-                    "gpgv wants a binary keyring: gpg --dearmor <{keyring} >{keyring}.gpg"
-                )))
+                Err(failed(said).hint("is it a detached signature? head -c 80 FILE"))
             }
         }
     }
+
+    fn dearmor(&self) -> String {
+        let keyring = shell::operand(&self.keyring);
+        format!("gpgv wants a binary keyring: gpg --dearmor <{keyring} >{keyring}.gpg")
+    }
+}
+
+fn is_armored(keyring: &Path) -> bool {
+    fs::read(keyring).is_ok_and(|bytes| bytes.starts_with(b"-----BEGIN PGP"))
 }
 
 fn all_of(pipe: Option<impl Read>) -> String {
