@@ -57,7 +57,10 @@ impl Digest {
             None => Err(Failure::usage(format!(
                 "read the {kind} {text:?}: not {digits} hexadecimal digits"
             ))
-            .hint(format!("{} FILE prints one, in front of the name", kind.program()))),
+            .hint(match kind {
+                Kind::GitBlob => "git hash-object FILE prints one".into(),
+                kind => format!("{} FILE prints one, in front of the name", kind.program()),
+            })),
         }
     }
 

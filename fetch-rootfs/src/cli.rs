@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use common::{Failure, Narration, size};
+use common::{Failure, Narration, Tried, size};
 
-use crate::{transfer, wanted};
+use crate::wanted::Wanted;
+use crate::{catalogue, transfer, wanted};
 
 /// Get a root file system, verify it, extract it
 ///
-/// SOURCE is a URL (http, https), a file, - for standard input, or host: a root file system made
+/// SOURCE is a name of the catalogue (--list), a URL (http, https), a file, - for standard input, or host: a root file system made
 /// of this machine's own programs and what they need, or host:PROG,PROG for programs of your
 /// choice. An archive is a tar archive, plain or compressed by gzip, xz, zstd or bzip2, told by
 /// its content.
@@ -47,10 +48,16 @@ pub struct Cli {
     /// Print an object of JSON instead of the path: what was fetched, and what came of it
     #[arg(long)]
     pub json: bool,
-    /// URL, file, -, host or host:PROG,PROG
-    pub source: String,
+    /// Print the catalogue: name, versions, whether it is verified unasked, URL, and how its maker
+    /// says what it must be
+    #[arg(long, exclusive = true)]
+    pub list: bool,
+    /// URL, file, -, host, host:PROG,PROG, or NAME[:VERSION] of the catalogue
+    #[arg(required_unless_present = "list")]
+    pub source: Option<String>,
     /// The directory to make
-    pub dir: PathBuf,
+    #[arg(required_unless_present = "list")]
+    pub dir: Option<PathBuf>,
 }
 
 /// Where it comes from.
@@ -109,8 +116,19 @@ impl Source {
 }
 
 impl Cli {
-    pub fn source(&self) -> Result<Source, Failure> {
-        Source::parse(&self.source)
+    /// The source, and what it is compared with; a name of the catalogue brings both.
+    pub fn request(&self) -> Result<(Source, Wanted), Failure> {
+        let text = self.source.as_deref().unwrap_or_default();
+        let Some((entry, version)) = catalogue::find(text) else {
+            let source = Source::parse(text)?;
+            let wanted = self.wanted.wanted(&source)?;
+            return Ok((source, wanted));
+        };
+        let machine = nix::sys::utsname::uname().tried(|| "ask the kernel for its machine")?;
+        let machine = machine.machine().to_string_lossy().into_owned();
+        let (source, known) = entry.resolve(version, &machine)?;
+        let wanted = self.wanted.wanted(&source)?;
+        Ok((source, wanted.or(known)))
     }
 
     pub fn rules(&self) -> Result<Rules, Failure> {
@@ -133,8 +151,8 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Result<Source, String> {
-        let cli = Cli { source: text.into(), ..Cli::default() };
-        cli.source().map_err(|failure| failure.lines("fetch-rootfs"))
+        let cli = Cli { source: Some(text.into()), ..Cli::default() };
+        cli.request().map(|(source, _)| source).map_err(|failure| failure.lines("fetch-rootfs"))
     }
 
     #[test]
@@ -144,6 +162,8 @@ mod tests {
         assert_eq!(source("host:sh,ls"), Ok(Source::Host(vec!["sh".into(), "ls".into()])));
         assert_eq!(source("https://x/y"), Ok(Source::Url("https://x/y".into())));
         assert_eq!(source("a/b:c.tar"), Ok(Source::File("a/b:c.tar".into())));
+        assert_eq!(source("./alpine"), Ok(Source::File("./alpine".into())));
+        assert!(matches!(source("centos7:6"), Err(why) if why.contains("--list")));
         for text in ["", "ftp://x", "host:", "host:,", "https://"] {
             assert!(source(text).is_err(), "{text:?}");
         }

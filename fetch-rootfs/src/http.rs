@@ -1,10 +1,11 @@
 //! One request over HTTP. Redirects are followed here, one by one, so that none leads from https to
 //! http, and so that what is meant for one server is not sent to another.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use common::Failure;
+use nix::errno::Errno;
 use ureq::http::{HeaderMap, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 
@@ -119,9 +120,9 @@ impl Client {
     }
 
     /// What it means that a body broke off.
-    pub fn broken(&self, url: &str, error: &std::io::Error) -> Trouble {
+    pub fn broken(&self, url: &str, error: &io::Error) -> Trouble {
         let (url, _) = credentials::split_url(url);
-        let trouble = Trouble::passing(format!("read {url:?}: {error}"));
+        let trouble = Trouble::passing(format!("read {url:?}: {}", in_words(error)));
         match error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
             Some(ureq::Error::Timeout(_)) => trouble.hint(longer(self.timeout)),
             _ => trouble,
@@ -211,6 +212,21 @@ fn hint(status: u16) -> &'static str {
     }
 }
 
+/// The system's resolver says so only in words: that it can't be asked now is another matter.
+fn is_unknown_name(error: &io::Error) -> bool {
+    let text = error.to_string();
+    text.contains("failed to lookup") && !text.contains("Temporary failure")
+}
+
+/// As every message has it: `Connection refused (ECONNREFUSED)`.
+fn in_words(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(errno) => format!("{} ({errno:?})", errno.desc()),
+        None => error.to_string(),
+    }
+}
+
+const NAME: &str = "is the name right, and does resolv.conf work?";
 const UNTRUSTED: &str = "is it the right server? SSL_CERT_FILE=CA.pem trusts a CA of its own";
 
 fn longer(timeout: u32) -> String {
@@ -218,19 +234,21 @@ fn longer(timeout: u32) -> String {
 }
 
 fn explain(url: &str, error: &ureq::Error, timeout: u32) -> Trouble {
-    let what = format!("get {url:?}: {error}");
+    let what = match error {
+        ureq::Error::Io(inner) => format!("get {url:?}: {}", in_words(inner)),
+        error => format!("get {url:?}: {error}"),
+    };
     match error {
+        ureq::Error::Io(inner) if is_unknown_name(inner) => Trouble::lasting(what).hint(NAME),
         ureq::Error::Timeout(_) => Trouble::passing(what).hint(longer(timeout)),
         // So rustls says that it does not trust the server.
-        ureq::Error::Io(inner) if inner.kind() == std::io::ErrorKind::InvalidData => {
+        ureq::Error::Io(inner) if inner.kind() == io::ErrorKind::InvalidData => {
             Trouble::lasting(what).hint(UNTRUSTED)
         }
         ureq::Error::Io(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
             Trouble::passing(what)
         }
-        ureq::Error::HostNotFound => {
-            Trouble::lasting(what).hint("is the name right, and does resolv.conf work?")
-        }
+        ureq::Error::HostNotFound => Trouble::lasting(what).hint(NAME),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
             Trouble::lasting(what).hint("a URL is as https://HOST/PATH")
         }

@@ -6,6 +6,7 @@
 
 mod attributes;
 mod cache;
+mod catalogue;
 mod checksum;
 mod cli;
 mod codec;
@@ -34,5 +35,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &cli::Cli) -> Result<u8, Failure> {
+    if cli.list {
+        return report::print(&catalogue::table()).map(|()| 0);
+    }
     perform(&plan::plan(cli)?, cli.narration.mode(), &mut step::Hands::default())
 }

@@ -20,11 +20,12 @@ use crate::wanted::{Check, Wanted};
 
 /// What fetch-rootfs will do.
 pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
-    let (source, rules) = (cli.source()?, cli.rules()?);
-    let dir = target(&cli.dir)?;
+    let ((source, wanted), rules) = (cli.request()?, cli.rules()?);
+    let dir = target(cli.dir.as_deref().unwrap_or(Path::new("")))?;
     let unfinished = unfinished(&dir)?;
     let root = unfinished.join("root");
-    let (transfer, wanted) = (cli.transfer.transfer()?, cli.wanted.wanted(&source)?);
+    let transfer = cli.transfer.transfer()?;
+    let about = cli.json.then(|| about(cli, &source));
     let mut steps = vec![Step::Begin {
         unfinished: unfinished.clone(),
         dir: dir.clone(),
@@ -40,18 +41,17 @@ pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
         }
         source => steps.extend(archive(source, transfer, wanted, rules, &unfinished, cli.json)?),
     }
-    steps.extend([
-        Step::Publish { root, dir: dir.clone() },
-        Step::Print { dir, json: cli.json.then(|| about(cli)) },
-    ]);
+    steps.extend([Step::Publish { root, dir: dir.clone() }, Step::Print { dir, json: about }]);
     Ok(steps)
 }
 
 /// What is known of the source before it is there.
-fn about(cli: &Cli) -> About {
-    let source = credentials::split_url(&cli.source).0;
-    let is_url = matches!(cli.source(), Ok(Source::Url(_)));
-    About { url: is_url.then(|| source.clone()), source }
+fn about(cli: &Cli, source: &Source) -> About {
+    let url = match source {
+        Source::Url(url) => Some(credentials::split_url(url).0),
+        _ => None,
+    };
+    About { source: credentials::split_url(cli.source.as_deref().unwrap_or_default()).0, url }
 }
 
 /// What is compared with comes before the archive, and the comparisons after it.

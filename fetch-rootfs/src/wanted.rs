@@ -18,6 +18,9 @@ pub struct Options {
     /// The SHA-512 of the archive, compressed as it is: 128 hexadecimal digits
     #[arg(long, value_name = "HEX")]
     pub sha512: Option<String>,
+    /// What git calls the archive's bytes, as its host shows it: 40 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    pub git_blob: Option<String>,
     /// A file that lists digests and names, as sha256sum or BSD's sha256 write it: SHA256SUMS
     #[arg(long, value_name = "FILE|URL")]
     pub checksums: Option<String>,
@@ -40,9 +43,25 @@ pub struct Wanted {
     pub signature: Option<(Source, PathBuf)>,
 }
 
+impl Wanted {
+    /// What is asked for goes before what is known: a list with its signature, and each kind of
+    /// digest.
+    pub fn or(mut self, known: Self) -> Self {
+        if self.list.is_none() && self.digests.is_empty() {
+            self.list = known.list;
+        }
+        self.digests.extend(known.digests);
+        self
+    }
+}
+
 impl Options {
     pub fn wanted(&self, source: &Source) -> Result<Wanted, Failure> {
-        let given = [(Kind::Sha256, &self.sha256), (Kind::Sha512, &self.sha512)];
+        let given = [
+            (Kind::Sha256, &self.sha256),
+            (Kind::Sha512, &self.sha512),
+            (Kind::GitBlob, &self.git_blob),
+        ];
         let digests = given
             .into_iter()
             .filter_map(|(kind, text)| Some(Digest::parse(kind, text.as_deref()?)))

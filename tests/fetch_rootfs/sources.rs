@@ -49,7 +49,37 @@ pub fn a_server_that_fails_is_told_in_a_line() -> Test {
     }
     let folder = scratch();
     let refused = run(fetch().arg("http://127.0.0.1:1/x").arg(folder.path().join("root")));
-    refused.fails(1, "fetch-rootfs", &["http://127.0.0.1:1/x", "refused"]);
+    refused.fails(1, "fetch-rootfs", &["http://127.0.0.1:1/x", "refused (ECONNREFUSED)"]);
+    Ok(())
+}
+
+/// Nothing is downloaded here: the script says what would be.
+pub fn the_catalogue_knows_where_things_are() -> Test {
+    let list = run(fetch().arg("--list")).silent();
+    let names: Vec<&str> = list.lines().filter_map(|line| line.split('\t').next()).collect();
+    assert_eq!(names, ["alpine", "arch", "busybox", "centos7", "debian", "ubuntu", "void"]);
+    let folder = scratch();
+    let script = |args: &[&str]| {
+        run(fetch().current_dir(folder.path()).arg("-n").args(args).arg("root")).silent()
+    };
+    let centos = script(&["centos7"]);
+    for part in [
+        "/216a920c467977bbd0f456d3bc381100a88b3768/docker/centos-7.8.2003-x86_64-docker.tar.xz",
+        "git hash-object",
+        "35654e74b9990a2b7116f9473c09fe7dbfdc7515",
+    ] {
+        assert!(centos.contains(part) || !cfg!(target_arch = "x86_64"), "{part}: {centos}");
+    }
+    if cfg!(target_arch = "x86_64") {
+        let alpine = script(&["alpine:3.20"]);
+        assert!(alpine.contains("alpine-minirootfs-3.20.3-x86_64.tar.gz.sha256"), "{alpine}");
+        assert!(alpine.contains("sums/alpine-minirootfs-3.20.3-x86_64.tar.gz"), "{alpine}");
+        let given = script(&["--sha256", &"0".repeat(64), "alpine:3.20"]);
+        assert!(!given.contains(".sha256 "), "what is given goes first: {given}");
+    }
+    let none = run(fetch().args(["centos7:6"]).arg(folder.path().join("root")));
+    none.fails(2, "fetch-rootfs", &["\"centos7\"", "no version 6", "hint: fetch-rootfs --list"]);
+    run(fetch().args(["--list", "alpine"])).fails(2, "fetch-rootfs", &["--list"]);
     Ok(())
 }
 

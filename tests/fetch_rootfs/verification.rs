@@ -83,6 +83,26 @@ pub fn a_list_of_digests_is_read_in_each_form() -> Test {
     Ok(())
 }
 
+/// From a file, and as it streams by; whose length nobody tells, can't be compared.
+pub fn what_git_calls_a_file_is_compared() -> Test {
+    need_program("git")?;
+    let folder = published()?;
+    let folder = folder.path();
+    let id = run(Command::new("git").arg("hash-object").arg(folder.join(SOURCE))).silent();
+    let server = Server::start(fs::read(folder.join(SOURCE)).expect("made above"));
+    let (url, chunked) = (server.url("tagged"), server.url("chunked"));
+    for source in [SOURCE, &url] {
+        verify(folder, &["--git-blob", id.trim(), source]).silent();
+        script(folder, &["--git-blob", id.trim(), source]).ok();
+        let wrong = ["--git-blob", &"0".repeat(40), source];
+        verify(folder, &wrong).fails(1, "fetch-rootfs", &["its git blob id is", id.trim()]);
+        assert_ne!(script(folder, &wrong).status, 0);
+    }
+    let unknown = verify(folder, &["--git-blob", id.trim(), &chunked]);
+    unknown.fails(1, "fetch-rootfs", &["nobody tells the archive's length", "hint: "]);
+    Ok(())
+}
+
 pub fn a_signature_is_of_the_list_or_of_the_archive() -> Test {
     let folder = published()?;
     let folder = folder.path();
