@@ -12,38 +12,68 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmod, fchmodat, futimens, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, fchown, fchownat, geteuid};
+use nix::unistd::{Gid, Uid, fchown, fchownat, getegid, geteuid};
 use xattr::FileExt;
 
+use crate::cli::Owner;
+use crate::entry::{Entry, Kind, Time, quoted};
 use crate::extract::tried;
-use crate::tar::{Entry, Kind, quoted};
 
 /// Sets them, as far as this user may.
 pub struct Attributes {
     privileged: bool,
-    /// Extended attributes that could not be set.
-    unset: Vec<String>,
+    keep_owners: bool,
+    /// Who this is: new files are theirs.
+    me: (u32, u32),
+    unset: Unset,
+    not_owned: Unset,
+}
+
+/// What could not be done: an example, and how many more there are.
+#[derive(Default)]
+struct Unset {
+    first: Option<String>,
+    more: u64,
 }
 
 impl Attributes {
-    pub fn new() -> Self {
-        Self { privileged: geteuid().is_root(), unset: Vec::new() }
+    pub fn new(owner: Owner) -> Self {
+        Self {
+            privileged: geteuid().is_root(),
+            keep_owners: owner == Owner::Keep,
+            me: (geteuid().as_raw(), getegid().as_raw()),
+            unset: Unset::default(),
+            not_owned: Unset::default(),
+        }
+    }
+
+    /// The mode that a file can be made with, if there is nothing to set on it before its mode.
+    pub fn mode_at_first(&self, entry: &Entry) -> Option<Mode> {
+        let late = !entry.xattrs.is_empty() || entry.mode & 0o7000 != 0;
+        (!late).then(|| self.mode(entry))
+    }
+
+    fn changes_owner(&self, entry: &Entry) -> bool {
+        self.keep_owners && (entry.uid, entry.gid) != self.me
     }
 
     /// Owner first, since a change of owner takes setuid bits and capabilities away; times last.
     pub fn set(&mut self, entry: &Entry, file: &File) -> Result<(), Failure> {
-        if self.privileged {
-            fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
-                .tried(|| tried(entry, "set its owner"))?;
+        if self.changes_owner(entry) {
+            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+            self.owned(entry, fchown(file, Some(uid), Some(gid)))?;
         }
+        self.skip_foreign(entry);
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| wanted(name)) {
             let name = OsStr::from_bytes(name);
             if let Err(error) = file.set_xattr(name, value) {
                 self.could_not(entry, name, &error)?;
             }
         }
-        fchmod(file, self.mode(entry)).tried(|| tried(entry, "set its mode"))?;
-        let (access, change) = (TimeSpec::UTIME_OMIT, time(entry));
+        if self.mode_at_first(entry).is_none() || entry.kind != Kind::File {
+            fchmod(file, self.mode(entry)).tried(|| tried(entry, "set its mode"))?;
+        }
+        let (access, change) = times(entry);
         futimens(file, &access, &change).tried(|| tried(entry, "set its time"))
     }
 
@@ -54,10 +84,30 @@ impl Attributes {
         parent: &OwnedFd,
         name: &Path,
     ) -> Result<(), Failure> {
-        if self.privileged {
+        if self.changes_owner(entry) {
             let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-            fchownat(parent, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
-                .tried(|| tried(entry, "set its owner"))?;
+            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+            self.owned(entry, fchownat(parent, name, Some(uid), Some(gid), flags))?;
+        }
+        self.set_attributes_by_name(entry, parent, name)?;
+        if entry.kind != Kind::Symlink {
+            fchmodat(parent, name, self.mode(entry), FchmodatFlags::FollowSymlink)
+                .tried(|| tried(entry, "set its mode"))?;
+        }
+        let (access, change) = times(entry);
+        utimensat(parent, name, &access, &change, UtimensatFlags::NoFollowSymlink)
+            .tried(|| tried(entry, "set its time"))
+    }
+
+    fn set_attributes_by_name(
+        &mut self,
+        entry: &Entry,
+        parent: &OwnedFd,
+        name: &Path,
+    ) -> Result<(), Failure> {
+        self.skip_foreign(entry);
+        if entry.xattrs.is_empty() {
+            return Ok(());
         }
         let path = Path::new(&format!("/proc/self/fd/{}", parent.as_raw_fd())).join(name);
         for (attribute, value) in entry.xattrs.iter().filter(|(name, _)| wanted(name)) {
@@ -66,18 +116,35 @@ impl Attributes {
                 self.could_not(entry, attribute, &error)?;
             }
         }
-        if entry.kind != Kind::Symlink {
-            fchmodat(parent, name, self.mode(entry), FchmodatFlags::FollowSymlink)
-                .tried(|| tried(entry, "set its mode"))?;
+        Ok(())
+    }
+
+    /// Only root can give files away; who is not told so, if they asked for it.
+    fn owned(&mut self, entry: &Entry, outcome: nix::Result<()>) -> Result<(), Failure> {
+        match outcome {
+            Err(Errno::EPERM | Errno::EINVAL) if !self.privileged => {
+                self.not_owned
+                    .add(|| format!("{}:{} of {}", entry.uid, entry.gid, quoted(&entry.name)));
+                Ok(())
+            }
+            outcome => outcome.tried(|| tried(entry, "set its owner")).map_err(|failure| {
+                failure.hint_if(Errno::EINVAL, || {
+                    "this user namespace has no such owner; --owner me makes all files yours".into()
+                })
+            }),
         }
-        let (access, change) = (TimeSpec::UTIME_OMIT, time(entry));
-        utimensat(parent, name, &access, &change, UtimensatFlags::NoFollowSymlink)
-            .tried(|| tried(entry, "set its time"))
+    }
+
+    /// What is of another machine's users has no meaning here.
+    fn skip_foreign(&mut self, entry: &Entry) {
+        for name in &entry.foreign {
+            self.unset.add(|| format!("{name:?} of {} (it has names)", quoted(&entry.name)));
+        }
     }
 
     /// The bits that lend the owner's power are dropped where the owner is not the one meant.
     fn mode(&self, entry: &Entry) -> Mode {
-        let bits = if self.privileged { 0o7777 } else { 0o1777 };
+        let bits = if self.privileged && self.keep_owners { 0o7777 } else { 0o1777 };
         Mode::from_bits_truncate(entry.mode & bits)
     }
 
@@ -86,24 +153,35 @@ impl Attributes {
     fn could_not(&mut self, entry: &Entry, name: &OsStr, error: &io::Error) -> Result<(), Failure> {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ENOTSUP | Errno::EPERM | Errno::EACCES) => {
-                self.unset.push(format!("{name:?} of {}", quoted(&entry.name)));
+                self.unset.add(|| format!("{name:?} of {}", quoted(&entry.name)));
                 Ok(())
             }
             _ => Err(entry.failure(&format!("set its attribute {name:?}: {error}"))),
         }
     }
 
-    /// One line for all of them.
+    /// A line for all attributes, and one for all owners.
     pub fn tell_what_was_not_set(&self) {
-        if let [first, rest @ ..] = self.unset.as_slice() {
-            let more = match rest.len() {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            report::tell(&format!(
-                "fetch-rootfs: note: attributes that can't be set here: {first}{more}\n"
-            ));
+        self.unset.tell("attributes that can't be set here");
+        self.not_owned.tell("owners that only root can set");
+    }
+}
+
+impl Unset {
+    fn add(&mut self, what: impl FnOnce() -> String) {
+        match &self.first {
+            None => self.first = Some(what()),
+            Some(_) => self.more += 1,
         }
+    }
+
+    fn tell(&self, what: &str) {
+        let Some(first) = &self.first else { return };
+        let more = match self.more {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        report::tell(&format!("fetch-rootfs: note: {what}: {first}{more}\n"));
     }
 }
 
@@ -112,6 +190,8 @@ fn wanted(name: &[u8]) -> bool {
     !name.starts_with(b"trusted.overlay.") && name != b"security.selinux"
 }
 
-fn time(entry: &Entry) -> TimeSpec {
-    TimeSpec::new(entry.mtime.0, entry.mtime.1)
+/// Of access and of change.
+fn times(entry: &Entry) -> (TimeSpec, TimeSpec) {
+    let spec = |(seconds, nanoseconds): Time| TimeSpec::new(seconds, nanoseconds);
+    (entry.atime.map_or(TimeSpec::UTIME_OMIT, spec), spec(entry.mtime))
 }

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use common::{Failure, Narration, Tried, size};
+use nix::unistd::geteuid;
 
+use crate::names::{Names, Pattern};
 use crate::wanted::Wanted;
 use crate::{catalogue, transfer, wanted};
 
@@ -12,8 +14,8 @@ use crate::{catalogue, transfer, wanted};
 ///
 /// SOURCE is a name of the catalogue (--list), a URL (http, https), a file, - for standard input, or host: a root file system made
 /// of this machine's own programs and what they need, or host:PROG,PROG for programs of your
-/// choice. An archive is a tar archive, plain or compressed by gzip, xz, zstd or bzip2, told by
-/// its content.
+/// choice. An archive is a tar archive or, as the kernel's initramfs, a cpio archive, plain or
+/// compressed by gzip, xz, zstd, bzip2 or lz4, told by its content.
 ///
 /// DIR appears when all of it is there and verified, and not before; it must not exist, or be
 /// empty. Its path goes to standard output. As root, owners, modes, device nodes and extended
@@ -36,12 +38,32 @@ pub struct Cli {
     /// Leave device nodes out
     #[arg(long)]
     pub skip_devices: bool,
+    /// Whose the files are: keep, as the archive has it, which only root can do; or me. Root keeps
+    /// them unless told otherwise, others are me
+    #[arg(long, value_name = "me|keep", hide_possible_values = true)]
+    pub owner: Option<Owner>,
+    /// Leave the first N parts of each name away, and out what has no more
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub strip_components: usize,
+    /// Leave out what matches, and what is in it: *, ? and [a-z] match slashes, too; from the
+    /// beginning of any part of a name, with a slash in front only from the top
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Print the names in the archive, each on a line; extract nothing
+    #[arg(long)]
+    pub list_entries: bool,
     /// Refuse an archive whose files are larger together
     #[arg(long, value_name = "SIZE", default_value = "16G")]
     pub max_size: String,
     /// Refuse an archive with more entries
     #[arg(long, value_name = "N", default_value_t = 2_000_000)]
     pub max_entries: u64,
+    /// Refuse a name of more parts
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    pub max_depth: usize,
+    /// Refuse an archive that becomes so many times as large (from 64 MiB on)
+    #[arg(long, value_name = "N", default_value_t = 250)]
+    pub max_ratio: u64,
     /// No progress bar on a terminal
     #[arg(short, long)]
     pub quiet: bool,
@@ -56,8 +78,15 @@ pub struct Cli {
     #[arg(required_unless_present = "list")]
     pub source: Option<String>,
     /// The directory to make
-    #[arg(required_unless_present = "list")]
+    #[arg(required_unless_present_any = ["list", "list_entries"])]
     pub dir: Option<PathBuf>,
+}
+
+/// Whose the files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Owner {
+    Me,
+    Keep,
 }
 
 /// Where it comes from.
@@ -80,6 +109,10 @@ pub struct Rules {
     pub skip_devices: bool,
     pub max_size: u64,
     pub max_entries: u64,
+    pub max_depth: usize,
+    pub max_ratio: u64,
+    pub owner: Owner,
+    pub names: Names,
     pub quiet: bool,
 }
 
@@ -136,6 +169,16 @@ impl Cli {
             skip_devices: self.skip_devices,
             max_size: size::parse(&self.max_size)?,
             max_entries: self.max_entries,
+            max_depth: self.max_depth,
+            max_ratio: self.max_ratio,
+            owner: self.owner.unwrap_or(match geteuid().is_root() {
+                true => Owner::Keep,
+                false => Owner::Me,
+            }),
+            names: Names {
+                strip: self.strip_components,
+                exclude: self.exclude.iter().map(|text| Pattern::new(text)).collect(),
+            },
             quiet: self.quiet,
         })
     }

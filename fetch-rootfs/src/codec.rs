@@ -5,26 +5,24 @@ use std::io::{BufRead, BufReader, Read};
 
 use common::{Failure, Tried};
 
+use crate::cpio;
+use crate::members::{Lz4, Members, Xz};
+
 /// The decoders read from the source in pieces of this size.
 const PIECE: usize = 128 * 1024;
-/// What xz may take to decode: enough for xz -9 (64 MiB of dictionary), not for a bomb.
-const XZ_MEMORY: u64 = 256 << 20;
-/// zstd's window, as a power of two: what zstd --long=27 makes is the most that it decodes unasked.
-const ZSTD_WINDOW: u32 = 27;
+/// zstd's window, as a power of two: its largest, of which only as much is used as is filled.
+const ZSTD_WINDOW: u32 = 31;
 
 /// Wraps the source in its decoder.
 pub fn decoder<'a>(source: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Failure> {
     let mut source = BufReader::with_capacity(PIECE, source);
     let head = peek(&mut source)?;
     Ok(match head.as_slice() {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            let flags = liblzma::stream::CONCATENATED;
-            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, flags)
-                .map_err(|error| Failure::new(format!("decode xz: {error}")))?;
-            Box::new(liblzma::bufread::XzDecoder::new_stream(source, stream))
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+        [0x1f, 0x8b, ..] => Box::new(Members::<flate2::bufread::GzDecoder<_>>::of(source)?),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(Members::<Xz<_>>::of(source)?),
+        [0x04, 0x22, 0x4d, 0x18, ..] => Box::new(Members::<Lz4<_>>::of(source)?),
+        // A frame; or one to be passed over, as pzstd puts it before each.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
             let mut decoder =
                 zstd::stream::read::Decoder::with_buffer(source).tried(|| "decode zstd")?;
             decoder.window_log_max(ZSTD_WINDOW).tried(|| "decode zstd")?;
@@ -33,7 +31,7 @@ pub fn decoder<'a>(source: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Failure
         [b'B', b'Z', b'h', b'1'..=b'9', ..] => {
             Box::new(bzip2::bufread::MultiBzDecoder::new(source))
         }
-        head if is_tar(head) => Box::new(source),
+        head if is_tar(head) || cpio::is_header(head) => Box::new(source),
         head => return Err(unknown(head)),
     })
 }
@@ -66,8 +64,10 @@ fn unknown(head: &[u8]) -> Failure {
         "it is a pointer of git-lfs, not the file itself"
     } else if head.starts_with(b"PK\x03\x04") {
         "it is a zip archive"
+    } else if head.starts_with(b"070707") || head.starts_with(&[0xc7, 0x71]) {
+        "it is a cpio archive in its old form (newc is the one that can be read)"
     } else {
-        "it is no tar archive, plain or by gzip, xz, zstd or bzip2"
+        "it is no tar archive (nor cpio, newc), plain or by gzip, xz, zstd, bzip2 or lz4"
     };
     Failure::new(format!("read the archive: {what}"))
         .hint("see what it is: head -c 300 FILE; a URL must lead to the archive itself")
@@ -94,12 +94,43 @@ mod tests {
         }
     }
 
+    fn lz4(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        std::io::Write::write_all(&mut encoder, bytes).expect("in memory");
+        encoder.finish().expect("in memory")
+    }
+
+    fn read(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        decoder(bytes).expect("an archive").read_to_end(&mut out).map(|_| out)
+    }
+
+    #[test]
+    fn one_behind_the_other_zeroes_at_the_end_and_what_is_cut_off() {
+        let mut xz = Vec::new();
+        liblzma::read::XzEncoder::new(&[1u8; 1024][..], 1).read_to_end(&mut xz).expect("in memory");
+        let mut gzip = Vec::new();
+        let level = flate2::Compression::fast();
+        flate2::read::GzEncoder::new(&[1u8; 1024][..], level)
+            .read_to_end(&mut gzip)
+            .expect("in memory");
+        for one in [xz, gzip, lz4(&[1; 1024])] {
+            let two = [&one[..], &one, &[0; 700]].concat();
+            assert_eq!(read(&two).expect("whole"), [1; 2048], "{:?}", &one[..2]);
+            for cut in 8..one.len() {
+                assert!(read(&one[..cut]).is_err(), "{:?} cut at {cut}", &one[..2]);
+            }
+            assert!(read(&[&one[..], b"rubbish"].concat()).is_err(), "{:?}", &one[..2]);
+        }
+    }
+
     #[test]
     fn the_formats_are_told_by_content() {
         let mut xz = Vec::new();
         liblzma::read::XzEncoder::new(&[0u8; 1024][..], 1).read_to_end(&mut xz).expect("in memory");
         let zstd = zstd::encode_all(&[0u8; 1024][..], 1).expect("in memory");
-        for bytes in [xz, zstd, vec![0; 1024]] {
+        let lz4 = lz4(&[0; 1024]);
+        for bytes in [xz, zstd, lz4, vec![0; 1024]] {
             let mut out = Vec::new();
             decoder(&bytes[..]).expect("an archive").read_to_end(&mut out).expect("it is whole");
             assert_eq!(out, [0; 1024]);

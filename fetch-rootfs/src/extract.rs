@@ -5,7 +5,7 @@
 //! of a name is never followed: what is there is removed, and the new one made where nothing is.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,13 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat, makedev, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
+use xattr::FileExt;
 
+use crate::archive::Archive;
 use crate::attributes::Attributes;
 use crate::cli::Rules;
-use crate::tar::{Entry, Kind, Reader, quoted};
+use crate::entry::{Entry, Kind, quoted};
+use crate::limits::{self, Limits};
 
 /// What is known while a tree is being filled.
 pub struct Extractor<'a> {
@@ -29,8 +32,7 @@ pub struct Extractor<'a> {
     parent: Option<(PathBuf, OwnedFd)>,
     /// Folders get their attributes last, for what is made in them changes their times.
     folders: Vec<Entry>,
-    entries: u64,
-    bytes: u64,
+    limits: Limits,
 }
 
 impl<'a> Extractor<'a> {
@@ -38,50 +40,42 @@ impl<'a> Extractor<'a> {
         Self {
             root,
             rules,
-            attributes: Attributes::new(),
+            attributes: Attributes::new(rules.owner),
             parent: None,
             folders: Vec::new(),
-            entries: 0,
-            bytes: 0,
+            limits: Limits::default(),
         }
     }
 
-    /// Extracts a whole archive.
+    /// Extracts a whole archive, decompressed already.
     pub fn all(&mut self, input: impl Read) -> Result<(), Failure> {
-        let mut reader = Reader::new(input);
-        while let Some(entry) = reader.next()? {
-            self.count(&entry)?;
-            self.one(entry, &mut reader)?;
+        self.all_of(BufReader::with_capacity(1 << 17, input))
+    }
+
+    /// The same, without copying it once more.
+    pub fn all_of(&mut self, input: impl BufRead) -> Result<(), Failure> {
+        clear_inherited(self.root)?;
+        let mut archive = Archive::open(input)?;
+        while let Some(entry) = archive.next()? {
+            self.limits.count(&entry, self.rules)?;
+            if let Some(entry) = self.rules.names.wanted(entry) {
+                self.limits.add(&entry, self.rules)?;
+                self.one(entry, &mut archive)?;
+            }
         }
-        reader.drain(self.rules.max_size)?;
+        archive.drain(self.rules.max_size)?;
         fchmod(self.root, Mode::from_bits_truncate(0o755)).tried(|| "set the mode of the root")?;
         self.finish()
     }
 
     /// How many there were.
     pub fn entries(&self) -> u64 {
-        self.entries
+        self.limits.entries()
     }
 
-    fn count(&mut self, entry: &Entry) -> Result<(), Failure> {
-        self.entries += 1;
-        self.bytes = self.bytes.saturating_add(entry.length());
-        if self.entries > self.rules.max_entries {
-            return Err(entry
-                .failure(&format!("it has more than {} entries", self.rules.max_entries))
-                .hint("--max-entries N allows more"));
-        }
-        if self.bytes > self.rules.max_size {
-            let most = common::size::human(self.rules.max_size);
-            return Err(entry
-                .failure(&format!("its files are larger than {most} together"))
-                .hint("--max-size SIZE allows more"));
-        }
-        Ok(())
-    }
-
-    fn one(&mut self, entry: Entry, data: &mut impl Read) -> Result<(), Failure> {
+    fn one(&mut self, entry: Entry, data: &mut impl BufRead) -> Result<(), Failure> {
         let path = inner_path(&entry)?;
+        limits::depth(&entry, &path, self.rules)?;
         let Some(name) = path.file_name().map(PathBuf::from) else {
             return match entry.kind {
                 Kind::Folder => {
@@ -93,10 +87,7 @@ impl<'a> Extractor<'a> {
         };
         let parent = self.parent_of(&path, &entry)?;
         let made = self.make(&entry, &path, &parent, &name, data);
-        // A link may now stand where the next name leads through.
-        if !matches!(entry.kind, Kind::Symlink | Kind::HardLink) {
-            self.parent = path.parent().map(|path| (path.to_owned(), parent));
-        }
+        self.parent = path.parent().map(|path| (path.to_owned(), parent));
         made?;
         if entry.kind == Kind::Folder {
             self.folders.push(Entry { name: path.as_os_str().as_bytes().to_vec(), ..entry });
@@ -110,16 +101,16 @@ impl<'a> Extractor<'a> {
         path: &Path,
         parent: &OwnedFd,
         name: &Path,
-        data: &mut impl Read,
+        data: &mut impl BufRead,
     ) -> Result<(), Failure> {
         match entry.kind {
             Kind::Folder => self.folder(entry, path, parent, name),
-            Kind::File | Kind::Sparse => self.file(entry, parent, name, data),
-            Kind::HardLink => self.hard_link(entry, parent, name),
+            Kind::File => self.file(entry, parent, name, data),
+            Kind::HardLink => self.hard_link(entry, path, parent, name),
             Kind::Symlink => {
                 let link = Path::new(std::ffi::OsStr::from_bytes(&entry.link));
-                make_way(entry, parent, name)?;
-                symlinkat(link, parent, name).tried(|| tried(entry, "make the symbolic link"))?;
+                in_the_way(entry, parent, name, || symlinkat(link, parent, name))?
+                    .tried(|| tried(entry, "make the symbolic link"))?;
                 self.attributes.set_by_name(entry, parent, name)
             }
             Kind::CharDevice | Kind::BlockDevice => self.device(entry, parent, name),
@@ -129,8 +120,6 @@ impl<'a> Extractor<'a> {
                     .tried(|| tried(entry, "make the FIFO"))?;
                 self.attributes.set_by_name(entry, parent, name)
             }
-            // The reader keeps these to itself.
-            Kind::LongName | Kind::LongLink | Kind::Pax | Kind::PaxGlobal | Kind::Label => Ok(()),
         }
     }
 
@@ -143,13 +132,14 @@ impl<'a> Extractor<'a> {
         }
     }
 
-    fn open_folder(&self, folder: &Path, entry: &Entry) -> Result<OwnedFd, Failure> {
+    fn open_folder(&mut self, folder: &Path, entry: &Entry) -> Result<OwnedFd, Failure> {
         let path = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         let failed = || tried(entry, &format!("enter its folder {}", quote(folder)));
         match (inroot::open_in(self.root, path, flags), folder.file_name()) {
             (Err(Errno::ENOENT), Some(name)) => {
                 let above = self.open_folder(folder.parent().unwrap_or(Path::new("")), entry)?;
+                self.limits.forgotten(entry, self.rules)?;
                 mkdirat(&above, name, Mode::from_bits_truncate(0o755)).tried(failed)?;
                 inroot::open_in(above, Path::new(name), flags).tried(failed)
             }
@@ -165,15 +155,21 @@ impl<'a> Extractor<'a> {
         name: &Path,
     ) -> Result<(), Failure> {
         let failed = || tried(entry, "make the folder");
-        match look(parent, name).tried(failed)? {
-            Some(stat) if is(&stat, SFlag::S_IFDIR) => Ok(()),
-            // bin -> usr/bin stays, if it leads to a folder: that is where its files belong.
-            Some(stat) if is(&stat, SFlag::S_IFLNK) && self.leads_to_folder(path) => Ok(()),
-            _ => {
-                make_way(entry, parent, name)?;
-                mkdirat(parent, name, Mode::S_IRWXU).tried(failed)
+        let make = || mkdirat(parent, name, Mode::S_IRWXU);
+        if let Err(errno) = make() {
+            match (errno, look(parent, name).tried(failed)?) {
+                (Errno::EEXIST, Some(stat)) if is(&stat, SFlag::S_IFDIR) => {}
+                // bin -> usr/bin stays, if it leads to a folder: that is where its files belong.
+                (Errno::EEXIST, Some(stat))
+                    if is(&stat, SFlag::S_IFLNK) && self.leads_to_folder(path) => {}
+                (Errno::EEXIST, _) => {
+                    make_way(entry, parent, name)?;
+                    make().tried(failed)?;
+                }
+                _ => return Err(Failure::errno(failed(), errno)),
             }
         }
+        Ok(())
     }
 
     fn leads_to_folder(&self, path: &Path) -> bool {
@@ -185,52 +181,63 @@ impl<'a> Extractor<'a> {
         entry: &Entry,
         parent: &OwnedFd,
         name: &Path,
-        data: &mut impl Read,
+        data: &mut impl BufRead,
     ) -> Result<(), Failure> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let create = || openat(parent, name, flags, Mode::S_IRUSR | Mode::S_IWUSR);
-        let file = match create() {
-            Err(Errno::EEXIST) => {
-                make_way(entry, parent, name)?;
-                create()
-            }
-            outcome => outcome,
-        };
+        let mode = self.attributes.mode_at_first(entry).unwrap_or(Mode::S_IRUSR | Mode::S_IWUSR);
+        let file = in_the_way(entry, parent, name, || openat(parent, name, flags, mode))?;
         let mut file = File::from(file.tried(|| tried(entry, "make the file"))?);
         fill(entry, &mut file, data)?;
         self.attributes.set(entry, &file)
     }
 
     /// Links name their target by its path in the archive, as they do in a root: from its top.
-    fn hard_link(&self, entry: &Entry, parent: &OwnedFd, name: &Path) -> Result<(), Failure> {
-        let path = plain_path(&entry.link).ok_or_else(|| {
+    fn hard_link(
+        &self,
+        entry: &Entry,
+        path: &Path,
+        parent: &OwnedFd,
+        name: &Path,
+    ) -> Result<(), Failure> {
+        let to = plain_path(&entry.link).ok_or_else(|| {
             entry.failure(&format!("its target {} leads outside", quoted(&entry.link)))
         })?;
-        let target = path.file_name().map(PathBuf::from);
+        let target = to.file_name().map(Path::new);
         let target = target.ok_or_else(|| entry.failure("a folder can't be linked"))?;
         let failed = || tried(entry, &format!("link it to {}", quoted(&entry.link)));
-        let folder = path.parent().filter(|path| !path.as_os_str().is_empty());
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        let folder = inroot::open_in(self.root, folder.unwrap_or(Path::new(".")), flags)
-            .tried(failed)
-            .map_err(|failure| failure.hint_if(Errno::ENOENT, || NOT_YET.into()))?;
-        match look(&folder, &target).tried(failed)? {
-            None => Err(Failure::errno(failed(), Errno::ENOENT).hint(NOT_YET)),
-            Some(stat) if is(&stat, SFlag::S_IFDIR) => {
+        let opened;
+        let folder = if to.parent() == path.parent() {
+            parent
+        } else {
+            opened = self.folder_of_target(&to).tried(failed).map_err(not_yet)?;
+            &opened
+        };
+        let link = || linkat(folder, target, parent, name, AtFlags::empty());
+        match link() {
+            Err(Errno::EEXIST) if same(folder, target, parent, name).tried(failed)? => Ok(()),
+            Err(Errno::EPERM) if is_folder(folder, target) => {
                 Err(entry.failure("a folder can't be linked"))
             }
-            Some(there) => {
-                let here = look(parent, name).tried(failed)?;
-                if here
-                    .is_some_and(|here| (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino))
-                {
-                    return Ok(());
+            Err(Errno::EEXIST) => {
+                // It is not removed for a link that can't be.
+                match look(folder, target).tried(failed)? {
+                    None => return Err(not_yet(Failure::errno(failed(), Errno::ENOENT))),
+                    Some(stat) if is(&stat, SFlag::S_IFDIR) => {
+                        return Err(entry.failure("a folder can't be linked"));
+                    }
+                    Some(_) => make_way(entry, parent, name)?,
                 }
-                make_way(entry, parent, name)?;
-                linkat(folder, &target, parent, name, AtFlags::empty()).tried(failed)
+                link().tried(failed)
             }
+            outcome => outcome.tried(failed).map_err(not_yet),
         }
+    }
+
+    fn folder_of_target(&self, target: &Path) -> nix::Result<OwnedFd> {
+        let folder = target.parent().filter(|path| !path.as_os_str().is_empty());
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        inroot::open_in(self.root, folder.unwrap_or(Path::new(".")), flags)
     }
 
     fn device(&mut self, entry: &Entry, parent: &OwnedFd, name: &Path) -> Result<(), Failure> {
@@ -271,7 +278,11 @@ impl<'a> Extractor<'a> {
     }
 }
 
-const NOT_YET: &str = "a hard link must come after what it links to";
+fn not_yet(failure: Failure) -> Failure {
+    failure.hint_if(Errno::ENOENT, || {
+        "a hard link must come after what it links to, which must not be left out".into()
+    })
+}
 
 pub fn tried(entry: &Entry, what: &str) -> String {
     format!("extract {}: {what}", quoted(&entry.name))
@@ -285,12 +296,56 @@ fn is(stat: &FileStat, kind: SFlag) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
 }
 
+fn is_folder(folder: &OwnedFd, name: &Path) -> bool {
+    look(folder, name).is_ok_and(|stat| stat.is_some_and(|stat| is(&stat, SFlag::S_IFDIR)))
+}
+
+/// Whether both are one file already.
+fn same(folder: &OwnedFd, name: &Path, other: &OwnedFd, called: &Path) -> nix::Result<bool> {
+    let (a, b) = (look(folder, name)?, look(other, called)?);
+    Ok(a.zip(b).is_some_and(|(a, b)| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)))
+}
+
+/// The folder above may hand down a group, and a list of who may do what, to all that is made in
+/// it; the archive says both for itself.
+fn clear_inherited(root: BorrowedFd) -> Result<(), Failure> {
+    let failed = || "prepare the root";
+    fchmod(root, Mode::S_IRWXU).tried(failed)?;
+    let folder = File::from(root.try_clone_to_owned().tried(failed)?);
+    for name in ["system.posix_acl_default", "system.posix_acl_access"] {
+        match folder
+            .remove_xattr(name)
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+        {
+            Ok(()) | Err(Errno::ENODATA | Errno::EOPNOTSUPP) => {}
+            Err(errno) => return Err(Failure::errno(failed(), errno)),
+        }
+    }
+    Ok(())
+}
+
 /// What is there, not following a link; `None` for nothing.
 fn look(folder: impl AsFd, name: &Path) -> nix::Result<Option<FileStat>> {
     match fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::ENOENT) => Ok(None),
         Err(errno) => Err(errno),
+    }
+}
+
+/// Makes something; what was there before is removed.
+fn in_the_way<T>(
+    entry: &Entry,
+    parent: &OwnedFd,
+    name: &Path,
+    make: impl Fn() -> nix::Result<T>,
+) -> Result<nix::Result<T>, Failure> {
+    match make() {
+        Err(Errno::EEXIST) => {
+            make_way(entry, parent, name)?;
+            Ok(make())
+        }
+        outcome => Ok(outcome),
     }
 }
 
@@ -324,26 +379,42 @@ fn plain_path(name: &[u8]) -> Option<PathBuf> {
 }
 
 /// Copies the data; where they have holes, so has the file.
-fn fill(entry: &Entry, file: &mut File, data: &mut impl Read) -> Result<(), Failure> {
+fn fill(entry: &Entry, file: &mut File, data: &mut impl BufRead) -> Result<(), Failure> {
+    let Some(holes) = &entry.holes else { return copy(entry, file, data, entry.size) };
     let failed = || tried(entry, "write the file");
-    let mut copy = |file: &mut File, size: u64| {
-        let copied = io::copy(&mut data.by_ref().take(size), file).map_err(|error| match error
-            .raw_os_error()
-        {
-            Some(errno) => Failure::errno(failed(), Errno::from_raw(errno))
-                .hint_if(Errno::ENOSPC, || {
-                    "the disk is full: df -h shows where there is room".into()
-                }),
-            None => entry.failure(&format!("{error}")),
-        })?;
-        if copied == size { Ok(()) } else { Err(entry.failure("the archive ends too early")) }
-    };
-    let Some(holes) = &entry.holes else { return copy(file, entry.size) };
-    for (start, size) in &holes.parts {
+    for (start, size) in holes.parts.iter().filter(|(_, size)| *size > 0) {
         file.seek(SeekFrom::Start(*start)).tried(failed)?;
-        copy(file, *size)?;
+        copy(entry, file, data, *size)?;
     }
     file.set_len(holes.length).tried(failed)
+}
+
+fn copy(
+    entry: &Entry,
+    file: &mut File,
+    data: &mut impl BufRead,
+    mut size: u64,
+) -> Result<(), Failure> {
+    while size > 0 {
+        let there = match data.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(entry.failure("the archive ends too early"));
+            }
+            read => read.tried(|| format!("extract {}", quoted(&entry.name)))?,
+        };
+        let most = usize::try_from(size).unwrap_or(usize::MAX).min(there.len());
+        if most == 0 {
+            return Err(entry.failure("the archive ends too early"));
+        }
+        file.write_all(&there[..most]).tried(|| tried(entry, "write the file")).map_err(full)?;
+        data.consume(most);
+        size -= most as u64;
+    }
+    Ok(())
+}
+
+fn full(failure: Failure) -> Failure {
+    failure.hint_if(Errno::ENOSPC, || "the disk is full: df -h shows where there is room".into())
 }
 
 #[cfg(test)]

@@ -21,10 +21,13 @@ use crate::wanted::{Check, Wanted};
 /// What fetch-rootfs will do.
 pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
     let ((source, wanted), rules) = (cli.request()?, cli.rules()?);
-    let dir = target(cli.dir.as_deref().unwrap_or(Path::new("")))?;
+    let transfer = cli.transfer.transfer()?;
+    let Some(dir) = cli.dir.as_ref().filter(|_| !cli.list_entries) else {
+        return listing(source, transfer, wanted, rules);
+    };
+    let dir = target(dir)?;
     let unfinished = unfinished(&dir)?;
     let root = unfinished.join("root");
-    let transfer = cli.transfer.transfer()?;
     let about = cli.json.then(|| about(cli, &source));
     let mut steps = vec![Step::Begin {
         unfinished: unfinished.clone(),
@@ -64,27 +67,43 @@ fn archive(
     digest: bool,
 ) -> Result<Vec<Step>, Failure> {
     let (mut steps, checks) = beside(&source, &transfer, wanted, unfinished)?;
-    let source = at_hand(source, &transfer, &checks)?;
+    let archive = open(source, transfer, &checks, unfinished, (!rules.quiet, digest), &mut steps)?;
+    let (root, privileged) = (unfinished.join("root"), geteuid().is_root());
+    steps.push(Step::Extract { archive: archive.clone(), root, rules, privileged });
+    steps.extend(comparisons(checks, &archive, unfinished));
+    Ok(steps)
+}
+
+/// The step that opens the archive; gives where it is for a script.
+fn open(
+    source: Source,
+    transfer: Transfer,
+    checks: &[Check],
+    unfinished: &Path,
+    (show, digest): (bool, bool),
+    steps: &mut Vec<Step>,
+) -> Result<PathBuf, Failure> {
+    let source = at_hand(source, &transfer, checks)?;
     let archive = match &source {
         Source::File(file) | Source::Cached { file, .. } => readable(file)?,
         _ => unfinished.join("archive"),
     };
-    steps.push(Step::Open {
-        source,
+    let checks = checks.to_vec();
+    steps.push(Step::Open { source, archive: archive.clone(), transfer, checks, show, digest });
+    Ok(archive)
+}
+
+fn comparisons(
+    checks: Vec<Check>,
+    archive: &Path,
+    unfinished: &Path,
+) -> impl Iterator<Item = Step> {
+    let (archive, unfinished) = (archive.to_owned(), unfinished.to_owned());
+    checks.into_iter().map(move |check| Step::Verify {
         archive: archive.clone(),
-        transfer,
-        checks: checks.clone(),
-        show: !rules.quiet,
-        digest,
-    });
-    let (root, privileged) = (unfinished.join("root"), geteuid().is_root());
-    steps.push(Step::Extract { archive: archive.clone(), root, rules, privileged });
-    steps.extend(checks.into_iter().map(|check| Step::Verify {
-        archive: archive.clone(),
-        unfinished: unfinished.to_owned(),
+        unfinished: unfinished.clone(),
         check,
-    }));
-    Ok(steps)
+    })
 }
 
 /// The list of digests and the signature, and what is to be compared. A signature is that of the
@@ -171,6 +190,32 @@ fn at_hand(source: Source, transfer: &Transfer, checks: &[Check]) -> Result<Sour
                 .hint("get it once without --offline"))
         }
     }
+}
+
+/// The names in an archive: nothing is made.
+fn listing(
+    source: Source,
+    transfer: Transfer,
+    wanted: Wanted,
+    rules: Rules,
+) -> Result<Vec<Step>, Failure> {
+    if matches!(source, Source::Host(_)) {
+        return Err(Failure::usage("list the entries of host: it is no archive"));
+    }
+    let scratch = std::env::temp_dir().join(format!("fetch-rootfs-{}", std::process::id()));
+    let (beside, checks) = beside(&source, &transfer, wanted, &scratch)?;
+    if beside.iter().any(|step| matches!(step, Step::Get { .. })) {
+        return Err(Failure::usage("list the entries and verify them by what a URL has")
+            .hint("get the checksums or the signature first, and name the file"));
+    }
+    let mut steps = beside;
+    let archive = open(source, transfer, &checks, &scratch, (!rules.quiet, false), &mut steps)?;
+    if archive.starts_with(&scratch) {
+        steps.insert(0, Step::Scratch(scratch.clone()));
+    }
+    steps.push(Step::List { archive: archive.clone(), rules });
+    steps.extend(comparisons(checks, &archive, &scratch));
+    Ok(steps)
 }
 
 /// The target's absolute path, if it may be made.

@@ -12,11 +12,12 @@ use serde_json::json;
 
 use crate::cache;
 use crate::checksum::{self, Digest, Kind};
-use crate::cli::{Rules, Source, hex};
-use crate::codec;
+use crate::cli::{Owner, Rules, Source, hex};
 use crate::extract::Extractor;
 use crate::host::Piece;
 use crate::input::{Fetched, Input};
+use crate::list::list;
+use crate::overlap::{self, Pieces};
 use crate::signature::{self, Verifier};
 use crate::staging::{self, Staging};
 use crate::transfer::Transfer;
@@ -47,6 +48,10 @@ pub enum Step {
     Extract { archive: PathBuf, root: PathBuf, rules: Rules, privileged: bool },
     /// It is what it should be.
     Verify { archive: PathBuf, unfinished: PathBuf, check: Check },
+    /// A folder for it, if only its names are asked for: nothing is kept.
+    Scratch(PathBuf),
+    /// Its names.
+    List { archive: PathBuf, rules: Rules },
     /// Something of the machine's own.
     Place { piece: Piece, root: PathBuf },
     /// The finished tree gets its name.
@@ -109,6 +114,16 @@ impl common::Step for Step {
                 extract_line(&word(archive), &word(root), rules, *privileged)
             }
             Self::Verify { archive, unfinished, check } => check.line(archive, unfinished),
+            Self::Scratch(folder) => {
+                let folder = word(folder);
+                format!(
+                    "mkdir -m 700 {folder}; trap {} EXIT",
+                    shell::quote(&format!("rm -rf {folder}"))
+                )
+            }
+            Self::List { archive, rules } => {
+                format!("tar --list --file {}{}", word(archive), rules.names.options())
+            }
             Self::Place { piece, root } => piece.line(root),
             Self::Publish { root, dir } => format!("mv -T {} {}", word(root), word(dir)),
             Self::Print { dir, json: None } => format!("echo {}", word(dir)),
@@ -129,6 +144,8 @@ impl common::Step for Step {
             Self::Get { .. } => "what it is compared with; curl(1), cp(1)",
             Self::VerifyList { .. } => "by a key of the keyring; gpgv(1)",
             Self::Extract { .. } => "owners by number, exact modes, all attributes; tar(1)",
+            Self::Scratch(_) => "to read it twice takes a file; mktemp(1)",
+            Self::List { .. } => "what is in it; tar(1)",
             Self::Verify { check, .. } => check.why(),
             Self::Place { piece, .. } => return piece.why(),
             Self::Publish { .. } => "all of it appears at once; rename(2)",
@@ -148,7 +165,10 @@ impl common::Step for Step {
             Self::VerifyList { list, shown, signature, keyring } => {
                 verify_list(list, shown, signature, keyring)?;
             }
-            Self::Extract { rules, .. } => hands.fetched = extract(rules, hands)?,
+            Self::Extract { rules, .. } => extract(rules, hands)?,
+            // Names are printed as they come.
+            Self::Scratch(_) => {}
+            Self::List { rules, .. } => read(rules, hands, |pieces| list(pieces, rules))?,
             Self::Verify { check, .. } => verify(check, hands)?,
             Self::Place { piece, .. } => piece.place(hands.staging()?.tree().as_fd())?,
             Self::Publish { dir, .. } => publish(dir, hands)?,
@@ -197,11 +217,14 @@ fn begin(dir: &Path, cache: Option<&Path>, hands: &mut Hands) -> Result<Flow, Fa
 }
 
 fn extract_line(archive: &str, root: &str, rules: &Rules, privileged: bool) -> String {
+    let keep = privileged && rules.owner == Owner::Keep;
+    let owner = if keep { "--same-owner" } else { "--no-same-owner" };
     let mut commands = vec![format!(
         "tar --extract --file {archive} --directory {root} --preserve-permissions --numeric-owner \
-         --xattrs --xattrs-include='*'"
+         {owner} --xattrs --xattrs-include='*' --acls{}",
+        rules.names.options()
     )];
-    if !privileged {
+    if !keep {
         commands.push(format!("find {root} -type f -perm /6000 -exec chmod ug-s {{}} +"));
     }
     if rules.skip_devices {
@@ -259,14 +282,29 @@ fn verify_list(list: &Path, shown: &str, sig: &Path, keyring: &Path) -> Result<(
     verifier.finish(&format!("{shown:?}"))
 }
 
-/// Reads, decodes and extracts in one pass; then reads what is left, for the digest is of all.
-fn extract(rules: &Rules, hands: &mut Hands) -> Result<Fetched, Failure> {
-    let mut input = hands.input.take().ok_or_else(|| Failure::new("extract without an archive"))?;
-    let mut extractor = Extractor::new(hands.staging()?.tree().as_fd(), rules);
-    let extracted = codec::decoder(&mut input).and_then(|decoder| extractor.all(decoder));
-    hands.entries = extractor.entries();
-    match extracted {
-        Ok(()) => input.finish(),
+fn extract(rules: &Rules, hands: &mut Hands) -> Result<(), Failure> {
+    let tree = hands.staging()?.tree().try_clone().tried(|| "hold the root")?;
+    hands.entries = read(rules, hands, |pieces| {
+        let mut extractor = Extractor::new(tree.as_fd(), rules);
+        extractor.all_of(pieces).map(|()| extractor.entries())
+    })?;
+    Ok(())
+}
+
+/// Reads, decodes and does something with it in one pass; then reads what is left, for the digest
+/// is of all.
+fn read<T: Send>(
+    rules: &Rules,
+    hands: &mut Hands,
+    work: impl FnOnce(Pieces) -> Result<T, Failure> + Send,
+) -> Result<T, Failure> {
+    let input = hands.input.take().ok_or_else(|| Failure::new("read without an archive"));
+    let mut input = input?;
+    match overlap::decoded(&mut input, rules.max_ratio, work) {
+        Ok(made) => {
+            hands.fetched = input.finish()?;
+            Ok(made)
+        }
         Err(failure) => Err(input.blame(failure)),
     }
 }

@@ -2,19 +2,17 @@
 
 use common::Failure;
 
+use crate::entry::{Kind, quoted};
+
 /// An archive is made of blocks of this size.
 pub const BLOCK: usize = 512;
 
-/// What an entry is, by its type flag.
+/// What a header is of, by its type flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    File,
-    HardLink,
-    Symlink,
-    CharDevice,
-    BlockDevice,
-    Folder,
-    Fifo,
+pub enum Role {
+    Entry(Kind),
+    /// A folder, with a list of what was in it: for incremental backups by GNU tar.
+    Listing,
     /// GNU's old form of a file with holes.
     Sparse,
     /// The next entry's name, or link target, which is too long for its header.
@@ -30,7 +28,7 @@ pub enum Kind {
 /// A header, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    pub kind: Kind,
+    pub role: Role,
     pub name: Vec<u8>,
     pub link: Vec<u8>,
     pub mode: u32,
@@ -50,10 +48,7 @@ impl Header {
         let name = text(&block[..100]);
         let fail = |what: &str| Failure::new(format!("read the entry {}: {what}", quoted(name)));
         let sum = octal(&block[148..156]).ok_or_else(|| fail("its checksum is not a number"))?;
-        let summed = |(at, byte): (usize, &u8)| {
-            if (148..156).contains(&at) { u64::from(b' ') } else { u64::from(*byte) }
-        };
-        if block.iter().enumerate().map(summed).sum::<u64>() != sum {
+        if !sums(block).contains(&i64::try_from(sum).unwrap_or(-1)) {
             return Err(fail(
                 "its checksum is wrong, the archive is damaged, or is no tar archive",
             ));
@@ -65,6 +60,8 @@ impl Header {
             u64::try_from(field(from, to, what)?)
                 .map_err(|_| fail(&format!("its {what} is negative")))
         };
+        // Without a magic number, as of old, what follows the link's target means nothing.
+        let v7 = &block[257..262] != b"ustar";
         let ustar = &block[257..263] == b"ustar\0";
         let prefix = if ustar { text(&block[345..500]) } else { b"" };
         let mut full = Vec::with_capacity(256);
@@ -75,9 +72,9 @@ impl Header {
         full.extend_from_slice(name);
         let flag = block[156];
         let old_folder = matches!(flag, 0 | b'0') && name.ends_with(b"/");
-        let kind = if old_folder { Some(Kind::Folder) } else { kind(flag) };
+        let role = if old_folder { Some(Role::Entry(Kind::Folder)) } else { role(flag) };
         Ok(Some(Self {
-            kind: kind.ok_or_else(|| {
+            role: role.ok_or_else(|| {
                 fail(&format!("nothing is known of its type {:?}", char::from(flag)))
             })?,
             name: full,
@@ -88,28 +85,46 @@ impl Header {
             gid: positive(116, 124, "group")?,
             size: positive(124, 136, "size")?,
             mtime: field(136, 148, "time")?,
-            device: (positive(329, 337, "device")?, positive(337, 345, "device")?),
+            device: match v7 {
+                true => (0, 0),
+                false => (positive(329, 337, "device")?, positive(337, 345, "device")?),
+            },
         }))
     }
 }
 
-fn kind(flag: u8) -> Option<Kind> {
+fn role(flag: u8) -> Option<Role> {
     Some(match flag {
-        0 | b'0' | b'7' => Kind::File,
-        b'1' => Kind::HardLink,
-        b'2' => Kind::Symlink,
-        b'3' => Kind::CharDevice,
-        b'4' => Kind::BlockDevice,
-        b'5' => Kind::Folder,
-        b'6' => Kind::Fifo,
-        b'S' => Kind::Sparse,
-        b'L' => Kind::LongName,
-        b'K' => Kind::LongLink,
-        b'x' => Kind::Pax,
-        b'g' => Kind::PaxGlobal,
-        b'V' => Kind::Label,
+        0 | b'0' | b'7' => Role::Entry(Kind::File),
+        b'1' => Role::Entry(Kind::HardLink),
+        b'2' => Role::Entry(Kind::Symlink),
+        b'3' => Role::Entry(Kind::CharDevice),
+        b'4' => Role::Entry(Kind::BlockDevice),
+        b'5' => Role::Entry(Kind::Folder),
+        b'6' => Role::Entry(Kind::Fifo),
+        b'D' => Role::Listing,
+        b'S' => Role::Sparse,
+        b'L' => Role::LongName,
+        b'K' => Role::LongLink,
+        // Solaris wrote the second before there was a standard.
+        b'x' | b'X' => Role::Pax,
+        b'g' => Role::PaxGlobal,
+        b'V' => Role::Label,
         _ => return None,
     })
+}
+
+/// The sum of a header's bytes, its own field taken as spaces; and as some old programs made it,
+/// for which a byte had a sign.
+fn sums(block: &[u8; BLOCK]) -> [i64; 2] {
+    let bytes = || {
+        let field = 148..156;
+        block
+            .iter()
+            .enumerate()
+            .map(move |(at, byte)| if field.contains(&at) { b' ' } else { *byte })
+    };
+    [bytes().map(i64::from).sum(), bytes().map(|byte| i64::from(byte.cast_signed())).sum()]
 }
 
 /// A field up to its first NUL.
@@ -144,13 +159,6 @@ pub fn number(field: &[u8]) -> Option<i64> {
         .iter()
         .try_fold(start, |sum, byte| sum.checked_mul(256)?.checked_add(i128::from(*byte)))?;
     i64::try_from(value).ok()
-}
-
-/// A name for a message: between quotes, control characters escaped, cut when very long.
-pub fn quoted(name: &[u8]) -> String {
-    const ENOUGH: usize = 120;
-    let text = String::from_utf8_lossy(&name[..name.len().min(ENOUGH)]).into_owned();
-    if name.len() > ENOUGH { format!("{text:?}...") } else { format!("{text:?}") }
 }
 
 #[cfg(test)]

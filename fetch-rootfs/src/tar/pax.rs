@@ -5,6 +5,11 @@
 
 use common::Failure;
 
+use super::libarchive;
+use super::sparse::Map;
+use crate::acl::{self, Unusable};
+use crate::entry::Time;
+
 /// What the records say of an entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pax {
@@ -13,14 +18,27 @@ pub struct Pax {
     pub size: Option<u64>,
     pub uid: Option<u64>,
     pub gid: Option<u64>,
-    /// Seconds and nanoseconds.
-    pub mtime: Option<(i64, i64)>,
+    pub mtime: Option<Time>,
+    pub atime: Option<Time>,
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub foreign: Vec<&'static str>,
     /// The file has holes, and its data are not its content.
-    pub sparse: bool,
+    pub sparse: Option<Sparse>,
 }
 
-/// Reads the data of an extended header; `None` where it is malformed.
+/// What they say of its holes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sparse {
+    /// 0.0, 0.1 or 1.0; the first two don't say.
+    pub version: (u64, u64),
+    pub name: Option<Vec<u8>>,
+    pub length: Option<u64>,
+    pub map: Option<Map>,
+    /// An offset whose size is to come.
+    offset: Option<u64>,
+}
+
+/// Reads the data of an extended header.
 pub fn parse(data: &[u8]) -> Result<Pax, Failure> {
     let fail = |why: &str| Failure::new(format!("read an extended header: {why}"));
     let mut pax = Pax::default();
@@ -35,7 +53,10 @@ pub fn parse(data: &[u8]) -> Result<Pax, Failure> {
             fail(&format!("{} can't be {}", super::quoted(key), super::quoted(value)))
         })?;
     }
-    Ok(pax)
+    match &pax.sparse {
+        Some(Sparse { offset: Some(_), .. }) => Err(fail("a part of a sparse file has no size")),
+        _ => Ok(pax),
+    }
 }
 
 /// One record and the rest. The length counts all of the record, its own digits too.
@@ -48,13 +69,14 @@ fn split(data: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&data[space + 1..length - 1], &data[length..]))
 }
 
-fn decimal<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
+/// Nothing but digits.
+pub fn decimal<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
 
 /// `-12.5` is 12 and a half seconds before 1970: -13 seconds and 500,000,000 nanoseconds.
-fn time(text: &[u8]) -> Option<(i64, i64)> {
+fn time(text: &[u8]) -> Option<Time> {
     let (negative, text) = match text.strip_prefix(b"-") {
         Some(text) => (true, text),
         None => (false, text),
@@ -76,26 +98,108 @@ fn time(text: &[u8]) -> Option<(i64, i64)> {
 impl Pax {
     /// A later record of the same key wins. `None` if the value is none of this key's.
     fn set(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        let path =
-            |value: &[u8]| (!value.is_empty() && !value.contains(&0)).then(|| value.to_vec());
         match key {
-            b"path" => self.path = Some(path(value)?),
-            b"linkpath" => self.link = Some(path(value)?),
+            b"path" => self.path = Some(text(value)?),
+            b"linkpath" => self.link = Some(text(value)?),
             b"size" => self.size = Some(decimal(value)?),
             b"uid" => self.uid = Some(decimal(value)?),
             b"gid" => self.gid = Some(decimal(value)?),
             b"mtime" => self.mtime = Some(time(value)?),
+            b"atime" => self.atime = Some(time(value)?),
+            b"SCHILY.acl.access" => self.acl("system.posix_acl_access", value)?,
+            b"SCHILY.acl.default" => self.acl("system.posix_acl_default", value)?,
             _ => {
-                self.sparse |= key.starts_with(b"GNU.sparse.");
-                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    let name = path(name)?;
-                    self.xattrs.retain(|(known, _)| *known != name);
-                    self.xattrs.push((name, value.to_vec()));
+                if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                    self.sparse.get_or_insert_default().set(key, value)?;
+                } else if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                    self.xattr(text(&without_escapes(name))?, value.to_vec());
+                } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
+                    self.xattr(text(&libarchive::name(name)?)?, libarchive::value(value)?);
                 }
             }
         }
         Some(())
     }
+
+    fn xattr(&mut self, name: Vec<u8>, value: Vec<u8>) {
+        self.xattrs.retain(|(known, _)| *known != name);
+        self.xattrs.push((name, value));
+    }
+
+    fn acl(&mut self, name: &'static str, value: &[u8]) -> Option<()> {
+        match acl::attribute(value) {
+            Ok(value) => self.xattr(name.as_bytes().to_vec(), value),
+            Err(Unusable::Named) => self.foreign.push(name),
+            Err(Unusable::Malformed) if value.is_empty() => {}
+            Err(Unusable::Malformed) => return None,
+        }
+        Some(())
+    }
+
+    /// What a global header may say of all entries; they can't all have one name or size, and
+    /// programs disagree on what that would mean.
+    pub fn is_for_all(&self) -> bool {
+        let one = self.path.is_some() || self.link.is_some() || self.size.is_some();
+        !one && self.sparse.is_none()
+    }
+
+    /// Takes over what another header says; where both say something, the other.
+    pub fn overridden(&mut self, by: Pax) {
+        self.path = by.path.or(self.path.take());
+        self.link = by.link.or(self.link.take());
+        self.size = by.size.or(self.size);
+        self.uid = by.uid.or(self.uid);
+        self.gid = by.gid.or(self.gid);
+        self.mtime = by.mtime.or(self.mtime);
+        self.atime = by.atime.or(self.atime);
+        self.sparse = by.sparse.or(self.sparse.take());
+        self.foreign.extend(by.foreign);
+        for (name, value) in by.xattrs {
+            self.xattr(name, value);
+        }
+    }
+}
+
+impl Sparse {
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        match key {
+            b"major" => self.version.0 = decimal(value)?,
+            b"minor" => self.version.1 = decimal(value)?,
+            b"name" => self.name = Some(text(value)?),
+            b"size" | b"realsize" => self.length = Some(decimal(value)?),
+            b"map" => self.map = Some(Map::listed(value)?),
+            b"offset" if self.offset.is_none() => self.offset = Some(decimal(value)?),
+            b"numbytes" => {
+                let start = self.offset.take()?;
+                self.map.get_or_insert_default().add(start, decimal(value)?)?;
+            }
+            b"numblocks" => drop(decimal::<u64>(value)?),
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// A name: not empty, and without a NUL.
+fn text(value: &[u8]) -> Option<Vec<u8>> {
+    (!value.is_empty() && !value.contains(&0)).then(|| value.to_vec())
+}
+
+/// GNU tar writes `=` as `%3D` in the name of an attribute, where it would end the key, and `%` as
+/// `%25`; nothing else.
+fn without_escapes(name: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let [first, after @ ..] = rest {
+        let (byte, after) = match rest {
+            [b'%', b'3', b'D', after @ ..] => (b'=', after),
+            [b'%', b'2', b'5', after @ ..] => (b'%', after),
+            _ => (*first, after),
+        };
+        plain.push(byte);
+        rest = after;
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -120,6 +224,34 @@ mod tests {
         assert_eq!(pax.path.as_deref(), Some(&b"b/c\nd"[..]), "lengths decide, not lines");
         assert_eq!((pax.size, pax.mtime), (Some(10), Some((1_350_244_992, 500_000_000))));
         assert_eq!(pax.xattrs, [(b"user.a".to_vec(), b"x=\ny".to_vec())]);
+    }
+
+    #[test]
+    fn attributes_in_every_spelling() {
+        let data = [
+            "SCHILY.xattr.user.a%3Db%2541=1",
+            "LIBARCHIVE.xattr.user.a%3Db%2541=Mg",
+            "SCHILY.acl.default=user::rwx,group::r-x,other::---",
+            "SCHILY.acl.access=user::rwx,user:mail:r--,group::r-x,mask::r-x,other::---",
+        ];
+        let pax = parse(&data.map(record).concat()).expect("well-formed");
+        assert_eq!(pax.xattrs[0], (b"user.a=b%41".to_vec(), b"2".to_vec()));
+        assert_eq!(pax.xattrs[1].0, b"system.posix_acl_default");
+        assert_eq!((pax.xattrs.len(), &pax.foreign[..]), (2, &["system.posix_acl_access"][..]));
+    }
+
+    #[test]
+    fn what_a_later_header_says_wins() {
+        let parse = |records: &[&str]| {
+            let data: Vec<u8> = records.iter().flat_map(|text| record(text)).collect();
+            parse(&data).expect("well-formed")
+        };
+        let mut all = parse(&["uid=7", "gid=8", "mtime=1", "SCHILY.xattr.user.a=1"]);
+        assert!(all.is_for_all() && !parse(&["size=1"]).is_for_all());
+        all.overridden(parse(&["uid=9", "SCHILY.xattr.user.a=2", "path=x"]));
+        assert_eq!((all.uid, all.gid, all.mtime), (Some(9), Some(8), Some((1, 0))));
+        assert_eq!(all.xattrs, [(b"user.a".to_vec(), b"2".to_vec())]);
+        assert!(!all.is_for_all(), "a name is of one entry");
     }
 
     #[test]
@@ -150,9 +282,24 @@ mod tests {
         ] {
             assert!(parse(data).is_err(), "{:?}", String::from_utf8_lossy(data));
         }
-        for text in
-            ["path=", "size=-1", "size=1x", "path=a\0", "mtime=1.x", "uid=", "SCHILY.xattr.=x"]
-        {
+        for text in [
+            "path=",
+            "size=-1",
+            "size=1x",
+            "path=a\0",
+            "mtime=1.x",
+            "uid=",
+            "SCHILY.xattr.=x",
+            "LIBARCHIVE.xattr.=aGk",
+            "LIBARCHIVE.xattr.a%0=aGk",
+            "LIBARCHIVE.xattr.a%00b=aGk",
+            "LIBARCHIVE.xattr.a=a",
+            "SCHILY.acl.access=x",
+            "GNU.sparse.map=0,1,2",
+            "GNU.sparse.numbytes=1",
+            "GNU.sparse.offset=1",
+            "GNU.sparse.future=1",
+        ] {
             assert!(parse(&record(text)).is_err(), "{text:?}");
         }
     }

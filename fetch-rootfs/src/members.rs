@@ -1,0 +1,143 @@
+//! Compressed streams one behind the other, as cat makes them of several files: all of them
+//! together are one archive. Zeroes may follow, for tapes and some disks want whole blocks.
+
+use std::io::{self, BufRead, Read};
+use std::thread;
+
+use liblzma::stream::MtStreamBuilder;
+
+use common::{Failure, Tried};
+
+/// What xz may take to decode: enough for xz -9 (64 MiB of dictionary), not for a bomb.
+const XZ_MEMORY: u64 = 256 << 20;
+/// What it may take to decode several blocks at once; otherwise it is one after the other. Two of
+/// xz -6 take 120 MB.
+const XZ_PARALLEL: u64 = 384 << 20;
+
+/// A decoder of one stream, which leaves alone what is behind it.
+pub trait Member: Read + Sized {
+    type Input: BufRead;
+    /// What it starts with.
+    const MAGIC: u8;
+    fn start(input: Self::Input) -> io::Result<Self>;
+    fn end(self) -> Self::Input;
+}
+
+/// One decoder after the other.
+pub struct Members<D> {
+    decoder: Option<D>,
+}
+
+impl<D: Member> Members<D> {
+    pub fn of(input: D::Input) -> Result<Self, Failure> {
+        let decoder = D::start(input).tried(|| "decode the archive")?;
+        Ok(Self { decoder: Some(decoder) })
+    }
+
+    /// The decoder of what follows; `None` at the end.
+    fn after(ended: D) -> io::Result<Option<D>> {
+        let mut input = ended.end();
+        loop {
+            let there = input.fill_buf()?;
+            let zeroes = there.iter().take_while(|byte| **byte == 0).count();
+            match there.get(zeroes) {
+                Some(first) if *first == D::MAGIC => {
+                    input.consume(zeroes);
+                    return D::start(input).map(Some);
+                }
+                Some(_) => return Err(io::Error::other("what follows its end is not compressed")),
+                None if zeroes == 0 => return Ok(None),
+                None => input.consume(zeroes),
+            }
+        }
+    }
+}
+
+impl<D: Member> Read for Members<D> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(decoder) = &mut self.decoder {
+            let read = decoder.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            self.decoder = self.decoder.take().map_or(Ok(None), Self::after)?;
+        }
+        Ok(0)
+    }
+}
+
+impl<R: BufRead> Member for flate2::bufread::GzDecoder<R> {
+    type Input = R;
+    const MAGIC: u8 = 0x1f;
+
+    fn start(input: R) -> io::Result<Self> {
+        Ok(Self::new(input))
+    }
+
+    fn end(self) -> R {
+        self.into_inner()
+    }
+}
+
+/// Blocks of which the header says how long they are are decoded by several threads.
+pub struct Xz<R>(liblzma::bufread::XzDecoder<R>);
+
+impl<R: BufRead> Member for Xz<R> {
+    type Input = R;
+    const MAGIC: u8 = 0xfd;
+
+    fn start(input: R) -> io::Result<Self> {
+        let threads = thread::available_parallelism().map_or(1, |count| count.get().min(8));
+        let stream = MtStreamBuilder::new()
+            .threads(u32::try_from(threads).unwrap_or(1))
+            .memlimit_threading(XZ_PARALLEL)
+            .memlimit_stop(XZ_MEMORY)
+            .decoder()?;
+        Ok(Self(liblzma::bufread::XzDecoder::new_stream(input, stream)))
+    }
+
+    fn end(self) -> R {
+        self.0.into_inner()
+    }
+}
+
+impl<R: BufRead> Read for Xz<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+/// A frame of lz4.
+pub struct Lz4<R: BufRead>(lz4_flex::frame::FrameDecoder<Whole<R>>);
+
+/// For the crate's decoder, a frame that is cut off between two blocks just ends; so its input
+/// never ends, and to ask for more is an error.
+struct Whole<R>(R);
+
+impl<R: Read> Read for Whole<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 if !buffer.is_empty() => Err(io::Error::other("it ends too early")),
+            read => Ok(read),
+        }
+    }
+}
+
+impl<R: BufRead> Member for Lz4<R> {
+    type Input = R;
+    const MAGIC: u8 = 0x04;
+
+    fn start(input: R) -> io::Result<Self> {
+        Ok(Self(lz4_flex::frame::FrameDecoder::new(Whole(input))))
+    }
+
+    fn end(self) -> R {
+        self.0.into_inner().0
+    }
+}
+
+impl<R: BufRead> Read for Lz4<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}

@@ -1,0 +1,178 @@
+//! Decoding and writing at the same time: this thread decodes, another one takes what comes out,
+//! in pieces of which there are only so many.
+//!
+//! The process has forked before, and forks no more: threads are fine from here on.
+
+use std::cell::Cell;
+use std::io::{self, BufRead, Read};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+
+use common::{Failure, Tried};
+
+use crate::codec;
+
+/// A piece is small enough for the processor's cache, and large enough that a hand-over costs
+/// nothing beside it.
+const PIECE: usize = 256 * 1024;
+const PIECES: usize = 8;
+/// As a program's first thread has it.
+const STACK: usize = 8 << 20;
+/// So much may come out of anything.
+const UNSUSPICIOUS: u64 = 64 << 20;
+
+/// Decodes a source for another thread, which does `work`; at most `ratio` times its size.
+pub fn decoded<T: Send>(
+    source: impl Read,
+    ratio: u64,
+    work: impl FnOnce(Pieces) -> Result<T, Failure> + Send,
+) -> Result<T, Failure> {
+    let taken = Cell::new(0);
+    let mut decoder = codec::decoder(Counted { source, taken: &taken })?;
+    let (full, take) = sync_channel(PIECES);
+    let (give, empty) = channel();
+    let pieces = Pieces { take, give, piece: Piece::default(), at: 0 };
+    thread::scope(|scope| {
+        let named = thread::Builder::new().name("write".into()).stack_size(STACK);
+        let thread = named.spawn_scoped(scope, || work(pieces)).tried(|| "start a thread")?;
+        let fed = feed(&mut decoder, &full, &empty, |given| {
+            given > UNSUSPICIOUS && given / ratio.max(1) > taken.get()
+        });
+        drop(full);
+        let outcome = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match fed {
+            true => outcome,
+            false => Err(Failure::new(format!(
+                "read the archive: it becomes more than {ratio} times as large as it is"
+            ))
+            .hint("--max-ratio N allows more, if you trust its maker")),
+        }
+    })
+}
+
+/// Says whether all went in, or more than is allowed came out.
+fn feed(
+    decoder: &mut impl Read,
+    full: &SyncSender<io::Result<Piece>>,
+    empty: &Receiver<Vec<u8>>,
+    too_much: impl Fn(u64) -> bool,
+) -> bool {
+    let mut given = 0;
+    loop {
+        let mut bytes = empty.try_recv().unwrap_or_else(|_| vec![0; PIECE]);
+        let read = match decoder.read(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                // Where nobody takes it, there is an error already.
+                let _ = full.send(Err(error));
+                return true;
+            }
+            Ok(read) => read,
+        };
+        given += read as u64;
+        if read == 0 || too_much(given) {
+            return read == 0;
+        }
+        if full.send(Ok(Piece { bytes, length: read })).is_err() {
+            return true;
+        }
+    }
+}
+
+/// A buffer, and how much of it is filled.
+#[derive(Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    length: usize,
+}
+
+/// What comes out, in the other thread.
+pub struct Pieces {
+    take: Receiver<io::Result<Piece>>,
+    give: Sender<Vec<u8>>,
+    piece: Piece,
+    at: usize,
+}
+
+impl BufRead for Pieces {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.piece.length {
+            let Ok(next) = self.take.recv() else { return Ok(&[]) };
+            let done = std::mem::replace(&mut self.piece, next?);
+            self.at = 0;
+            if !done.bytes.is_empty() {
+                // At the end nobody wants it back.
+                let _ = self.give.send(done.bytes);
+            }
+        }
+        Ok(&self.piece.bytes[self.at..self.piece.length])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.at += amount;
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let there = self.fill_buf()?;
+        let read = there.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&there[..read]);
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+struct Counted<'a, R> {
+    source: R,
+    taken: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.taken.set(self.taken.get() + read as u64);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tar(length: usize) -> Vec<u8> {
+        vec![0; length]
+    }
+
+    #[test]
+    fn all_of_it_comes_out_in_order() {
+        let length = decoded(&tar(3_000_000)[..], 1, |mut pieces| {
+            let mut all = Vec::new();
+            pieces.read_to_end(&mut all).tried(|| "read")?;
+            Ok(all.len())
+        });
+        assert_eq!(length.expect("no error"), 3_000_000);
+    }
+
+    #[test]
+    fn a_worker_that_stops_early_stops_it_all() {
+        let start = tar(1024);
+        let failure = decoded(start.chain(io::repeat(0)), 1, |mut pieces| -> Result<(), Failure> {
+            pieces.read_exact(&mut [0; 10]).tried(|| "read")?;
+            Err(Failure::new("enough"))
+        });
+        assert!(failure.expect_err("it failed").lines("t").contains("enough"));
+    }
+
+    #[test]
+    fn what_grows_too_much_is_stopped() {
+        let zeroes = zstd::encode_all(io::repeat(0).take(UNSUSPICIOUS * 2), 1).expect("in memory");
+        let read = |ratio| {
+            decoded(&zeroes[..], ratio, |mut pieces| {
+                io::copy(&mut pieces, &mut io::sink()).tried(|| "read")
+            })
+        };
+        assert!(read(100).expect_err("a bomb").lines("t").contains("hint: --max-ratio"));
+        assert_eq!(read(u64::MAX).expect("it is allowed"), UNSUSPICIOUS * 2);
+    }
+}
