@@ -1,9 +1,11 @@
 //! What was downloaded once: files under the names of their digests, and for each URL the digest
 //! of what it led to and the version that the server called it.
 //!
-//!     sha256/DIGEST     the bytes
-//!     url/DIGEST        a few lines about the URL with this digest
-//!     unfinished/PID    being written, locked as long as its writer lives
+//! ```text
+//! sha256/DIGEST     the bytes
+//! url/DIGEST        a few lines about the URL with this digest
+//! unfinished/PID    being written, locked as long as its writer lives
+//! ```
 //!
 //! A finished file is given its name by a rename, so that no run ever sees half of one. It is
 //! digested again whenever it is read: a name proves nothing.
@@ -44,10 +46,11 @@ pub fn usual_place() -> Option<PathBuf> {
     Some(base.join("container-tools"))
 }
 
-/// The file with this digest, if the cache at this place has it.
+/// The file with this digest, if the cache at this place has it, and is ours.
 pub fn file(place: &Path, sha256: [u8; 32]) -> Option<PathBuf> {
     let file = place.join("sha256").join(hex(&sha256));
-    fs::symlink_metadata(&file).ok()?.is_file().then_some(file)
+    let is_there = fs::symlink_metadata(&file).ok()?.is_file();
+    (is_there && is_ours(place)).then_some(file)
 }
 
 /// What the cache at this place knows of a URL, and has the file of.

@@ -8,7 +8,7 @@ use nix::unistd::geteuid;
 
 use crate::names::{Names, Pattern};
 use crate::wanted::Wanted;
-use crate::{catalogue, transfer, wanted};
+use crate::{catalogue, credentials, transfer, wanted};
 
 /// Get a root file system, verify it, extract it
 ///
@@ -128,6 +128,7 @@ impl Source {
                 Ok(Source::Url(text.to_owned()))
             }
             (_, Some((scheme, _)), _) => {
+                let text = credentials::split_url(text).0;
                 Err(Failure::usage(format!("read the source {text:?}: {scheme} is not known"))
                     .hint("a URL starts with https:// or http://"))
             }

@@ -32,6 +32,13 @@ impl Version {
         Self { etag: header("etag"), modified: header("last-modified") }
     }
 
+    /// The headers that ask for any other version only.
+    fn unless_it_is(&self) -> Vec<(&str, &str)> {
+        let etag = self.etag.as_deref().map(|etag| ("if-none-match", etag));
+        let modified = self.modified.as_deref().map(|date| ("if-modified-since", date));
+        etag.into_iter().chain(modified).collect()
+    }
+
     /// What `If-Range` may name: a weak `ETag` says only that two versions are worth the same.
     fn exact(&self) -> Option<&str> {
         let strong = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));
@@ -88,28 +95,11 @@ impl Download {
         retries: u32,
         known: Option<&Version>,
     ) -> Result<Option<Self>, Failure> {
-        let mut ask = Vec::new();
-        if let Some(known) = known {
-            ask.extend(known.etag.as_deref().map(|etag| ("if-none-match", etag)));
-            ask.extend(known.modified.as_deref().map(|date| ("if-modified-since", date)));
-        }
         let mut patience = Patience { most: retries, failed: 0 };
-        let answer = loop {
-            match client.get(url, &ask) {
-                Ok(answer) => break answer,
-                Err(trouble) if patience.another(&trouble) => {}
-                Err(trouble) => return Err(patience.end(trouble).into()),
-            }
-        };
-        match answer.status {
-            304 if !ask.is_empty() => return Ok(None),
-            200 => {}
-            status => {
-                return Err(Failure::new(format!(
-                    "get {:?}: the server answers {status}, which was not asked for",
-                    shown(url)
-                )));
-            }
+        let ask = known.map(Version::unless_it_is).unwrap_or_default();
+        let answer = first(&client, url, &ask, &mut patience)?;
+        if answer.status == 304 {
+            return Ok(None);
         }
         Ok(Some(Self {
             client,
@@ -240,6 +230,27 @@ impl Read for Download {
                 Err(error) => self.client.broken(&self.url, &error),
             };
             self.go_on(trouble)?;
+        }
+    }
+}
+
+/// All of it, or that nothing has changed; 206 is for those who ask for a part.
+fn first(
+    client: &Client,
+    url: &str,
+    ask: &[(&str, &str)],
+    patience: &mut Patience,
+) -> Result<Answer, Failure> {
+    loop {
+        match client.get(url, ask) {
+            Ok(answer) if answer.status == 200 => return Ok(answer),
+            Ok(answer) if answer.status == 304 && !ask.is_empty() => return Ok(answer),
+            Ok(Answer { url, status, .. }) => {
+                let what = format!("get {url:?}: the server answers {status} unasked");
+                return Err(Failure::new(what));
+            }
+            Err(trouble) if patience.another(&trouble) => {}
+            Err(trouble) => return Err(patience.end(trouble).into()),
         }
     }
 }

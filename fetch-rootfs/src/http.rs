@@ -22,6 +22,8 @@ pub struct Client {
 
 /// What a server has answered.
 pub struct Answer {
+    /// Where it was in the end.
+    pub url: String,
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Box<dyn Read + Send>,
@@ -81,6 +83,15 @@ impl Client {
 
     /// Gets a URL. Answers other than 200, 206 and 304 are trouble.
     pub fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Answer, Trouble> {
+        let answer = self.ask(url, headers)?;
+        match answer.status {
+            200 | 206 | 304 => Ok(answer),
+            status => Err(refused(&answer.url, status, answer.header("retry-after"))),
+        }
+    }
+
+    /// Asks for a URL, where redirects lead, too; gives whatever is answered in the end.
+    pub fn ask(&self, url: &str, headers: &[(&str, &str)]) -> Result<Answer, Trouble> {
         let (url, in_url) = credentials::split_url(url);
         let mut private = self.headers.clone();
         if !private.iter().any(|header| header.name.eq_ignore_ascii_case("authorization")) {
@@ -91,9 +102,8 @@ impl Client {
             let private = if same_server(&url, &at) { private.as_slice() } else { &[] };
             let answer = self.once(&at, headers, private)?;
             match answer.status {
-                200 | 206 | 304 => return Ok(answer),
-                300..=399 => at = redirected(&at, answer.header("location"))?,
-                status => return Err(refused(&at, status, answer.header("retry-after"))),
+                300..=303 | 305..=399 => at = redirected(&at, answer.header("location"))?,
+                _ => return Ok(answer),
             }
         }
         Err(Trouble::lasting(format!("get {url:?}: redirected more than {MOST_REDIRECTS} times")))
@@ -116,7 +126,8 @@ impl Client {
         let (parts, body) = response.into_parts();
         let length = body.content_length();
         let body = Box::new(body.into_reader());
-        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body, length })
+        let (status, headers) = (parts.status.as_u16(), parts.headers);
+        Ok(Answer { url: url.to_owned(), status, headers, body, length })
     }
 
     /// What it means that a body broke off.

@@ -28,6 +28,7 @@ mod overlap;
 mod plan;
 mod progress;
 mod removal;
+mod retrieval;
 mod signature;
 mod staging;
 mod step;

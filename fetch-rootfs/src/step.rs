@@ -72,10 +72,12 @@ pub struct About {
 pub struct Hands {
     staging: Option<Staging>,
     input: Option<Input>,
+    /// The list of digests, if it was signed.
+    list: Option<Vec<u8>>,
     listed: Vec<Digest>,
     fetched: Fetched,
     kept: Vec<Fetched>,
-    entries: u64,
+    entries: Option<u64>,
     start: Option<Instant>,
 }
 
@@ -163,7 +165,7 @@ impl common::Step for Step {
             }
             Self::Get { source, copy, transfer } => get(source, copy, transfer, hands)?,
             Self::VerifyList { list, shown, signature, keyring } => {
-                verify_list(list, shown, signature, keyring)?;
+                hands.list = Some(verified_list(list, shown, signature, keyring)?);
             }
             Self::Extract { rules, .. } => extract(rules, hands)?,
             // Names are printed as they come.
@@ -247,7 +249,10 @@ fn open(
         match check {
             Check::Digest(digest) => kinds.push(digest.kind),
             Check::Listed { list, shown, name } => {
-                let text = fs::read(list).tried(|| format!("read {list:?}"))?;
+                let text = match hands.list.take() {
+                    Some(text) => text,
+                    None => read_list(list)?,
+                };
                 hands.listed = checksum::listed(shown, &text, name)?;
                 kinds.extend(hands.listed.iter().map(|digest| digest.kind));
             }
@@ -275,19 +280,33 @@ fn get(
     fs::write(copy, bytes).tried(|| format!("write {copy:?}"))
 }
 
-fn verify_list(list: &Path, shown: &str, sig: &Path, keyring: &Path) -> Result<(), Failure> {
-    let mut verifier = Verifier::start(keyring, sig)?;
-    let text = fs::read(list).tried(|| format!("read {list:?}"))?;
+fn read_list(list: &Path) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    let file = fs::File::open(list).tried(|| format!("open {list:?}"))?;
+    file.take(MOST_BESIDE).read_to_end(&mut text).tried(|| format!("read {list:?}"))?;
+    Ok(text)
+}
+
+/// What was verified is what counts, whatever becomes of the file.
+fn verified_list(
+    list: &Path,
+    shown: &str,
+    signature: &Path,
+    keyring: &Path,
+) -> Result<Vec<u8>, Failure> {
+    let text = read_list(list)?;
+    let mut verifier = Verifier::start(keyring, signature)?;
     verifier.write_all(&text).tried(|| "write to gpgv")?;
-    verifier.finish(&format!("{shown:?}"))
+    verifier.finish(&format!("{shown:?}"))?;
+    Ok(text)
 }
 
 fn extract(rules: &Rules, hands: &mut Hands) -> Result<(), Failure> {
     let tree = hands.staging()?.tree().try_clone().tried(|| "hold the root")?;
-    hands.entries = read(rules, hands, |pieces| {
+    hands.entries = Some(read(rules, hands, |pieces| {
         let mut extractor = Extractor::new(tree.as_fd(), rules);
         extractor.all_of(pieces).map(|()| extractor.entries())
-    })?;
+    })?);
     Ok(())
 }
 
@@ -338,7 +357,7 @@ fn summary(dir: &Path, about: &About, hands: Option<&Hands>) -> serde_json::Valu
         let sha256 = hands.fetched.digests.iter().find(|digest| digest.kind == Kind::Sha256);
         summary["digest"] = sha256.map(|one| format!("sha256:{}", hex(&one.bytes))).into();
         summary["entries"] = hands.entries.into();
-        summary["bytes"] = hands.fetched.bytes.into();
+        summary["bytes"] = hands.entries.map(|_| hands.fetched.bytes).into();
         summary["seconds"] = hands.start.map(|start| start.elapsed().as_secs_f64()).into();
     }
     summary

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use common::{Failure, shell};
 
 use crate::cache;
+use crate::cli::Source;
 use crate::credentials::Header;
 use crate::http;
 
@@ -13,7 +14,7 @@ use crate::http;
 #[group(skip)]
 pub struct Options {
     /// Send this header, 'Name: value', to the URL's server, and to no other that it redirects to;
-    /// may be given more than once
+    /// may be given more than once. Only --dry-run and --explain show it
     #[arg(long = "header", value_name = "HEADER")]
     pub headers: Vec<String>,
     /// Try again so often when a server does not answer, breaks off or is busy, after longer and
@@ -77,8 +78,8 @@ impl Transfer {
     }
 
     /// For another URL than the one whose server the headers are meant for.
-    pub fn beside(&self, ours: Option<&str>, url: &str) -> Self {
-        let theirs = ours.is_some_and(|ours| !http::same_server(ours, url));
+    pub fn beside(&self, source: &Source, url: &str) -> Self {
+        let theirs = matches!(source, Source::Url(ours) if !http::same_server(ours, url));
         let headers = if theirs { Vec::new() } else { self.headers.clone() };
         Self { headers, ..self.clone() }
     }

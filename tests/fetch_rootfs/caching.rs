@@ -186,13 +186,18 @@ pub fn a_run_killed_at_any_moment_leaves_nothing_that_hurts() -> Test {
             fs::remove_dir_all(tree).expect("our own folder");
         }
     }
-    eventually("the workers die with their parents, and their locks are free", || {
+    // The workers die with their parents, and their locks are free then.
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
         let ran = place.get(&url, "tree", &[]);
         let left = [names(place.folder.path()), names(&place.cache().join("unfinished"))];
         fs::remove_dir_all(place.folder.path().join("tree")).expect("it was made");
         ran.silent();
-        (left == [vec!["cache", "timed", "tree", "whole"], vec![]]).then_some(())
-    });
+        if left == [vec!["cache", "timed", "tree", "whole"], vec![]] {
+            break;
+        }
+        assert!(Instant::now() < end, "left for a minute: {left:?}");
+    }
     assert_eq!(fingerprint_of(&place, "timed"), fingerprint_of(&place, "whole"));
     Ok(())
 }
@@ -201,6 +206,22 @@ fn fingerprint_of(place: &Place, dir: &str) -> String {
     let root = place.folder.path().join(dir);
     run(Command::new("touch").args(["-d", "@0"]).arg(&root)).silent();
     fingerprint(&root)
+}
+
+pub fn an_interrupted_run_leaves_no_half_file() -> Test {
+    let server = Server::start(large());
+    let place = Place::new();
+    let mut command = place.command(&server.url("slow"), "root", &[]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let mut child = command.spawn().expect("it starts");
+    let unfinished = place.cache().join("unfinished");
+    eventually("it writes", || fs::read_dir(&unfinished).ok()?.next().map(drop));
+    support::send(&child, support::Signal::SIGINT, true);
+    let status = support::wait(&mut child, Duration::from_secs(10)).expect("it ends by itself");
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(names(&unfinished), [""; 0]);
+    assert_eq!(names(place.folder.path()), ["cache"]);
+    Ok(())
 }
 
 /// Not having room for the cache is a note; not having room for the tree, a failure.
@@ -272,6 +293,11 @@ pub fn a_cache_that_others_can_write_is_not_used() -> Test {
     let ran = place.get(&url, "one", &[]);
     assert!(ran.status == 0 && ran.stderr.contains("note: it is not kept: use the cache"));
     assert!(ran.stderr.contains("(EPERM)"), "{ran:?}");
+    run(Command::new("chown").arg("0").arg(place.cache())).silent();
+    place.get(&url, "kept", &[]).silent();
+    run(Command::new("chmod").arg("g+w").arg(place.cache())).silent();
+    let offline = place.get(&url, "two", &["--offline"]);
+    offline.fails(1, "fetch-rootfs", &["it is not there"]);
     // What it would choose by itself, it leaves alone without a word.
     let mut command = fetch();
     let usual = place.folder.path().join("xdg/container-tools");

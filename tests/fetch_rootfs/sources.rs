@@ -5,7 +5,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Signal, TempDir, Test, eventually, run, run_with_input, scratch, send, wait};
+use support::{
+    Signal, TempDir, Test, eventually, need_program, run, run_with_input, scratch, send, wait,
+};
 
 use crate::server::Server;
 use crate::{compressed, extract, fetch, large, names, small};
@@ -50,6 +52,28 @@ pub fn a_server_that_fails_is_told_in_a_line() -> Test {
     let folder = scratch();
     let refused = run(fetch().arg("http://127.0.0.1:1/x").arg(folder.path().join("root")));
     refused.fails(1, "fetch-rootfs", &["http://127.0.0.1:1/x", "refused (ECONNREFUSED)"]);
+    Ok(())
+}
+
+/// On a terminal alone there is a line that is rewritten, and is gone in the end.
+pub fn progress_is_for_terminals() -> Test {
+    need_program("script")?;
+    let server = Server::start(large());
+    for (options, shown) in [("", true), ("--quiet", false)] {
+        let folder = scratch();
+        let line = format!(
+            "{} {options} {} {}",
+            env!("CARGO_BIN_EXE_fetch-rootfs"),
+            server.url("slow"),
+            folder.path().join("root").display()
+        );
+        let mut command = Command::new("script");
+        let ran = run(command.args(["-qec", &line, "/dev/null"]).env_remove("HOME"));
+        let text = ran.ok();
+        assert_eq!(text.contains(" left") && text.contains("KiB/s"), shown, "{text:?}");
+        assert_eq!(text.contains("\r\x1b[K"), shown, "{text:?}");
+        assert!(text.trim_end().ends_with("/root"), "{text:?}");
+    }
     Ok(())
 }
 
