@@ -9,6 +9,16 @@ mod caching;
 mod downloads;
 #[path = "fetch_rootfs/hostile.rs"]
 mod hostile;
+#[path = "fetch_rootfs/image.rs"]
+mod image;
+#[path = "fetch_rootfs/layers.rs"]
+mod layers;
+#[path = "fetch_rootfs/oci.rs"]
+mod oci;
+#[path = "fetch_rootfs/registry.rs"]
+mod registry;
+#[path = "fetch_rootfs/registry_server.rs"]
+mod registry_server;
 #[path = "fetch_rootfs/server.rs"]
 mod server;
 #[path = "fetch_rootfs/sources.rs"]
@@ -67,6 +77,31 @@ support::tests!(
     hostile::hostile_links_stay_inside,
     hostile::damaged_archives_are_refused,
     hostile::bombs_are_refused_at_once,
+    layers::layers_add_replace_and_take_away,
+    layers::a_whiteout_takes_only_what_is_from_below,
+    layers::a_folder_that_no_layer_names_keeps_its_time,
+    layers::whiteouts_that_mean_harm_are_refused_or_stay_inside,
+    layers::what_aufs_left_is_passed_over,
+    layers::thousands_of_whiteouts_take_linear_time,
+    layers::a_user_gets_layers_into_folders_that_are_closed,
+    layers::a_folder_named_through_a_link_gets_its_attributes,
+    layers::limits_are_for_all_layers_together,
+    oci::umoci_makes_the_same_tree_of_a_layout,
+    oci::every_form_of_an_image_is_told_by_content,
+    oci::the_machine_s_image_is_chosen_or_the_one_asked_for,
+    oci::an_image_of_several_is_chosen_by_its_name,
+    oci::an_image_that_is_not_what_its_digests_say_is_refused,
+    oci::images_that_mean_harm_are_refused,
+    oci::a_layout_s_links_stay_in_it,
+    oci::the_scripts_for_images_and_layers_do_the_same,
+    oci::a_script_fails_where_a_command_in_it_fails,
+    registry::an_image_comes_from_a_registry,
+    registry::credentials_go_to_the_registry_and_its_tokens_alone,
+    registry::a_registry_that_fails_for_a_while_is_asked_again,
+    registry::a_registry_that_fails_or_means_harm_is_told_in_a_line,
+    registry::layers_come_at_the_same_time,
+    registry::a_pull_that_is_ended_leaves_nothing,
+    registry::skopeo_and_umoci_make_the_same_tree_of_a_pull,
     links_within_the_root_lead_where_they_lead_inside,
     a_deep_tree_takes_linear_time,
     a_user_gets_what_a_user_can_have,

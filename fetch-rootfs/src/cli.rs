@@ -10,12 +10,19 @@ use crate::names::{Names, Pattern};
 use crate::wanted::Wanted;
 use crate::{catalogue, credentials, transfer, wanted};
 
+use crate::oci::{Choice, platform::Platform, reference::Reference};
+
 /// Get a root file system, verify it, extract it
 ///
 /// SOURCE is a name of the catalogue (--list), a URL (http, https), a file, - for standard input, or host: a root file system made
 /// of this machine's own programs and what they need, or host:PROG,PROG for programs of your
 /// choice. An archive is a tar archive or, as the kernel's initramfs, a cpio archive, plain or
 /// compressed by gzip, xz, zstd, bzip2 or lz4, told by its content.
+///
+/// It may be an image, too, told by its content: an OCI layout, as a folder or an archive, or what
+/// docker save and podman save write. Its layers are applied in order, each verified. layers:DIR
+/// applies the archives in a folder, in the order of their names. docker://NAME:TAG and
+/// docker://HOST/NAME@DIGEST, or oci:// instead, are images in a registry.
 ///
 /// DIR appears when all of it is there and verified, and not before; it must not exist, or be
 /// empty. Its path goes to standard output. As root, owners, modes, device nodes and extended
@@ -70,11 +77,21 @@ pub struct Cli {
     /// Print an object of JSON instead of the path: what was fetched, and what came of it
     #[arg(long)]
     pub json: bool,
+    /// Of an image for several kinds of machine, the one for this
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub platform: Option<String>,
+    /// Of a file with several images, the one of this name
+    #[arg(long, value_name = "NAME")]
+    pub image: Option<String>,
+    /// Speak to a registry by http, though it is not on this machine
+    #[arg(long)]
+    pub plain_http: bool,
     /// Print the catalogue: name, versions, whether it is verified unasked, URL, and how its maker
     /// says what it must be
     #[arg(long, exclusive = true)]
     pub list: bool,
-    /// URL, file, -, host, host:PROG,PROG, or NAME[:VERSION] of the catalogue
+    /// URL, file, -, image, docker://NAME, layers:DIR, host, host:PROG,PROG, or NAME[:VERSION] of
+    /// the catalogue
     #[arg(required_unless_present = "list")]
     pub source: Option<String>,
     /// The directory to make
@@ -101,6 +118,8 @@ pub enum Source {
         file: PathBuf,
         sha256: [u8; 32],
     },
+    Layers(PathBuf),
+    Registry(Reference),
 }
 
 /// What an archive may be like.
@@ -114,6 +133,8 @@ pub struct Rules {
     pub owner: Owner,
     pub names: Names,
     pub quiet: bool,
+    pub choice: Choice,
+    pub plain_http: bool,
 }
 
 impl Source {
@@ -127,10 +148,11 @@ impl Source {
             (_, Some(("http" | "https", rest)), _) if !rest.is_empty() => {
                 Ok(Source::Url(text.to_owned()))
             }
+            (_, Some(("docker" | "oci", name)), _) => Reference::parse(name).map(Source::Registry),
             (_, Some((scheme, _)), _) => {
                 let text = credentials::split_url(text).0;
                 Err(Failure::usage(format!("read the source {text:?}: {scheme} is not known"))
-                    .hint("a URL starts with https:// or http://"))
+                    .hint("a URL starts with https:// or http://, an image with docker://"))
             }
             (.., Some(programs)) => {
                 let programs: Vec<String> = programs
@@ -144,7 +166,11 @@ impl Source {
                     false => Ok(Source::Host(programs)),
                 }
             }
-            _ => Ok(Source::File(text.into())),
+            _ => match text.strip_prefix("layers:") {
+                Some("") => Err(Failure::usage("read the source \"layers:\": it names no folder")),
+                Some(folder) => Ok(Source::Layers(folder.into())),
+                None => Ok(Source::File(text.into())),
+            },
         }
     }
 }
@@ -181,6 +207,11 @@ impl Cli {
                 exclude: self.exclude.iter().map(|text| Pattern::new(text)).collect(),
             },
             quiet: self.quiet,
+            choice: Choice {
+                platform: self.platform.as_deref().map(Platform::parse).transpose()?,
+                image: self.image.clone(),
+            },
+            plain_http: self.plain_http,
         })
     }
 }
@@ -208,7 +239,10 @@ mod tests {
         assert_eq!(source("a/b:c.tar"), Ok(Source::File("a/b:c.tar".into())));
         assert_eq!(source("./alpine"), Ok(Source::File("./alpine".into())));
         assert!(matches!(source("centos7:6"), Err(why) if why.contains("--list")));
-        for text in ["", "ftp://x", "host:", "host:,", "https://"] {
+        assert_eq!(source("layers:a/b"), Ok(Source::Layers("a/b".into())));
+        for text in
+            ["", "ftp://x", "host:", "host:,", "https://", "layers:", "docker://", "oci://A"]
+        {
             assert!(source(text).is_err(), "{text:?}");
         }
     }

@@ -4,6 +4,9 @@
 //! for its root: `bin -> /usr/bin` leads to its own usr/bin, and nothing leads out. The last part
 //! of a name is never followed: what is there is removed, and the new one made where nothing is.
 
+mod layered;
+
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,6 +25,8 @@ use crate::attributes::Attributes;
 use crate::cli::Rules;
 use crate::entry::{Entry, Kind, quoted};
 use crate::limits::{self, Limits};
+use crate::oci::layer::Layer;
+use crate::oci::whiteout::Mark;
 
 /// What is known while a tree is being filled.
 pub struct Extractor<'a> {
@@ -33,6 +38,10 @@ pub struct Extractor<'a> {
     /// Folders get their attributes last, for what is made in them changes their times.
     folders: Vec<Entry>,
     limits: Limits,
+    /// The present one of several, where an image is extracted.
+    layer: Option<Layer>,
+    /// Folders that their owner could not write into while there are more layers.
+    closed: BTreeMap<Vec<u8>, Entry>,
 }
 
 impl<'a> Extractor<'a> {
@@ -44,6 +53,8 @@ impl<'a> Extractor<'a> {
             parent: None,
             folders: Vec::new(),
             limits: Limits::default(),
+            layer: None,
+            closed: BTreeMap::new(),
         }
     }
 
@@ -55,6 +66,14 @@ impl<'a> Extractor<'a> {
     /// The same, without copying it once more.
     pub fn all_of(&mut self, input: impl BufRead) -> Result<(), Failure> {
         clear_inherited(self.root)?;
+        self.read(input)?;
+        fchmod(self.root, Mode::from_bits_truncate(0o755)).tried(|| "set the mode of the root")?;
+        self.finish()?;
+        self.attributes.tell_what_was_not_set();
+        Ok(())
+    }
+
+    fn read(&mut self, input: impl BufRead) -> Result<(), Failure> {
         let mut archive = Archive::open(input)?;
         while let Some(entry) = archive.next()? {
             self.limits.count(&entry, self.rules)?;
@@ -63,9 +82,7 @@ impl<'a> Extractor<'a> {
                 self.one(entry, &mut archive)?;
             }
         }
-        archive.drain(self.rules.max_size)?;
-        fchmod(self.root, Mode::from_bits_truncate(0o755)).tried(|| "set the mode of the root")?;
-        self.finish()
+        archive.drain(self.rules.max_size)
     }
 
     /// How many there were.
@@ -85,9 +102,20 @@ impl<'a> Extractor<'a> {
                 _ => Err(entry.failure("the root itself can only be a folder")),
             };
         };
+        let mark = self.mark(&entry, &path)?;
+        if mark == Some(Mark::Aufs) {
+            return Ok(());
+        }
         let parent = self.parent_of(&path, &entry)?;
-        let made = self.make(&entry, &path, &parent, &name, data);
-        self.parent = path.parent().map(|path| (path.to_owned(), parent));
+        self.lower(&entry, mark.as_ref(), &path, &parent)?;
+        let made = match mark {
+            None => self.make(&entry, &path, &parent, &name, data),
+            Some(_) => Ok(()),
+        };
+        // A link may now stand where the next name leads through.
+        if !matches!(entry.kind, Kind::Symlink | Kind::HardLink) {
+            self.parent = path.parent().map(|path| (path.to_owned(), parent));
+        }
         made?;
         if entry.kind == Kind::Folder {
             self.folders.push(Entry { name: path.as_os_str().as_bytes().to_vec(), ..entry });
@@ -266,14 +294,14 @@ impl<'a> Extractor<'a> {
         folders.sort_by_key(|entry| std::cmp::Reverse((entry.name != b".", depth(entry))));
         for entry in folders {
             let path = Path::new(std::ffi::OsStr::from_bytes(&entry.name));
-            match inroot::open_plain(self.root, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+            match inroot::open_in(self.root, path, flags) {
                 Ok(folder) => self.attributes.set(&entry, &File::from(folder))?,
                 // Another entry has taken its place since, or it is a link that stayed.
                 Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
                 Err(errno) => return Err(Failure::errno(tried(&entry, "open the folder"), errno)),
             }
         }
-        self.attributes.tell_what_was_not_set();
         Ok(())
     }
 }

@@ -132,7 +132,9 @@ fn open(source: &Source, transfer: &Transfer) -> Result<(Origin, Option<u64>), F
             let (file, length) = open_file(path)?;
             Ok((Origin::Plain(Box::new(file)), length))
         }
-        Source::Stdin | Source::Host(_) => Ok((Origin::Plain(Box::new(io::stdin())), None)),
+        Source::Stdin | Source::Host(_) | Source::Layers(_) | Source::Registry(_) => {
+            Ok((Origin::Plain(Box::new(io::stdin())), None))
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod limits;
 mod list;
 mod members;
 mod names;
+mod oci;
 mod overlap;
 mod plan;
 mod progress;

@@ -11,6 +11,7 @@ use nix::unistd::geteuid;
 use crate::cli::{Cli, Rules, Source};
 use crate::credentials;
 use crate::host;
+use crate::oci::{self, Format};
 use crate::retrieval::Retrieval;
 use crate::staging;
 use crate::step::{About, Step};
@@ -33,19 +34,50 @@ pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
         dir: dir.clone(),
         cache: transfer.cache.clone(),
     }];
+    let privileged = geteuid().is_root();
     match source {
         Source::Host(programs) => {
-            if wanted != Wanted::default() {
-                return Err(Failure::usage("verify host: it is no archive"));
-            }
+            refuse_to_verify(&wanted, "host")?;
             let pieces = host::pieces(&programs)?;
             steps.extend(pieces.into_iter().map(|piece| Step::Place { piece, root: root.clone() }));
         }
+        Source::Registry(reference) => {
+            refuse_to_verify(&wanted, "an image in a registry").map_err(|failure| {
+                failure.hint("its own digest is part of its name: NAME@sha256:DIGITS")
+            })?;
+            if rules.choice.image.is_some() {
+                return Err(Failure::usage(
+                    "choose by --image in a registry: it is part of the name",
+                )
+                .hint("docker://NAME:TAG"));
+            }
+            let (root, timeout) = (root.clone(), transfer.timeout);
+            steps.push(Step::Pull { reference, timeout, unfinished, root, rules, privileged });
+        }
+        Source::Layers(folder) => {
+            refuse_to_verify(&wanted, "a folder of layers")?;
+            let layers = oci::layers_in(&folder)?;
+            steps.push(Step::Layers { layers, unfinished, root: root.clone(), rules, privileged });
+        }
         source => {
-            let retrieval = Retrieval::new(source, transfer, &unfinished, cli.json);
-            let (show, privileged, root) = (!rules.quiet, geteuid().is_root(), root.clone());
-            let extract = |archive| Step::Extract { archive, root, rules, privileged };
-            steps.extend(retrieval.steps(wanted, show, extract)?);
+            let format = match &source {
+                Source::File(path) => oci::recognise(path)?,
+                _ => None,
+            };
+            let (show, scratch) = (!rules.quiet, unfinished.clone());
+            let (root, unfinished) = (root.clone(), unfinished);
+            let extract =
+                |archive| Step::Extract { archive, format, unfinished, root, rules, privileged };
+            match (source, format) {
+                (Source::File(folder), Some(Format::Layout)) => {
+                    refuse_to_verify(&wanted, "a folder")?;
+                    steps.push(extract(folder));
+                }
+                (source, _) => {
+                    let retrieval = Retrieval::new(source, transfer, &scratch, cli.json);
+                    steps.extend(retrieval.steps(wanted, show, extract)?);
+                }
+            }
         }
     }
     steps.extend([Step::Publish { root, dir: dir.clone() }, Step::Print { dir, json: about }]);
@@ -85,6 +117,15 @@ fn listing(
         steps.insert(0, Step::Scratch(scratch));
     }
     Ok(steps)
+}
+
+fn refuse_to_verify(wanted: &Wanted, what: &str) -> Result<(), Failure> {
+    match *wanted == Wanted::default() {
+        true => Ok(()),
+        false => {
+            Err(Failure::usage(format!("verify {what} by --sha256 or its like: it is no archive")))
+        }
+    }
 }
 
 /// The target's absolute path, if it may be made.

@@ -36,7 +36,8 @@ pub fn remove_tree(parent: impl AsFd, name: &CStr) -> nix::Result<()> {
     Ok(())
 }
 
-fn open(parent: impl AsFd, name: &CStr) -> nix::Result<OwnedFd> {
+/// Opens a folder, not through a link, and makes it one that can be.
+pub fn open(parent: impl AsFd, name: &CStr) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     match openat(&parent, name, flags, Mode::empty()) {
         // A folder of mode 000, and we are not root.
@@ -64,7 +65,8 @@ fn empty(folder: &OwnedFd) -> nix::Result<Vec<CString>> {
     Ok(folders)
 }
 
-fn remove_file(folder: &OwnedFd, name: &CStr) -> nix::Result<()> {
+/// Removes what is no folder.
+pub fn remove_file(folder: &OwnedFd, name: &CStr) -> nix::Result<()> {
     match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
         // Not writable, and we are not root.
         Err(Errno::EACCES) => {

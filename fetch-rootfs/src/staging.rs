@@ -15,6 +15,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, open, openat, renameat2};
 use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::removal::remove_tree;
 
@@ -74,6 +75,17 @@ impl Staging {
     /// The top of the tree.
     pub fn tree(&self) -> &OwnedFd {
         &self.tree
+    }
+
+    /// A file for the time being, on the tree's file system; it has no name, and goes when closed.
+    pub fn scratch(&self) -> Result<File, Failure> {
+        const NAME: &str = "scratch";
+        let failed = || "make a temporary file";
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let file = openat(&*self.folder, NAME, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let file = file.tried(failed)?;
+        unlinkat(&*self.folder, NAME, UnlinkatFlags::NoRemoveDir).tried(failed)?;
+        Ok(file.into())
     }
 
     /// Gives the tree its name; all of it, or nothing, appears. An empty folder is replaced.

@@ -17,6 +17,8 @@ use crate::extract::Extractor;
 use crate::host::Piece;
 use crate::input::{Fetched, Input};
 use crate::list::list;
+use crate::oci::reference::Reference;
+use crate::oci::{self, Format, script};
 use crate::overlap::{self, Pieces};
 use crate::signature::{self, Verifier};
 use crate::staging::{self, Staging};
@@ -44,8 +46,32 @@ pub enum Step {
     Get { source: Source, copy: PathBuf, transfer: Transfer },
     /// That list is its maker's.
     VerifyList { list: PathBuf, shown: String, signature: PathBuf, keyring: PathBuf },
-    /// Its entries.
-    Extract { archive: PathBuf, root: PathBuf, rules: Rules, privileged: bool },
+    /// Its entries; or its layers, if it is an image.
+    Extract {
+        archive: PathBuf,
+        format: Option<Format>,
+        unfinished: PathBuf,
+        root: PathBuf,
+        rules: Rules,
+        privileged: bool,
+    },
+    /// An image from a registry.
+    Pull {
+        reference: Reference,
+        timeout: u32,
+        unfinished: PathBuf,
+        root: PathBuf,
+        rules: Rules,
+        privileged: bool,
+    },
+    /// Archives on top of each other.
+    Layers {
+        layers: Vec<PathBuf>,
+        unfinished: PathBuf,
+        root: PathBuf,
+        rules: Rules,
+        privileged: bool,
+    },
     /// It is what it should be.
     Verify { archive: PathBuf, unfinished: PathBuf, check: Check },
     /// A folder for it, if only its names are asked for: nothing is kept.
@@ -112,8 +138,26 @@ impl common::Step for Step {
                 format!("test -r {}", word(file))
             }
             Self::Open { archive, .. } => format!("cat >{}", word(archive)),
-            Self::Extract { archive, root, rules, privileged } => {
-                extract_line(&word(archive), &word(root), rules, *privileged)
+            Self::Extract { archive, format, unfinished, root, rules, privileged } => {
+                let root = word(root);
+                let command = match format {
+                    None => tar_line(&word(archive), &root, rules, *privileged),
+                    Some(format) => {
+                        let from = script::local(*format, archive, &rules.choice);
+                        script::image(&from, &rules.choice, unfinished, &root, *privileged)
+                    }
+                };
+                extract_line(command, &root, rules, *privileged)
+            }
+            Self::Pull { reference, unfinished, root, rules, privileged, .. } => {
+                let (from, root) = (script::remote(reference, rules.plain_http), word(root));
+                let image = script::image(&from, &rules.choice, unfinished, &root, *privileged);
+                extract_line(image, &root, rules, *privileged)
+            }
+            Self::Layers { layers, unfinished, root, rules, privileged } => {
+                let root = word(root);
+                let command = script::layers(layers, unfinished, &root, *privileged);
+                extract_line(command, &root, rules, *privileged)
             }
             Self::Verify { archive, unfinished, check } => check.line(archive, unfinished),
             Self::Scratch(folder) => {
@@ -145,6 +189,10 @@ impl common::Step for Step {
             Self::Open { .. } => "the archive; curl(1), cat(1)",
             Self::Get { .. } => "what it is compared with; curl(1), cp(1)",
             Self::VerifyList { .. } => "by a key of the keyring; gpgv(1)",
+            Self::Pull { .. } | Self::Extract { format: Some(_), .. } => {
+                "its layers, one on top of the other; skopeo(1), umoci(1)"
+            }
+            Self::Layers { .. } => "one on top of the other; zstd(1), umoci(1)",
             Self::Extract { .. } => "owners by number, exact modes, all attributes; tar(1)",
             Self::Scratch(_) => "to read it twice takes a file; mktemp(1)",
             Self::List { .. } => "what is in it; tar(1)",
@@ -167,10 +215,27 @@ impl common::Step for Step {
             Self::VerifyList { list, shown, signature, keyring } => {
                 hands.list = Some(verified_list(list, shown, signature, keyring)?);
             }
+            Self::Extract { archive, format: Some(Format::Layout), rules, .. } => {
+                with_extractor(rules, hands, |extractor| {
+                    oci::extract_folder(archive, &rules.choice, extractor)
+                })?;
+            }
             Self::Extract { rules, .. } => extract(rules, hands)?,
+            Self::Pull { reference, timeout, rules, .. } => {
+                let scratch = hands.staging()?.scratch()?;
+                with_extractor(rules, hands, |extractor| {
+                    oci::pull(reference, rules, *timeout, scratch, extractor)
+                })?;
+            }
+            Self::Layers { layers, rules, .. } => {
+                with_extractor(rules, hands, |extractor| oci::extract_layers(layers, extractor))?;
+            }
             // Names are printed as they come.
             Self::Scratch(_) => {}
-            Self::List { rules, .. } => read(rules, hands, |pieces| list(pieces, rules))?,
+            Self::List { rules, .. } => {
+                ((), hands.fetched) =
+                    read(hands.input.take(), rules, |pieces| list(pieces, rules))?;
+            }
             Self::Verify { check, .. } => verify(check, hands)?,
             Self::Place { piece, .. } => piece.place(hands.staging()?.tree().as_fd())?,
             Self::Publish { dir, .. } => publish(dir, hands)?,
@@ -218,21 +283,29 @@ fn begin(dir: &Path, cache: Option<&Path>, hands: &mut Hands) -> Result<Flow, Fa
     }
 }
 
-fn extract_line(archive: &str, root: &str, rules: &Rules, privileged: bool) -> String {
-    let keep = privileged && rules.owner == Owner::Keep;
-    let owner = if keep { "--same-owner" } else { "--no-same-owner" };
-    let mut commands = vec![format!(
+/// Whether the files are to belong to whom the archive says.
+fn keeps_owners(rules: &Rules, privileged: bool) -> bool {
+    privileged && rules.owner == Owner::Keep
+}
+
+fn tar_line(archive: &str, root: &str, rules: &Rules, privileged: bool) -> String {
+    let owner = if keeps_owners(rules, privileged) { "--same-owner" } else { "--no-same-owner" };
+    format!(
         "tar --extract --file {archive} --directory {root} --preserve-permissions --numeric-owner \
          {owner} --xattrs --xattrs-include='*' --acls{}",
         rules.names.options()
-    )];
-    if !keep {
+    )
+}
+
+fn extract_line(command: String, root: &str, rules: &Rules, privileged: bool) -> String {
+    let mut commands = vec![command];
+    if !keeps_owners(rules, privileged) {
         commands.push(format!("find {root} -type f -perm /6000 -exec chmod ug-s {{}} +"));
     }
     if rules.skip_devices {
         commands.push(format!("find {root} '(' -type b -o -type c ')' -exec rm {{}} +"));
     }
-    commands.join(" && ")
+    commands.join("; ")
 }
 
 /// Everything that can be refused before the archive comes is looked at first.
@@ -301,29 +374,42 @@ fn verified_list(
     Ok(text)
 }
 
+/// Extracts something that is no single stream.
+fn with_extractor(
+    rules: &Rules,
+    hands: &mut Hands,
+    work: impl FnOnce(&mut Extractor) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut extractor = Extractor::new(hands.staging()?.tree().as_fd(), rules);
+    work(&mut extractor)?;
+    hands.entries = Some(extractor.entries());
+    Ok(())
+}
+
 fn extract(rules: &Rules, hands: &mut Hands) -> Result<(), Failure> {
-    let tree = hands.staging()?.tree().try_clone().tried(|| "hold the root")?;
-    hands.entries = Some(read(rules, hands, |pieces| {
-        let mut extractor = Extractor::new(tree.as_fd(), rules);
-        extractor.all_of(pieces).map(|()| extractor.entries())
-    })?);
+    let input = hands.input.take();
+    let staging = hands.staging()?;
+    let (entries, fetched) = read(input, rules, |pieces| {
+        let mut extractor = Extractor::new(staging.tree().as_fd(), rules);
+        let (scratch, choice) = (|| staging.scratch(), &rules.choice);
+        oci::extract(pieces, scratch, rules.max_size, choice, &mut extractor)?;
+        Ok(extractor.entries())
+    })?;
+    hands.entries = Some(entries);
+    hands.fetched = fetched;
     Ok(())
 }
 
 /// Reads, decodes and does something with it in one pass; then reads what is left, for the digest
 /// is of all.
 fn read<T: Send>(
+    input: Option<Input>,
     rules: &Rules,
-    hands: &mut Hands,
     work: impl FnOnce(Pieces) -> Result<T, Failure> + Send,
-) -> Result<T, Failure> {
-    let input = hands.input.take().ok_or_else(|| Failure::new("read without an archive"));
-    let mut input = input?;
+) -> Result<(T, Fetched), Failure> {
+    let mut input = input.ok_or_else(|| Failure::new("read without an archive"))?;
     match overlap::decoded(&mut input, rules.max_ratio, work) {
-        Ok(made) => {
-            hands.fetched = input.finish()?;
-            Ok(made)
-        }
+        Ok(made) => Ok((made, input.finish()?)),
         Err(failure) => Err(input.blame(failure)),
     }
 }

@@ -1,0 +1,88 @@
+//! Several archives on top of each other, and entries that take away.
+
+use std::io::{BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use common::{Failure, Tried};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::geteuid;
+
+use super::{Extractor, clear_inherited, tried};
+use crate::entry::{Entry, Kind};
+use crate::oci::layer::Layer;
+use crate::oci::whiteout::{self, Mark};
+
+impl Extractor<'_> {
+    /// Extracts a layer on top of those before; it may take away what they have brought.
+    pub fn layer(&mut self, input: impl Read) -> Result<(), Failure> {
+        let lowest = self.layer.is_none();
+        self.layer = Some(if lowest { Layer::lowest() } else { Layer::default() });
+        if lowest {
+            clear_inherited(self.root)?;
+        }
+        self.read(BufReader::with_capacity(1 << 17, input))?;
+        if lowest {
+            let mode = Mode::from_bits_truncate(0o755);
+            fchmod(self.root, mode).tried(|| "set the mode of the root")?;
+        }
+        self.parent = None;
+        let root = self.root;
+        self.layer.iter_mut().for_each(|layer| layer.restore_times(root));
+        if !geteuid().is_root() {
+            self.keep_open();
+        }
+        self.finish()
+    }
+
+    /// All layers are there.
+    pub fn end(&mut self) -> Result<(), Failure> {
+        self.folders = std::mem::take(&mut self.closed).into_values().collect();
+        self.finish()?;
+        self.attributes.tell_what_was_not_set();
+        Ok(())
+    }
+
+    /// A user can't write into a folder of mode 0555: it gets that mode after the last layer.
+    fn keep_open(&mut self) {
+        const OPEN: u32 = 0o700;
+        for folder in &mut self.folders {
+            if folder.mode & OPEN == OPEN {
+                self.closed.remove(&folder.name);
+            } else {
+                self.closed.insert(folder.name.clone(), folder.clone());
+                folder.mode |= OPEN;
+            }
+        }
+    }
+
+    /// What takes away: only in a layer has such a name a meaning.
+    pub(super) fn mark(&self, entry: &Entry, path: &Path) -> Result<Option<Mark>, Failure> {
+        let Some(_) = &self.layer else { return Ok(None) };
+        match whiteout::mark(path).map_err(|why| entry.failure(why))? {
+            Some(_) if !matches!(entry.kind, Kind::File | Kind::HardLink | Kind::Folder) => {
+                Err(entry.failure("a whiteout is an empty file"))
+            }
+            Some(Mark::Gone(_) | Mark::Opaque) if entry.kind == Kind::Folder => {
+                Err(entry.failure("a whiteout is no folder"))
+            }
+            mark => Ok(mark),
+        }
+    }
+
+    /// What is from a layer below goes, if the entry says so, or where it is in its way.
+    pub(super) fn lower(
+        &mut self,
+        entry: &Entry,
+        mark: Option<&Mark>,
+        path: &Path,
+        parent: &OwnedFd,
+    ) -> Result<(), Failure> {
+        let Some(layer) = &mut self.layer else { return Ok(()) };
+        match mark {
+            Some(mark) => layer.take_away(mark, path, parent),
+            None => layer.enter(path, parent, entry.kind == Kind::Folder),
+        }
+        .tried(|| tried(entry, "take away what is from a layer below"))
+    }
+}

@@ -1,0 +1,224 @@
+//! Images: a root file system as layers, one on top of the other, as OCI and Docker keep it.
+
+mod auth;
+mod challenge;
+mod client;
+pub mod digest;
+mod download;
+pub mod files;
+pub mod layer;
+mod layout;
+mod manifest;
+pub mod platform;
+pub mod reference;
+mod registry;
+mod save;
+pub mod script;
+mod url;
+pub mod whiteout;
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use common::{Failure, Tried};
+
+use crate::archive;
+use crate::cli::Rules;
+use crate::codec;
+use crate::extract::Extractor;
+use digest::{Digest, Verified};
+use download::Downloads;
+use files::{Archive, Files, Folder};
+use platform::Platform;
+use reference::Reference;
+use registry::Registry;
+
+/// Which image is meant, where there are several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    pub platform: Option<Platform>,
+    pub image: Option<String>,
+}
+
+/// A layer, compressed or not: what it is called where it is, and what it has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    pub name: String,
+    pub digest: Option<Digest>,
+    pub size: Option<u64>,
+    /// The digest of the tar archive inside.
+    pub diff_id: Digest,
+}
+
+/// What a file or a folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Layout,
+    LayoutArchive,
+    Saved,
+}
+
+/// As much of an archive as tells what it is: its first entry has one block, or three with an
+/// extended header or a long name.
+const HEAD: u64 = 8192;
+
+/// Looks into an archive's beginning; gives what it is, if it is an image, and all of it.
+fn look<R: BufRead>(mut decoded: R) -> Result<(bool, impl BufRead), Failure> {
+    let mut head = Vec::new();
+    let read = decoded.by_ref().take(HEAD).read_to_end(&mut head);
+    read.map_err(|error| archive::read_failure(&error))?;
+    Ok((files::is_image(&head), Cursor::new(head).chain(decoded)))
+}
+
+/// What a source on this machine is, told by its content; `None` for a plain archive.
+pub fn recognise(path: &Path) -> Result<Option<Format>, Failure> {
+    let about = fs::metadata(path).tried(|| format!("open {path:?}"))?;
+    if about.is_dir() {
+        return match path.join("oci-layout").exists() {
+            true => Ok(Some(Format::Layout)),
+            false => {
+                Err(Failure::new(format!("read {path:?}: it is a directory, and no OCI layout"))
+                    .hint("a folder of layers, in the order of their names, is layers:DIR"))
+            }
+        };
+    }
+    let file = File::open(path).tried(|| format!("open {path:?}"))?;
+    if !about.is_file() {
+        return Ok(None);
+    }
+    // What it is instead is told when it is read.
+    let Ok(decoded) = codec::decoder(file) else { return Ok(None) };
+    let Ok((true, archive)) = look(BufReader::new(decoded)) else { return Ok(None) };
+    Ok(Some(if names_layout(archive) { Format::LayoutArchive } else { Format::Saved }))
+}
+
+/// Goes through an image for the one file that tells its kind.
+fn names_layout(archive: impl BufRead) -> bool {
+    let mut reader = crate::tar::Reader::new(archive);
+    while let Ok(Some(entry)) = reader.next() {
+        if matches!(entry.name.as_slice(), b"oci-layout" | b"./oci-layout") {
+            return true;
+        }
+    }
+    false
+}
+
+/// Extracts an archive: if it is an image its layers, else what is in it. `scratch` makes the file
+/// that an image is kept in meanwhile.
+pub fn extract(
+    decoded: impl BufRead,
+    scratch: impl FnOnce() -> Result<File, Failure>,
+    most: u64,
+    choice: &Choice,
+    extractor: &mut Extractor,
+) -> Result<(), Failure> {
+    let (is_image, archive) = look(decoded)?;
+    if !is_image {
+        return match choice {
+            Choice { platform: None, image: None } => extractor.all_of(archive),
+            _ => Err(Failure::new("choose an image by --image or --platform: it is no image")
+                .hint("a plain archive has but one root file system: leave the option out")),
+        };
+    }
+    let archive = Archive::new(archive, scratch()?, most)?;
+    let layers = if archive.has("oci-layout") {
+        layout::layers(&archive, choice)?
+    } else if archive.has("manifest.json") {
+        save::layers(&archive, choice)?
+    } else {
+        return Err(Failure::new("read the image: it has no oci-layout and no manifest.json")
+            .hint("it begins as an image does; is it complete?"));
+    };
+    apply(&archive, &layers, extractor)
+}
+
+/// Extracts an image from a layout in a folder.
+pub fn extract_folder(
+    path: &Path,
+    choice: &Choice,
+    extractor: &mut Extractor,
+) -> Result<(), Failure> {
+    let folder = Folder::open(path)?;
+    let layers = layout::layers(&folder, choice)?;
+    apply(&folder, &layers, extractor)
+}
+
+/// Extracts an image from a registry; `scratch` is where its layers are kept meanwhile.
+pub fn pull(
+    reference: &Reference,
+    rules: &Rules,
+    timeout: u32,
+    scratch: File,
+    extractor: &mut Extractor,
+) -> Result<(), Failure> {
+    let registry = Registry::new(reference, timeout, rules.plain_http)?;
+    let layers = registry.layers(&rules.choice)?;
+    let downloads = Downloads::start(registry, &layers, scratch, rules.max_size)?;
+    apply(&downloads, &layers, extractor)
+}
+
+/// Layers, the lowest first; each is held against its digests.
+fn apply(files: &dyn Files, layers: &[Blob], extractor: &mut Extractor) -> Result<(), Failure> {
+    for blob in layers {
+        let mut packed = Verified::new(files.open(&blob.name)?, blob.size);
+        let outcome = apply_one(&mut packed, blob, extractor);
+        // What is wrong inside matters only if these are the right bytes.
+        packed.finish(blob.digest, &format!("the layer {}", files::quote(&blob.name)))?;
+        outcome?;
+    }
+    extractor.end()
+}
+
+fn apply_one(packed: impl Read, blob: &Blob, extractor: &mut Extractor) -> Result<(), Failure> {
+    let mut content = Verified::new(codec::decoder(packed)?, None);
+    extractor.layer(&mut content)?;
+    let what = format!("the archive in the layer {}", files::quote(&blob.name));
+    content.finish(Some(blob.diff_id), &what)
+}
+
+/// The archives of a folder, in the order of their names.
+pub fn layers_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let failed = || format!("look for layers in {folder:?}");
+    let mut layers = Vec::new();
+    for entry in fs::read_dir(folder).tried(failed)? {
+        let path = entry.tried(failed)?.path();
+        if !fs::metadata(&path).tried(|| format!("look at {path:?}"))?.is_file() {
+            return Err(Failure::new(format!("{}: {path:?} is no file", failed()))
+                .hint("only the layers' archives may be in it, named in their order"));
+        }
+        layers.push(path);
+    }
+    layers.sort();
+    if layers.is_empty() {
+        return Err(Failure::new(format!("{}: it is empty", failed())));
+    }
+    Ok(layers)
+}
+
+/// Extracts archives on top of each other.
+pub fn extract_layers(layers: &[PathBuf], extractor: &mut Extractor) -> Result<(), Failure> {
+    for path in layers {
+        let file = File::open(path).tried(|| format!("open {path:?}"))?;
+        extractor.layer(codec::decoder(file)?)?;
+    }
+    extractor.end()
+}
+
+fn several(names: &[String]) -> Failure {
+    let first = names.first().map_or("NAME", String::as_str);
+    Failure::new(format!("choose an image: there are {}", list(names)))
+        .hint(format!("--image {first}"))
+}
+
+fn none_named(wanted: &str, names: &[String]) -> Failure {
+    Failure::new(format!("find the image {wanted:?}: there is {}", list(names)))
+}
+
+fn list(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(20).map(|name| files::quote(name)).collect();
+    match shown.is_empty() {
+        true => "none with a name".into(),
+        false => shown.join(", ").replace('"', ""),
+    }
+}

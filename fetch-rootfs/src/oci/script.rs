@@ -1,0 +1,73 @@
+//! What classic commands do the same for an image.
+
+use std::path::{Path, PathBuf};
+
+use common::shell;
+
+use super::reference::Reference;
+use super::{Choice, Format};
+
+/// skopeo(1) copies an image from wherever it is into a layout, umoci(1) unpacks it.
+pub fn image(
+    from: &str,
+    choice: &Choice,
+    unfinished: &Path,
+    root: &str,
+    privileged: bool,
+) -> String {
+    let option = |name: &str, value: &str| match value {
+        "" => String::new(),
+        value => format!(" --override-{name} {}", shell::word(value)),
+    };
+    let asked = choice.platform.clone().unwrap_or_default();
+    let skopeo = [
+        "skopeo --insecure-policy".into(),
+        option("os", &asked.os),
+        option("arch", &asked.architecture),
+        option("variant", &asked.variant.unwrap_or_default()),
+    ]
+    .concat();
+    let layout = shell::operand(unfinished.join("image"));
+    let unpack = unpack(&layout, root, privileged);
+    format!("{skopeo} copy --quiet {from} oci:{layout}:image; {unpack}")
+}
+
+/// How skopeo calls an image in a registry.
+pub fn remote(reference: &Reference, plain_http: bool) -> String {
+    let http = plain_http || reference.is_loopback();
+    let option = if http { "--src-tls-verify=false " } else { "" };
+    format!("{option}{}", shell::word(format!("docker://{reference}")))
+}
+
+/// How skopeo calls an image that is a file or a folder.
+pub fn local(format: Format, path: &Path, choice: &Choice) -> String {
+    let transport = match format {
+        Format::Layout => "oci",
+        Format::LayoutArchive => "oci-archive",
+        Format::Saved => "docker-archive",
+    };
+    let name = choice.image.as_ref().map(|name| format!(":{}", shell::word(name)));
+    format!("{transport}:{}{}", shell::operand(path), name.unwrap_or_default())
+}
+
+/// Layers become an image first: tar(1) would follow the links of a lower layer, out of the root.
+pub fn layers(layers: &[PathBuf], unfinished: &Path, root: &str, privileged: bool) -> String {
+    let files: Vec<String> = layers.iter().map(shell::operand).collect();
+    let layout = shell::operand(unfinished.join("image"));
+    let plain = shell::operand(unfinished.join("layer.tar"));
+    format!(
+        "umoci init --layout {layout}; umoci new --image {layout}:image
+for layer in {}; do
+    zstd --decompress --stdout --force \"$layer\" >{plain}
+    umoci raw add-layer --image {layout}:image {plain}
+done
+{}",
+        files.join(" "),
+        unpack(&layout, root, privileged)
+    )
+}
+
+fn unpack(layout: &str, root: &str, privileged: bool) -> String {
+    let rootless = if privileged { "" } else { " --rootless" };
+    format!("umoci --log error raw unpack{rootless} --image {layout}:image {root}")
+}

@@ -1,0 +1,102 @@
+//! Where a registry's answers may lead: from what is safe never to what is less so.
+
+use common::Failure;
+use ureq::http::Uri;
+
+use super::reference::host_name;
+
+/// Scheme and host with port.
+fn server(url: &str) -> Option<(String, String)> {
+    let uri: Uri = url.parse().ok()?;
+    Some((uri.scheme_str()?.to_owned(), uri.authority()?.as_str().to_owned()))
+}
+
+pub fn same_server(one: &str, other: &str) -> bool {
+    server(one).is_some_and(|one| Some(one) == server(other))
+}
+
+/// A password is sent there: to https, or where the registry itself is spoken to by http.
+pub fn may_ask(realm: &str, base: &str) -> bool {
+    match (server(realm), server(base)) {
+        (Some((scheme, authority)), _) if authority.contains('@') || scheme == "file" => false,
+        (Some((scheme, _)), _) if scheme == "https" => true,
+        (Some((scheme, realm)), Some((base_scheme, base))) => {
+            scheme == "http" && base_scheme == "http" && host_name(&realm) == host_name(&base)
+        }
+        _ => false,
+    }
+}
+
+pub fn redirected(from: &str, location: &str) -> Result<String, Failure> {
+    let fail =
+        |why: &str| Err(Failure::new(format!("get {from:?}: redirected to {location:?}{why}")));
+    let Some((scheme, authority)) = server(from) else { return fail("") };
+    let to = match location {
+        whole if whole.contains("://") => whole.to_owned(),
+        other if other.starts_with("//") => format!("{scheme}:{other}"),
+        path if path.starts_with('/') => format!("{scheme}://{authority}{path}"),
+        _ => return fail(", which is no place"),
+    };
+    match (scheme.as_str(), server(&to).as_ref().map(|(scheme, _)| scheme.as_str())) {
+        (_, Some("https")) | ("http", Some("http")) => Ok(to),
+        _ => fail(", which is not as safe"),
+    }
+}
+
+/// Adds to what may have a query already.
+pub fn with_query<'a>(url: &str, query: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    query.fold(url.to_owned(), |url, (key, value)| {
+        let mark = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{mark}{key}={}", encoded(value))
+    })
+}
+
+fn encoded(value: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
+        byte => format!("%{byte:02X}"),
+    };
+    value.bytes().map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_asked_for_where_a_password_may_go() {
+        let (safe, here) = ("https://r.io/v2/a", "http://127.0.0.1:5000/v2/a");
+        assert!(may_ask("https://auth.io/token?x=y", safe) && may_ask("https://a/t", here));
+        assert!(may_ask("http://127.0.0.1:5001/token", here));
+        for realm in ["http://r.io/token", "file:///etc/passwd", "ftp://r.io/", "/token", "", "x"] {
+            assert!(!may_ask(realm, safe), "{realm}");
+        }
+        for realm in ["http://10.0.0.1/", "http://127.0.0.1@10.0.0.1/", "http://[::1]/"] {
+            assert!(!may_ask(realm, here), "{realm}");
+        }
+    }
+
+    #[test]
+    fn redirects_are_never_less_safe() {
+        let to = |from, location| redirected(from, location).ok();
+        assert_eq!(to("https://a/b", "/c?d"), Some("https://a/c?d".into()));
+        assert_eq!(to("http://a/b", "https://c/d"), Some("https://c/d".into()));
+        assert_eq!(to("https://a/b", "//c/d"), Some("https://c/d".into()));
+        for location in ["http://c/d", "file:///etc/passwd", "", "d"] {
+            assert_eq!(to("https://a/b", location), None, "{location}");
+        }
+        assert!(same_server("http://a:1/x", "http://a:1/y"));
+        assert!(!same_server("http://a:1/x", "http://a:2/x"));
+        assert!(!same_server("http://a/x", "https://a/x"));
+    }
+
+    #[test]
+    fn a_scope_is_encoded() {
+        assert_eq!(encoded("repository:a/b:pull&x=é"), "repository%3Aa%2Fb%3Apull%26x%3D%C3%A9");
+        let query = [("a", "b c"), ("d", "e")];
+        assert_eq!(with_query("https://h/t", query.into_iter()), "https://h/t?a=b%20c&d=e");
+        assert_eq!(with_query("https://h/t?x=y", query.into_iter()), "https://h/t?x=y&a=b%20c&d=e");
+    }
+}

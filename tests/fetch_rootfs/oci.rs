@@ -1,0 +1,373 @@
+//! Images in folders and archives: those that others make, and those that mean harm.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use support::{Ran, TempDir, Test, need_program, need_root, run, run_with_input, scratch};
+
+use crate::archive::Archive;
+use crate::image::{INDEX, Image, LAYER, digest, gzip, machine, named, packed, same_time};
+use crate::layers::three;
+use crate::{fetch, fingerprint, names};
+
+/// A folder with a layout in it, `layout`, of one image in three layers.
+fn layout() -> TempDir {
+    let (folder, mut image) = (scratch(), Image::default());
+    let manifest = image.add(machine(), &three());
+    image.layout(&folder.path().join("layout"), &[named(manifest, "box:1")]);
+    folder
+}
+
+fn one(name: &str) -> Vec<Vec<u8>> {
+    vec![Archive::default().file(name, name).end()]
+}
+
+fn fetched(source: &Path, root: &Path, options: &[&str]) -> Ran {
+    run(fetch().args(options).arg(source).arg(root))
+}
+
+/// What another program does, and how long it takes.
+fn timed(command: &mut Command) -> f64 {
+    let start = Instant::now();
+    run(command).ok();
+    start.elapsed().as_secs_f64() * 1000.0
+}
+
+fn compare(ours: &Path, theirs: &Path, what: &str) {
+    same_time(ours);
+    same_time(theirs);
+    assert_eq!(fingerprint(ours), fingerprint(theirs), "{what}");
+}
+
+pub fn umoci_makes_the_same_tree_of_a_layout() -> Test {
+    need_root()?;
+    need_program("umoci")?;
+    let published = support::archive("busybox-oci-layout")?;
+    let made = layout();
+    for (source, tag) in
+        [(published, "busybox:1.38.0-glibc"), (made.path().join("layout"), "box:1")]
+    {
+        let folder = scratch();
+        let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+        let ours_ms = timed(fetch().arg(&source).arg(&ours));
+        // umoci takes what stands behind a colon for the tag.
+        let copy = folder.path().join("copy");
+        run(Command::new("cp").arg("-aL").arg(&source).arg(&copy)).silent();
+        let index = fs::read_to_string(copy.join("index.json")).expect("it is there");
+        fs::write(copy.join("index.json"), index.replace(tag, "tag")).expect("our own folder");
+        let mut umoci = Command::new("umoci");
+        umoci.args(["raw", "unpack", "--image"]).arg(format!("{}:tag", copy.display()));
+        let umoci_ms = timed(umoci.arg(&theirs));
+        eprintln!("{tag}: fetch-rootfs {ours_ms:.1} ms, umoci raw unpack {umoci_ms:.1} ms");
+        compare(&ours, &theirs, tag);
+    }
+    Ok(())
+}
+
+/// A layout in every form that it comes in gives the same tree.
+pub fn every_form_of_an_image_is_told_by_content() -> Test {
+    need_root()?;
+    need_program("skopeo")?;
+    let folder = layout();
+    let at = |name: &str| folder.path().join(name);
+    fetched(&at("layout"), &at("wanted"), &[]).silent();
+    let archive = packed(&at("layout"));
+    fs::write(at("layout.tar"), &archive).expect("our own folder");
+    fs::write(at("layout.tar.gz"), gzip(&archive)).expect("our own folder");
+    for to in ["docker-archive:saved.tar:box:1", "oci-archive:skopeo.tar:box:1", "oci:copy:x"] {
+        let mut skopeo = Command::new("skopeo");
+        skopeo.args(["--insecure-policy", "copy", "--quiet"]).current_dir(folder.path());
+        run(skopeo.args(["oci:layout:box:1", to])).ok();
+    }
+    fs::write(at("saved.tar.gz"), gzip(&fs::read(at("saved.tar")).expect("it was just made")))
+        .expect("our own folder");
+    fs::write(at("old.tar"), old_save("box:1")).expect("our own folder");
+    let forms = [
+        "layout.tar",
+        "layout.tar.gz",
+        "saved.tar",
+        "saved.tar.gz",
+        "skopeo.tar",
+        "copy",
+        "old.tar",
+    ];
+    for name in forms {
+        assert_eq!(
+            fetched(&at(name), &at("root"), &[]).silent(),
+            format!("{}\n", at("root").display())
+        );
+        compare(&at("root"), &at("wanted"), name);
+        fs::remove_dir_all(at("root")).expect("our own folder");
+    }
+    let sum = digest(&archive);
+    let options = ["--sha256", &sum[7..], "-"];
+    run_with_input(fetch().args(options).arg(at("root")), &archive).silent();
+    compare(&at("root"), &at("wanted"), "standard input");
+    Ok(())
+}
+
+/// As Docker before 25 wrote it: `ID/layer.tar`, one of them a link to another.
+fn old_save(tag: &str) -> Vec<u8> {
+    let layers = three();
+    let diff_ids: Vec<String> = layers.iter().map(|tar| digest(tar)).collect();
+    let config = json!({"os": "linux", "architecture": machine(),
+        "rootfs": {"type": "layers", "diff_ids": diff_ids}})
+    .to_string();
+    let id = |n: usize| digest(&[u8::try_from(n).expect("few")])[7..].to_owned();
+    let name = format!("{}.json", &digest(config.as_bytes())[7..]);
+    let paths: Vec<String> = (0..3).map(|at| format!("{}/layer.tar", id(at))).collect();
+    let manifest = json!([{"Config": name, "RepoTags": [tag], "Layers": paths}]).to_string();
+    let mut archive = Archive::default();
+    for (at, layer) in layers.iter().enumerate() {
+        archive = archive.folder(&format!("{}/", id(at)));
+        if at == 1 {
+            let kept = format!("{}/kept.tar", id(at));
+            archive = archive.with_data(b'0', &kept, layer);
+            archive = archive.symlink(&paths[at], &format!("../{kept}"));
+        } else {
+            archive = archive.with_data(b'0', &paths[at], layer);
+        }
+    }
+    archive.file(&name, &config).file("manifest.json", &manifest).end()
+}
+
+pub fn the_machine_s_image_is_chosen_or_the_one_asked_for() -> Test {
+    let (folder, mut image) = (scratch(), Image::default());
+    let at = |name: &str| folder.path().join(name);
+    let here = image.add(machine(), &one("here"));
+    let mut arm = image.add("arm", &one("v7"));
+    arm["platform"]["variant"] = "v7".into();
+    let mut old = image.add("arm", &one("v6"));
+    old["platform"]["variant"] = "v6".into();
+    let mut untold = image.add("s390x", &one("untold"));
+    untold.as_object_mut().expect("a map").remove("platform");
+    let inner = json!({"schemaVersion": 2, "manifests": [old, arm, here, untold]});
+    let inner = image.document(INDEX, &inner);
+    image.layout(&at("layout"), &[inner]);
+    for (options, name) in [
+        (&[][..], "here"),
+        (&["--platform", "linux/arm"], "v7"),
+        (&["--platform", "linux/arm/v6"], "v6"),
+        (&["--platform", "linux/s390x"], "untold"),
+    ] {
+        fetched(&at("layout"), &at("root"), options).silent();
+        assert_eq!(names(&at("root")), [name]);
+        fs::remove_dir_all(at("root")).expect("our own folder");
+    }
+    for (platform, status, parts) in [
+        ("linux/mips", 1, &["linux/arm/v6, linux/arm/v7", "linux/s390x", "hint: --platform"][..]),
+        ("windows/amd64", 1, &["there is only"]),
+        ("linux", 2, &["\"linux\"", "hint: as linux/amd64"]),
+    ] {
+        let ran = fetched(&at("layout"), &at("root"), &["--platform", platform]);
+        ran.fails(status, "fetch-rootfs", parts);
+    }
+    assert_eq!(names(folder.path()), ["layout"]);
+    Ok(())
+}
+
+pub fn an_image_of_several_is_chosen_by_its_name() -> Test {
+    let (folder, mut image) = (scratch(), Image::default());
+    let at = |name: &str| folder.path().join(name);
+    let first = image.add(machine(), &one("first"));
+    let second = image.add(machine(), &one("second"));
+    image.layout(&at("layout"), &[named(first, "a:1"), named(second, "docker.io/library/b:2")]);
+    for (name, wanted) in [("a:1", "first"), ("b:2", "second")] {
+        fetched(&at("layout"), &at("root"), &["--image", name]).silent();
+        assert_eq!(names(&at("root")), [wanted]);
+        fs::remove_dir_all(at("root")).expect("our own folder");
+    }
+    let fails = |options: &[&str], parts: &[&str]| {
+        fetched(&at("layout"), &at("root"), options).fails(1, "fetch-rootfs", parts);
+    };
+    fails(&[], &["a:1, docker.io/library/b:2", "hint: --image a:1"]);
+    fails(&["--image", "c"], &["\"c\"", "a:1"]);
+    fs::write(at("plain.tar"), &one("x")[0]).expect("our own folder");
+    let ran = fetched(&at("plain.tar"), &at("root"), &["--image", "c"]);
+    ran.fails(1, "fetch-rootfs", &["it is no image", "hint: "]);
+    fs::create_dir(at("empty")).expect("our own folder");
+    let ran = fetched(&at("empty"), &at("root"), &[]);
+    ran.fails(1, "fetch-rootfs", &["a directory, and no OCI layout", "hint: "]);
+    let ran = run(fetch().arg(format!("layers:{}", at("empty").display())).arg(at("root")));
+    ran.fails(1, "fetch-rootfs", &["it is empty"]);
+    assert_eq!(names(folder.path()), ["empty", "layout", "plain.tar"]);
+    Ok(())
+}
+
+/// A layout, damaged by the closure; as a folder and as an archive it is refused alike.
+#[track_caller]
+fn refuses(damage: impl Fn(&mut Image, &mut Value), parts: &[&str]) {
+    let (folder, mut image) = (scratch(), Image::default());
+    let layout = folder.path().join("layout");
+    let mut descriptor = image.add(machine(), &three());
+    damage(&mut image, &mut descriptor);
+    image.layout(&layout, &[descriptor]);
+    fs::write(folder.path().join("layout.tar"), packed(&layout)).expect("our own folder");
+    for name in ["layout", "layout.tar"] {
+        let ran = fetched(&folder.path().join(name), &folder.path().join("root"), &[]);
+        ran.fails(1, "fetch-rootfs", parts);
+        assert_eq!(names(folder.path()), ["layout", "layout.tar"], "{name}: nothing is left");
+    }
+}
+
+fn layer_of(image: &mut Image, at: usize) -> &mut Vec<u8> {
+    let digest = digest(&gzip(&three()[at]));
+    image.blobs.get_mut(&digest).expect("it was put in")
+}
+
+pub fn an_image_that_is_not_what_its_digests_say_is_refused() -> Test {
+    refuses(|image, _| layer_of(image, 1)[40] ^= 1, &["verify the layer", "its digest is sha256:"]);
+    refuses(|image, _| layer_of(image, 2).truncate(60), &["verify the layer", "60 bytes, not"]);
+    refuses(|image, _| layer_of(image, 2).push(0), &["verify the layer", "more than its"]);
+    let missing = format!("sha256:{}", "0".repeat(64));
+    refuses(|_, of| of["digest"] = missing.clone().into(), &["open ", &missing[7..]]);
+    refuses(|_, of| of["size"] = 3.into(), &["more than its 3 bytes"]);
+    refuses(|_, of| of["size"] = (-3).into(), &["-3", "index.json"]);
+    for wrong in ["sha256:../../x", "sha256:ABC", "../../../etc/passwd", "md5:0", ""] {
+        refuses(|_, of| of["digest"] = wrong.into(), &["is not sha256: and 64", wrong]);
+    }
+    // The packed bytes are right, what is in them is not.
+    let other = |image: &mut Image, of: &mut Value| {
+        let layer = image.blob(LAYER, &gzip(&one("x")[0]));
+        *of = image.add_with(machine(), &[layer], &[digest(b"other")]);
+    };
+    refuses(other, &["verify the archive in the layer", "its digest is sha256:"]);
+    let fewer = |image: &mut Image, of: &mut Value| {
+        let layer = image.blob(LAYER, &gzip(&one("x")[0]));
+        *of = image.add_with(machine(), &[layer], &[]);
+    };
+    refuses(fewer, &["it has 1 layers, its configuration 0"]);
+    Ok(())
+}
+
+pub fn images_that_mean_harm_are_refused() -> Test {
+    let foreign = |image: &mut Image, of: &mut Value| {
+        let kind = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+        let layer = image.blob(kind, &gzip(&one("x")[0]));
+        *of = image.add_with(machine(), &[layer], &[digest(&one("x")[0])]);
+    };
+    refuses(foreign, &["nondistributable", "hint: "]);
+    let nested = |image: &mut Image, of: &mut Value| {
+        for _ in 0..5 {
+            *of = image.document(INDEX, &json!({"schemaVersion": 2, "manifests": [of]}));
+        }
+    };
+    refuses(nested, &["an index in 3 others"]);
+    // Two that name each other can't both have the digest that they are called by.
+    let circle = |image: &mut Image, of: &mut Value| {
+        let name = format!("sha256:{}", "a".repeat(64));
+        *of = json!({"mediaType": INDEX, "digest": name, "size": 1000});
+        let index = json!({"schemaVersion": 2, "manifests": [of]}).to_string();
+        of["size"] = index.len().into();
+        image.blobs.insert(name, index.into());
+    };
+    refuses(circle, &["its digest is sha256:"]);
+    let many = |image: &mut Image, of: &mut Value| {
+        let mut untold = image.add("mips", &one("x"));
+        untold.as_object_mut().expect("a map").remove("platform");
+        let index = json!({"schemaVersion": 2, "manifests": vec![untold; 500]});
+        *of = image.document(INDEX, &index);
+    };
+    refuses(many, &["more than 256 documents"]);
+    let huge = |image: &mut Image, of: &mut Value| {
+        let text = format!("{{\"manifests\":[],\"x\":\"{}\"}}", "x".repeat(5 << 20));
+        *of = image.blob(INDEX, text.as_bytes());
+    };
+    refuses(huge, &["is larger than 4 MiB"]);
+    let nothing = |image: &mut Image, of: &mut Value| {
+        *of = image.blob("application/vnd.example.chart", b"x");
+    };
+    refuses(nothing, &["what is there is", "vnd.example.chart"]);
+    Ok(())
+}
+
+/// A blob may be a link within the layout, as published ones are, and none out of it.
+pub fn a_layout_s_links_stay_in_it() -> Test {
+    let folder = layout();
+    let at = |name: &str| folder.path().join(name);
+    let blob = |name: &str| -> PathBuf {
+        at("layout/blobs/sha256").join(&digest(&gzip(&three()[0]))[7..]).with_file_name(name)
+    };
+    let layer = digest(&gzip(&three()[0]))[7..].to_owned();
+    fs::rename(blob(&layer), at("layout/layer")).expect("our own folder");
+    symlink("../../layer", blob(&layer)).expect("our own folder");
+    fetched(&at("layout"), &at("root"), &[]).silent();
+    fs::remove_dir_all(at("root")).expect("our own folder");
+    fs::rename(at("layout/layer"), at("outside")).expect("our own folder");
+    for target in ["../../../outside".to_owned(), at("outside").display().to_string()] {
+        fs::remove_file(blob(&layer)).expect("our own folder");
+        symlink(target, blob(&layer)).expect("our own folder");
+        let ran = fetched(&at("layout"), &at("root"), &[]);
+        ran.fails(1, "fetch-rootfs", &[&layer, "(EXDEV)", "hint: it is a link out of the image"]);
+    }
+    run(Command::new("mkfifo").arg(at("layout/fifo"))).silent();
+    fs::remove_file(blob(&layer)).expect("our own folder");
+    symlink("../../fifo", blob(&layer)).expect("our own folder");
+    let ran = fetched(&at("layout"), &at("root"), &[]);
+    ran.fails(1, "fetch-rootfs", &["it is no regular file"]);
+    assert_eq!(names(folder.path()), ["layout", "outside"]);
+    // In an archive they can't lead anywhere but within.
+    let saved = json!([{"Config": "c", "RepoTags": [], "Layers": ["l"]}]).to_string();
+    for target in ["/etc/passwd", "../../etc/passwd", "c"] {
+        let archive = Archive::default().file("manifest.json", &saved).symlink("c", target).end();
+        let ran = run_with_input(fetch().arg("-").arg(at("root")), &archive);
+        ran.fails(1, "fetch-rootfs", &["open \"c\" of the image"]);
+    }
+    Ok(())
+}
+
+pub fn the_scripts_for_images_and_layers_do_the_same() -> Test {
+    need_root()?;
+    need_program("skopeo")?;
+    need_program("umoci")?;
+    let folder = layout();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("an image.tar"), old_save("box:1")).expect("our own folder");
+    fs::create_dir(at("the layers")).expect("our own folder");
+    for (name, layer) in ["1.tar", "2.tar", "3 .tar"].iter().zip(three()) {
+        fs::write(at("the layers").join(name), layer).expect("our own folder");
+    }
+    for source in ["layout", "an image.tar", "layers:the layers"] {
+        let with = |options: &[&str], to: &str| {
+            run(fetch().current_dir(folder.path()).args(options).args([source, to]))
+        };
+        with(&[], "ours").silent();
+        let script = with(&["-n"], "theirs").silent();
+        assert!(!at("theirs").exists(), "a dry run does nothing");
+        let ran = run(support::sh(&script).current_dir(folder.path()));
+        assert_eq!(ran.ok(), format!("{}\n", at("theirs").display()), "{script}");
+        compare(&at("ours"), &at("theirs"), source);
+        for root in ["ours", "theirs"] {
+            fs::remove_dir_all(at(root)).expect("our own folder");
+        }
+    }
+    assert_eq!(names(folder.path()), ["an image.tar", "layout", "the layers"]);
+    Ok(())
+}
+
+/// A script ends where one of its commands fails, and nothing gets the target's name.
+pub fn a_script_fails_where_a_command_in_it_fails() -> Test {
+    need_root()?;
+    need_program("skopeo")?;
+    let folder = layout();
+    let at = |name: &str| folder.path().join(name);
+    let layer = gzip(&three()[1]);
+    fs::write(at("whole.tar.gz"), &layer).expect("our own folder");
+    for (source, options) in
+        [("layout", vec!["-n"]), ("whole.tar.gz", vec!["-n", "--skip-devices"])]
+    {
+        let script = run(fetch().args(options).arg(at(source)).arg(at("root"))).silent();
+        let damaged = at("layout/blobs/sha256").join(&digest(&layer)[7..]);
+        fs::write(damaged, &layer[..60]).expect("our own folder");
+        fs::write(at("whole.tar.gz"), &layer[..60]).expect("our own folder");
+        let ran = run(&mut support::sh(&script));
+        assert!(ran.status != 0 && ran.stdout.is_empty(), "{source}: {ran:?}");
+        assert_eq!(names(folder.path()), ["layout", "whole.tar.gz"]);
+        fs::write(at("whole.tar.gz"), &layer).expect("our own folder");
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! A registry on loopback that follows the distribution specification, and misbehaves as it is
+//! told.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::image::{Image, digest};
+
+/// `me:secret`, as a header has it.
+pub const PASSWORD: &str = "bWU6c2VjcmV0";
+const TOKEN: &str = "a-token";
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Nothing,
+    /// Every blob, and manifest, has a byte changed.
+    Changed,
+    /// Blobs end in the middle: the first time, or each time.
+    Cut {
+        always: bool,
+    },
+    /// The same, and it knows no ranges.
+    CutWithoutRanges,
+    /// It never takes what it has asked for.
+    NeverSatisfied,
+    /// 429 for the first so many requests.
+    TooMany(usize),
+    /// Blobs are elsewhere.
+    Redirect(String),
+    /// Tokens are elsewhere.
+    Realm(String),
+    /// A blob takes that long.
+    Slow(Duration),
+    /// Manifests without end.
+    Endless,
+}
+
+/// What it wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    Nothing,
+    Token,
+    TokenForPassword,
+    Basic,
+}
+
+#[derive(Clone)]
+pub struct Registry {
+    pub address: String,
+    image: Image,
+    tags: HashMap<String, String>,
+    auth: Auth,
+    fault: Fault,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+struct Request {
+    path: String,
+    headers: HashMap<String, String>,
+}
+
+impl Registry {
+    /// Serves these blobs under any name; a tag is a digest.
+    pub fn start(image: &Image, tags: &[(&str, &str)], auth: Auth, fault: Fault) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port of loopback");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let tags = tags.iter().map(|(tag, digest)| ((*tag).into(), (*digest).into())).collect();
+        let log = Arc::default();
+        let registry = Self { address, image: image.clone(), tags, auth, fault, log };
+        let server = registry.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let server = server.clone();
+                // A client that goes away is what some tests are about.
+                thread::spawn(move || drop(server.answer(stream)));
+            }
+        });
+        registry
+    }
+
+    pub fn name(&self, rest: &str) -> String {
+        format!("docker://{}/{rest}", self.address)
+    }
+
+    /// The paths that were asked for, each with its Authorization and Range.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().expect("nobody panics with it").clone()
+    }
+
+    fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        let request = read(&stream)?;
+        let header = |name: &str| request.headers.get(name).cloned().unwrap_or_default();
+        let (authorization, range) = (header("authorization"), header("range"));
+        let count = {
+            let mut log = self.log.lock().expect("nobody panics with it");
+            log.push(format!("{} {authorization} {range}", request.path));
+            log.len()
+        };
+        if matches!(self.fault, Fault::TooMany(most) if count <= most) {
+            return reply(&mut stream, "429 Too Many Requests", "Retry-After: 0\r\n", b"");
+        }
+        if let Some(query) = request.path.strip_prefix("/token?") {
+            return self.token(&mut stream, query, &authorization);
+        }
+        if !self.allows(&authorization) && !request.path.starts_with("/elsewhere/") {
+            let message = br#"{"errors":[{"code":"UNAUTHORIZED","message":"who are you?"}]}"#;
+            return reply(&mut stream, "401 Unauthorized", &self.challenge(), message);
+        }
+        let parts: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
+        match parts.as_slice() {
+            ["v2", ""] => reply(&mut stream, "200 OK", "", b"{}"),
+            [_, .., "manifests", name] => self.manifest(&mut stream, name),
+            [_, .., "blobs", name] => self.blob(&mut stream, name, &range, count),
+            _ => reply(&mut stream, "404 Not Found", "", b""),
+        }
+    }
+
+    fn allows(&self, authorization: &str) -> bool {
+        match self.auth {
+            _ if self.fault == Fault::NeverSatisfied => false,
+            Auth::Nothing => true,
+            Auth::Token | Auth::TokenForPassword => authorization == format!("Bearer {TOKEN}"),
+            Auth::Basic => authorization == format!("Basic {PASSWORD}"),
+        }
+    }
+
+    fn challenge(&self) -> String {
+        let realm = match &self.fault {
+            Fault::Realm(realm) => realm.clone(),
+            _ => format!("http://{}/token", self.address),
+        };
+        match self.auth {
+            Auth::Basic => "WWW-Authenticate: Basic realm=\"here\"\r\n".into(),
+            _ => format!("WWW-Authenticate: Bearer realm=\"{realm}\",service=\"a shop\"\r\n"),
+        }
+    }
+
+    fn token(&self, stream: &mut TcpStream, query: &str, password: &str) -> std::io::Result<()> {
+        let has = |wanted: &str| query.split('&').any(|part| part.starts_with(wanted));
+        let service = has("service=a%20shop") || has("service=a+shop");
+        let wanted = service && has("scope=repository%3A");
+        let known = self.auth != Auth::TokenForPassword || password == format!("Basic {PASSWORD}");
+        match (wanted, known) {
+            (true, true) => {
+                reply(stream, "200 OK", "", format!("{{\"access_token\":\"{TOKEN}\"}}").as_bytes())
+            }
+            (true, false) => reply(stream, "401 Unauthorized", "", b""),
+            (false, _) => reply(stream, "400 Bad Request", "", b""),
+        }
+    }
+
+    fn manifest(&self, stream: &mut TcpStream, name: &str) -> std::io::Result<()> {
+        let digest = self.tags.get(name).map_or(name, String::as_str);
+        let Some(bytes) = self.image.blobs.get(digest) else {
+            let message =
+                br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
+            return reply(stream, "404 Not Found", "", message);
+        };
+        if self.fault == Fault::Endless {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+            loop {
+                stream.write_all(&vec![b' '; 65536])?;
+            }
+        }
+        // What a header says is the digest is no proof of it.
+        let text = String::from_utf8_lossy(bytes);
+        let kind = if text.contains("\"manifests\"") { "index" } else { "manifest" };
+        let head = format!(
+            "Content-Type: application/vnd.oci.image.{kind}.v1+json\r\nDocker-Content-Digest: {digest}\r\n"
+        );
+        // By a tag, anything may come: there is nothing to hold it against.
+        let bytes = if name == digest { self.changed(bytes) } else { bytes.clone() };
+        reply(stream, "200 OK", &head, &bytes)
+    }
+
+    fn blob(
+        &self,
+        stream: &mut TcpStream,
+        name: &str,
+        range: &str,
+        count: usize,
+    ) -> std::io::Result<()> {
+        let Some(bytes) = self.image.blobs.get(name) else {
+            return reply(stream, "404 Not Found", "", b"");
+        };
+        let small = bytes.starts_with(b"{");
+        let bytes = if small { bytes.clone() } else { self.changed(bytes) };
+        match &self.fault {
+            Fault::Redirect(to) => {
+                let head = format!("Location: http://{to}/elsewhere/blobs/{name}\r\n");
+                return reply(stream, "307 Temporary Redirect", &head, b"");
+            }
+            Fault::Slow(time) if !small => thread::sleep(*time),
+            _ => {}
+        }
+        let ranges = self.fault != Fault::CutWithoutRanges;
+        let from = range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-'));
+        let from: usize = from.filter(|_| ranges).and_then(|from| from.parse().ok()).unwrap_or(0);
+        let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
+        let length = bytes.len();
+        let head = if from > 0 {
+            format!("Content-Range: bytes {from}-{}/{length}\r\n", length - 1)
+        } else {
+            String::new()
+        };
+        let again = self.log().iter().take(count - 1).any(|line| line.contains(name));
+        let cut = match self.fault {
+            Fault::Cut { always } => always || !again,
+            Fault::CutWithoutRanges => !again,
+            _ => false,
+        };
+        let rest = &bytes[from..];
+        let sent = if cut && !small { rest.len() / 2 } else { rest.len() };
+        let head = format!("HTTP/1.1 {status}\r\n{head}Content-Length: {}\r\n", rest.len());
+        stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
+        stream.write_all(&rest[..sent])
+    }
+
+    fn changed(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        if self.fault == Fault::Changed {
+            let last = bytes.len() - 1;
+            bytes[last] ^= if bytes[0] == b'{' { b'}' ^ b' ' } else { 1 };
+        }
+        bytes
+    }
+}
+
+fn read(stream: &TcpStream) -> std::io::Result<Request> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let first = lines.next().transpose()?.unwrap_or_default();
+    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut headers = HashMap::new();
+    while let Some(line) = lines.next().transpose()?.filter(|line| !line.is_empty()) {
+        if let Some((name, value)) = line.split_once(':') {
+            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+        }
+    }
+    Ok(Request { path, headers })
+}
+
+fn reply(stream: &mut TcpStream, status: &str, head: &str, body: &[u8]) -> std::io::Result<()> {
+    let length = body.len();
+    let head =
+        format!("HTTP/1.1 {status}\r\n{head}Content-Length: {length}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)
+}
+
+/// A descriptor's digest.
+pub fn digest_of(descriptor: &serde_json::Value) -> String {
+    descriptor["digest"].as_str().map_or_else(|| digest(b""), str::to_owned)
+}
