@@ -144,6 +144,19 @@ fn without_macros(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn any_text_is_read_without_harm(text in "\\PC{0,80}", words in "[a-z# \n%@:/]{0,200}") {
+            let _ = (Header::parse(&text), look_up(&words, "machine"), look_up(&text, "h"));
+            let (shown, header) = split_url(&format!("https://{text}@h/{words}"));
+            prop_assert!(header.is_none() || shown.starts_with("https://"));
+            let (again, none) = split_url(&shown);
+            prop_assert!(none.is_some() || again == shown);
+        }
+    }
 
     #[test]
     fn a_header_is_a_name_and_a_value_and_is_not_shown() {

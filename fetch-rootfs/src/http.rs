@@ -10,6 +10,7 @@ use ureq::http::{HeaderMap, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::credentials::{self, Header};
+use crate::proxy;
 
 const MOST_REDIRECTS: usize = 10;
 
@@ -115,7 +116,7 @@ impl Client {
         headers: &[(&str, &str)],
         private: &[Header],
     ) -> Result<Answer, Trouble> {
-        let mut request = self.agent.get(url);
+        let mut request = self.agent.get(url).config().proxy(proxy::for_url(url)?).build();
         for header in private {
             request = request.header(&header.name, &header.value);
         }

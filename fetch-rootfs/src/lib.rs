@@ -28,6 +28,7 @@ mod oci;
 mod overlap;
 mod plan;
 mod progress;
+mod proxy;
 mod removal;
 mod retrieval;
 mod signature;

@@ -170,13 +170,20 @@ pub fn a_proxy_is_taken_from_the_environment() -> Test {
     let root = folder.path().join("root");
     let mut command = fetch();
     command.env("http_proxy", format!("http://{}", proxy.address)).env_remove("NO_PROXY");
-    command.env_remove("no_proxy").env_remove("ALL_PROXY").env_remove("all_proxy");
+    command
+        .env("https_proxy", "http://127.0.0.1:1")
+        .env_remove("no_proxy")
+        .env_remove("ALL_PROXY")
+        .env_remove("all_proxy");
     let ran = run(command.args(["--retries", "0", "http://host.invalid/x"]).arg(&root));
     ran.fails(1, "fetch-rootfs", &["404"]);
     assert_eq!(proxy.requests()[0].path, "host.invalid:80");
     let direct = run(command.env("NO_PROXY", "host.invalid").arg("--quiet"));
     direct.fails(1, "fetch-rootfs", &["host.invalid"]);
     assert!(proxy.requests().is_empty(), "{direct:?}");
+    let bad = run(command.env("http_proxy", "bad://me:secret@p").env_remove("NO_PROXY"));
+    bad.fails(1, "fetch-rootfs", &["$http_proxy", "hint: "]);
+    assert!(!bad.stderr.contains("secret"));
     Ok(())
 }
 
