@@ -39,11 +39,19 @@ pub struct Known {
 }
 
 /// Where the cache is if nobody says otherwise: `$XDG_CACHE_HOME`, which counts only if it is
-/// absolute, or `~/.cache`.
+/// absolute, or `~/.cache`. Nowhere, if that is another user's, as where root runs with a user's
+/// HOME, or if there is no such home.
 pub fn usual_place() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
     let base = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
-    Some(base.join("container-tools"))
+    let place = base.join("container-tools");
+    let there = place.ancestors().find_map(|dir| Some((dir, fs::metadata(dir).ok()?)));
+    let ours = match there {
+        Some((dir, _)) if dir == place => is_ours(&place),
+        Some((_, about)) => about.uid() == geteuid().as_raw(),
+        None => false,
+    };
+    ours.then_some(place)
 }
 
 /// The file with this digest, if the cache at this place has it, and is ours.
@@ -60,12 +68,11 @@ pub fn known(place: &Path, url: &str) -> Option<Known> {
     file(place, known.sha256).map(|_| known)
 }
 
-/// Whether a place that is there belongs to us and nobody else can write there.
-pub fn is_ours(place: &Path) -> bool {
-    fs::metadata(place).map_or_else(
-        |error| error.kind() == io::ErrorKind::NotFound,
-        |about| about.is_dir() && about.uid() == geteuid().as_raw() && about.mode() & 0o022 == 0,
-    )
+/// Whether a place belongs to us, and nobody else can write there.
+fn is_ours(place: &Path) -> bool {
+    fs::metadata(place).is_ok_and(|about| {
+        about.is_dir() && about.uid() == geteuid().as_raw() && about.mode() & 0o022 == 0
+    })
 }
 
 fn name_of(url: &str) -> String {

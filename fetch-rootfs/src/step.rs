@@ -186,6 +186,13 @@ impl common::Step for Step {
                 mkdir(2)"
             }
             Self::Open { source: Source::Cached { .. }, .. } => "it is in the cache; test(1)",
+            Self::Open {
+                source: Source::Url(_),
+                transfer: Transfer { cache: Some(cache), .. },
+                ..
+            } => {
+                return format!("the archive; fetch-rootfs keeps a copy in {cache:?}; curl(1)");
+            }
             Self::Open { .. } => "the archive; curl(1), cat(1)",
             Self::Get { .. } => "what it is compared with; curl(1), cp(1)",
             Self::VerifyList { .. } => "by a key of the keyring; gpgv(1)",

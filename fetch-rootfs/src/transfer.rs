@@ -48,15 +48,13 @@ pub struct Transfer {
 
 impl Options {
     pub fn transfer(&self) -> Result<Transfer, Failure> {
-        // Where root runs with a user's HOME, the usual place is that user's.
-        let usual = || cache::usual_place().filter(|place| cache::is_ours(place));
         let cache = match (self.no_cache, &self.cache_dir) {
             (true, _) => None,
             (false, Some(dir)) => Some(
                 std::path::absolute(dir)
                     .map_err(|error| Failure::usage(format!("use the cache {dir:?}: {error}")))?,
             ),
-            (false, None) => usual(),
+            (false, None) => cache::usual_place(),
         };
         Ok(Transfer {
             headers: self

@@ -1,6 +1,7 @@
 //! What is downloaded once: revalidated, used without a network, shared, and never half a file.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -87,6 +88,9 @@ pub fn what_is_cached_needs_no_network() -> Test {
     place.get(&url, "one", &[]).silent();
     server.requests();
     place.get(&url, "two", &["--offline"]).silent();
+    let said = place.get(&url, "said", &["--explain"]);
+    assert!(said.stderr.contains(&format!("a copy in {:?}", place.cache())), "{said:?}");
+    server.requests();
     // By its digest, wherever it is from.
     let sum = place.file().file_name().expect("a name").to_string_lossy().into_owned();
     place.get("https://nowhere.invalid/x", "three", &["--sha256", &sum]).silent();
@@ -312,5 +316,19 @@ pub fn a_cache_that_others_can_write_is_not_used() -> Test {
     command.env("XDG_CACHE_HOME", place.folder.path().join("xdg")).arg(&url);
     run(command.arg(place.folder.path().join("three"))).silent();
     assert_eq!(names(&usual), ["sha256", "unfinished", "url"]);
+    // A home of another user, and one that is not there.
+    let home = place.folder.path().join("home");
+    fs::create_dir(&home).expect("our own folder");
+    run(Command::new("chown").arg("65534").arg(&home)).silent();
+    let mut command = fetch();
+    run(command.env("HOME", &home).arg(&url).arg(place.folder.path().join("four"))).silent();
+    assert_eq!(names(&home), [""; 0]);
+    let mut command = fetch();
+    let free = place.folder.path().join("free");
+    fs::create_dir(&free).expect("our own folder");
+    run(Command::new("chown").arg("65534").arg(&free)).silent();
+    command.env("HOME", "/nowhere/at/all").uid(65534).gid(65534).current_dir(&free);
+    fs::set_permissions(place.folder.path(), fs::Permissions::from_mode(0o755)).expect("our own");
+    run(command.arg(&url).arg(free.join("root"))).silent();
     Ok(())
 }
