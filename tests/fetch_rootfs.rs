@@ -7,6 +7,10 @@ mod archive;
 mod caching;
 #[path = "fetch_rootfs/downloads.rs"]
 mod downloads;
+#[path = "fetch_rootfs/formats.rs"]
+mod formats;
+#[path = "fetch_rootfs/generated.rs"]
+mod generated;
 #[path = "fetch_rootfs/hostile.rs"]
 mod hostile;
 #[path = "fetch_rootfs/image.rs"]
@@ -43,6 +47,19 @@ support::tests!(
     every_compression_is_told_by_content,
     every_kind_of_entry_is_kept,
     sparse_files_keep_their_holes,
+    formats::cpio_archives_are_extracted_as_cpio_does,
+    formats::several_cpio_archives_are_one,
+    formats::attributes_and_lists_come_from_tar_and_libarchive,
+    formats::nothing_is_inherited_from_the_folder_above,
+    formats::global_headers_speak_of_all_that_follows,
+    formats::where_tar_guesses_it_is_refused,
+    formats::what_the_oldest_tars_wrote_is_read,
+    formats::a_name_cut_off_behind_a_slash_is_no_folder,
+    formats::entries_are_chosen_as_tar_chooses_them,
+    formats::names_are_listed_as_tar_lists_them,
+    formats::owners_are_kept_or_me,
+    formats::cpio_entries_that_make_no_sense_are_refused,
+    generated::two_hundred_trees_are_extracted_as_tar_does,
     standard_input_is_a_source,
     sources::a_url_is_a_source,
     sources::a_server_that_fails_is_told_in_a_line,
@@ -77,6 +94,8 @@ support::tests!(
     hostile::hostile_links_stay_inside,
     hostile::damaged_archives_are_refused,
     hostile::bombs_are_refused_at_once,
+    hostile::hostile_maps_of_holes_are_refused,
+    hostile::limits_name_the_option_that_raises_them,
     layers::layers_add_replace_and_take_away,
     layers::a_whiteout_takes_only_what_is_from_below,
     layers::a_folder_that_no_layer_names_keeps_its_time,

@@ -70,11 +70,12 @@ fn entry(line: &str) -> Result<(u16, u32, u16), Unusable> {
         ("other" | "o", true) => OTHER,
         _ => return Err(Unusable::Malformed),
     };
+    let rights = self::rights(rights).ok_or(Unusable::Malformed)?;
     let id = match kind {
         USER | GROUP => id(number.unwrap_or(name))?,
         _ => NOBODY,
     };
-    Ok((kind, id, self::rights(rights).ok_or(Unusable::Malformed)?))
+    Ok((kind, id, rights))
 }
 
 fn id(text: &str) -> Result<u32, Unusable> {

@@ -64,17 +64,29 @@ impl Attributes {
             self.owned(entry, fchown(file, Some(uid), Some(gid)))?;
         }
         self.skip_foreign(entry);
-        for (name, value) in entry.xattrs.iter().filter(|(name, _)| wanted(name)) {
+        self.set_attributes(entry, file, |name| wanted(name) && name != ACCESS)?;
+        if self.mode_at_first(entry).is_none() || entry.kind != Kind::File {
+            fchmod(file, self.mode(entry)).tried(|| tried(entry, "set its mode"))?;
+        }
+        // The list of who has access has a mode in it, and is right about it where they differ.
+        self.set_attributes(entry, file, |name| name == ACCESS)?;
+        let (access, change) = times(entry);
+        futimens(file, &access, &change).tried(|| tried(entry, "set its time"))
+    }
+
+    fn set_attributes(
+        &mut self,
+        entry: &Entry,
+        file: &File,
+        which: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), Failure> {
+        for (name, value) in entry.xattrs.iter().filter(|(name, _)| which(name)) {
             let name = OsStr::from_bytes(name);
             if let Err(error) = file.set_xattr(name, value) {
                 self.could_not(entry, name, &error)?;
             }
         }
-        if self.mode_at_first(entry).is_none() || entry.kind != Kind::File {
-            fchmod(file, self.mode(entry)).tried(|| tried(entry, "set its mode"))?;
-        }
-        let (access, change) = times(entry);
-        futimens(file, &access, &change).tried(|| tried(entry, "set its time"))
+        Ok(())
     }
 
     /// The same for what can't be opened, or must not be: links, devices, FIFOs.
@@ -184,6 +196,9 @@ impl Unset {
         report::tell(&format!("fetch-rootfs: note: {what}: {first}{more}\n"));
     }
 }
+
+/// The attribute that a list of who has access is, see acl(5).
+const ACCESS: &[u8] = b"system.posix_acl_access";
 
 /// What the container's runtime keeps for itself, and a label of another machine's policy.
 fn wanted(name: &[u8]) -> bool {

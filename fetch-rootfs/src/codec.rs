@@ -6,12 +6,10 @@ use std::io::{BufRead, BufReader, Read};
 use common::{Failure, Tried};
 
 use crate::cpio;
-use crate::members::{Lz4, Members, Xz};
+use crate::members::{Lz4, Members, Xz, Zstd};
 
 /// The decoders read from the source in pieces of this size.
 const PIECE: usize = 128 * 1024;
-/// zstd's window, as a power of two: its largest, of which only as much is used as is filled.
-const ZSTD_WINDOW: u32 = 31;
 
 /// Wraps the source in its decoder.
 pub fn decoder<'a>(source: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Failure> {
@@ -21,12 +19,8 @@ pub fn decoder<'a>(source: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Failure
         [0x1f, 0x8b, ..] => Box::new(Members::<flate2::bufread::GzDecoder<_>>::of(source)?),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(Members::<Xz<_>>::of(source)?),
         [0x04, 0x22, 0x4d, 0x18, ..] => Box::new(Members::<Lz4<_>>::of(source)?),
-        // A frame; or one to be passed over, as pzstd puts it before each.
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-            let mut decoder =
-                zstd::stream::read::Decoder::with_buffer(source).tried(|| "decode zstd")?;
-            decoder.window_log_max(ZSTD_WINDOW).tried(|| "decode zstd")?;
-            Box::new(decoder)
+            Box::new(Members::<Zstd<_>>::of(source)?)
         }
         [b'B', b'Z', b'h', b'1'..=b'9', ..] => {
             Box::new(bzip2::bufread::MultiBzDecoder::new(source))
@@ -114,7 +108,8 @@ mod tests {
         flate2::read::GzEncoder::new(&[1u8; 1024][..], level)
             .read_to_end(&mut gzip)
             .expect("in memory");
-        for one in [xz, gzip, lz4(&[1; 1024])] {
+        let zstd = zstd::encode_all(&[1u8; 1024][..], 1).expect("in memory");
+        for one in [xz, gzip, zstd, lz4(&[1; 1024])] {
             let two = [&one[..], &one, &[0; 700]].concat();
             assert_eq!(read(&two).expect("whole"), [1; 2048], "{:?}", &one[..2]);
             for cut in 8..one.len() {

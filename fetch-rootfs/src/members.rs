@@ -14,11 +14,14 @@ const XZ_MEMORY: u64 = 256 << 20;
 /// xz -6 take 120 MB.
 const XZ_PARALLEL: u64 = 384 << 20;
 
+/// zstd's window, as a power of two: its largest, of which only as much is used as is filled.
+const ZSTD_WINDOW: u32 = 31;
+
 /// A decoder of one stream, which leaves alone what is behind it.
 pub trait Member: Read + Sized {
     type Input: BufRead;
-    /// What it starts with.
-    const MAGIC: u8;
+    /// Whether one starts with this byte.
+    fn starts(byte: u8) -> bool;
     fn start(input: Self::Input) -> io::Result<Self>;
     fn end(self) -> Self::Input;
 }
@@ -41,7 +44,7 @@ impl<D: Member> Members<D> {
             let there = input.fill_buf()?;
             let zeroes = there.iter().take_while(|byte| **byte == 0).count();
             match there.get(zeroes) {
-                Some(first) if *first == D::MAGIC => {
+                Some(first) if D::starts(*first) => {
                     input.consume(zeroes);
                     return D::start(input).map(Some);
                 }
@@ -68,7 +71,10 @@ impl<D: Member> Read for Members<D> {
 
 impl<R: BufRead> Member for flate2::bufread::GzDecoder<R> {
     type Input = R;
-    const MAGIC: u8 = 0x1f;
+
+    fn starts(byte: u8) -> bool {
+        byte == 0x1f
+    }
 
     fn start(input: R) -> io::Result<Self> {
         Ok(Self::new(input))
@@ -84,7 +90,10 @@ pub struct Xz<R>(liblzma::bufread::XzDecoder<R>);
 
 impl<R: BufRead> Member for Xz<R> {
     type Input = R;
-    const MAGIC: u8 = 0xfd;
+
+    fn starts(byte: u8) -> bool {
+        byte == 0xfd
+    }
 
     fn start(input: R) -> io::Result<Self> {
         let threads = thread::available_parallelism().map_or(1, |count| count.get().min(8));
@@ -125,7 +134,10 @@ impl<R: Read> Read for Whole<R> {
 
 impl<R: BufRead> Member for Lz4<R> {
     type Input = R;
-    const MAGIC: u8 = 0x04;
+
+    fn starts(byte: u8) -> bool {
+        byte == 0x04
+    }
 
     fn start(input: R) -> io::Result<Self> {
         Ok(Self(lz4_flex::frame::FrameDecoder::new(Whole(input))))
@@ -137,6 +149,33 @@ impl<R: BufRead> Member for Lz4<R> {
 }
 
 impl<R: BufRead> Read for Lz4<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+/// A frame of zstd, or one that is to be passed over, as pzstd puts it before each.
+pub struct Zstd<R: BufRead>(zstd::stream::read::Decoder<'static, R>);
+
+impl<R: BufRead> Member for Zstd<R> {
+    type Input = R;
+
+    fn starts(byte: u8) -> bool {
+        matches!(byte, 0x28 | 0x50..=0x5f)
+    }
+
+    fn start(input: R) -> io::Result<Self> {
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?.single_frame();
+        decoder.window_log_max(ZSTD_WINDOW)?;
+        Ok(Self(decoder))
+    }
+
+    fn end(self) -> R {
+        self.0.finish()
+    }
+}
+
+impl<R: BufRead> Read for Zstd<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer)
     }

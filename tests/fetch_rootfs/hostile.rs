@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use support::{Ran, TempDir, Test, need_root, scratch};
 
 use crate::archive::{Archive, Head, block, sum};
+use crate::formats::record;
 use crate::{compressed, extract, fingerprint, large, names, small};
 
 /// A folder with things that must not change, beside the one that is extracted into.
@@ -203,6 +204,63 @@ pub fn bombs_are_refused_at_once() -> Test {
     trailing.resize(trailing.len() + (1 << 20), 0);
     canary.refuses(&trailing, &["--max-size", "64K"], &["far too much comes after it"]);
     assert!(start.elapsed() < Duration::from_secs(20));
+    Ok(())
+}
+
+/// Maps of holes that ask for memory, or lie about the data.
+pub fn hostile_maps_of_holes_are_refused() -> Test {
+    let canary = Canary::new();
+    let start = Instant::now();
+    let mapped = |records: &[&str], data: &[u8]| {
+        let records: Vec<u8> = records.iter().flat_map(|text| record(text)).collect();
+        Archive::default().pax(&records).with_data(b'0', "hole", data).end()
+    };
+    let map = "map of a sparse file";
+    for (records, data) in [
+        (&["GNU.sparse.size=10", "GNU.sparse.map=0,1"][..], &b"too long"[..]),
+        (&["GNU.sparse.map=0,1"], b"x"),
+        (&["GNU.sparse.size=2", "GNU.sparse.map=5,1"], b"x"),
+        (&["GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.realsize=9"], b"1\n0\n"),
+        (&["GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.realsize=9"], b"99999999\n"),
+        (&["GNU.sparse.major=1", "GNU.sparse.minor=0"], b"0\n"),
+        (&["GNU.sparse.major=2", "GNU.sparse.minor=0", "GNU.sparse.realsize=0"], b""),
+    ] {
+        canary.refuses(&mapped(records, data), &[], &[map]);
+    }
+    let name = &["GNU.sparse.name=../outside/file", "GNU.sparse.size=1", "GNU.sparse.map=0,1"];
+    canary.refuses(&mapped(name, b"x"), &[], &["\"../outside/file\"", "leads outside"]);
+    let huge = &["GNU.sparse.size=9000000000000000000", "GNU.sparse.map="];
+    canary.refuses(&mapped(huge, b""), &[], &["GNU.sparse.map"]);
+    let huge = &["GNU.sparse.size=9000000000000000000"];
+    canary.refuses(&mapped(huge, b""), &[], &["\"hole\"", "--max-size"]);
+    // GNU's old form, whose map goes on and on.
+    let mut sparse = block(&Head::new(b'S', "hole"));
+    sparse[482] = 1;
+    sum(&mut sparse);
+    let mut more = [0; 512];
+    more[504] = 1;
+    let endless = Archive::default().raw(&sparse).raw(&more.repeat(20_000)).end();
+    canary.refuses(&endless, &[], &[map]);
+    let on_a_link = Archive::default().pax(&record("GNU.sparse.size=9")).symlink("l", "x").end();
+    canary.refuses(&on_a_link, &[], &["\"l\"", "is no file"]);
+    assert!(start.elapsed() < Duration::from_secs(20));
+    Ok(())
+}
+
+pub fn limits_name_the_option_that_raises_them() -> Test {
+    let canary = Canary::new();
+    let deep = Archive::default().file("a/b/c/d", "x").end();
+    canary.refuses(&deep, &["--max-depth", "3"], &["\"a/b/c/d\"", "hint: --max-depth"]);
+    // Folders that an archive has forgotten are entries, too.
+    canary.refuses(&deep, &["--max-entries", "3"], &["\"a/b/c/d\"", "hint: --max-entries"]);
+    let zeroes = vec![0; 80 << 20];
+    let bomb = Archive::default().with_data(b'0', "zeroes", &zeroes).end();
+    for program in ["gzip", "xz", "zstd", "bzip2", "lz4"] {
+        let packed = compressed(program, &bomb)?;
+        let ran = canary.extract(&packed, &["--max-ratio", "100"]);
+        ran.fails(1, "fetch-rootfs", &["more than 100 times", "hint: --max-ratio"]);
+        assert_eq!(names(canary.folder.path()), ["outside"], "{program}");
+    }
     Ok(())
 }
 

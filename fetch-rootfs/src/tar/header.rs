@@ -71,10 +71,8 @@ impl Header {
         }
         full.extend_from_slice(name);
         let flag = block[156];
-        let old_folder = matches!(flag, 0 | b'0') && name.ends_with(b"/");
-        let role = if old_folder { Some(Role::Entry(Kind::Folder)) } else { role(flag) };
         Ok(Some(Self {
-            role: role.ok_or_else(|| {
+            role: role(flag).ok_or_else(|| {
                 fail(&format!("nothing is known of its type {:?}", char::from(flag)))
             })?,
             name: full,

@@ -101,14 +101,21 @@ impl<R: BufRead> Reader<R> {
             (Role::Entry(kind), None) => (kind, None),
             _ => return Err(failure(&header.name, "it has a map of holes, but is no file")),
         };
-        if size > 0 && kind != Kind::File && header.role != Role::Listing {
+        let name = pax.path.take().or(before.name).unwrap_or_else(|| header.name.clone());
+        // As of old; of a long name the header has only the beginning, which may end so, too.
+        let kind = match kind {
+            Kind::File if name.ends_with(b"/") => Kind::Folder,
+            kind => kind,
+        };
+        let link = pax.link.take().or(before.link);
+        let role = header.role;
+        let entry = Entry { kind, size, holes, ..entry(header, name, link, pax)? }.checked()?;
+        if size > 0 && kind != Kind::File && role != Role::Listing {
             // Programs disagree on whether data follow, and so on what the next entry is.
-            return Err(failure(&header.name, "it has a size, which only a file can have"));
+            return Err(failure(&entry.name, "it has a size, which only a file can have"));
         }
         self.data.expect(size, UNIT);
-        let name = pax.path.take().or(before.name);
-        let link = pax.link.take().or(before.link);
-        Entry { kind, size, holes, ..entry(header, name, link, pax)? }.checked()
+        Ok(entry)
     }
 
     fn old_holes(&mut self, block: &[u8; BLOCK], size: u64) -> Result<Holes, Failure> {
@@ -207,13 +214,7 @@ fn no_map() -> Failure {
     Failure::new("read the map of a sparse file: it makes no sense")
 }
 
-fn entry(
-    header: Header,
-    name: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    pax: Pax,
-) -> Result<Entry, Failure> {
-    let name = name.unwrap_or(header.name);
+fn entry(header: Header, name: Vec<u8>, link: Option<Vec<u8>>, pax: Pax) -> Result<Entry, Failure> {
     let id = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
     let owner = (id(pax.uid.unwrap_or(header.uid)), id(pax.gid.unwrap_or(header.gid)));
     let (Some(uid), Some(gid)) = owner else {
