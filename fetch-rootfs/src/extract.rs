@@ -85,6 +85,10 @@ impl<'a> Extractor<'a> {
         archive.drain(self.rules.max_size)
     }
 
+    pub fn rules(&self) -> &'a Rules {
+        self.rules
+    }
+
     /// How many there were.
     pub fn entries(&self) -> u64 {
         self.limits.entries()

@@ -27,6 +27,7 @@ use crate::archive;
 use crate::cli::Rules;
 use crate::codec;
 use crate::extract::Extractor;
+use crate::overlap;
 use digest::{Digest, Verified};
 use download::Downloads;
 use files::{Archive, Files, Folder};
@@ -71,8 +72,9 @@ fn look<R: BufRead>(mut decoded: R) -> Result<(bool, impl BufRead), Failure> {
     Ok((files::is_image(&head), Cursor::new(head).chain(decoded)))
 }
 
-/// What a source on this machine is, told by its content; `None` for a plain archive.
-pub fn recognise(path: &Path) -> Result<Option<Format>, Failure> {
+/// What a source on this machine is, told by its content; `None` for a plain archive. Of which kind
+/// an image's archive is, only its end may tell: it is looked for if something is to be said of it.
+pub fn recognise(path: &Path, said: bool) -> Result<Option<Format>, Failure> {
     let about = fs::metadata(path).tried(|| format!("open {path:?}"))?;
     if about.is_dir() {
         return match path.join("oci-layout").exists() {
@@ -83,14 +85,15 @@ pub fn recognise(path: &Path) -> Result<Option<Format>, Failure> {
             }
         };
     }
-    let file = File::open(path).tried(|| format!("open {path:?}"))?;
+    // A pipe can be read but once.
     if !about.is_file() {
         return Ok(None);
     }
+    let file = File::open(path).tried(|| format!("open {path:?}"))?;
     // What it is instead is told when it is read.
     let Ok(decoded) = codec::decoder(file) else { return Ok(None) };
     let Ok((true, archive)) = look(BufReader::new(decoded)) else { return Ok(None) };
-    Ok(Some(if names_layout(archive) { Format::LayoutArchive } else { Format::Saved }))
+    Ok(Some(if said && names_layout(archive) { Format::LayoutArchive } else { Format::Saved }))
 }
 
 /// Goes through an image for the one file that tells its kind.
@@ -161,20 +164,23 @@ pub fn pull(
 /// Layers, the lowest first; each is held against its digests.
 fn apply(files: &dyn Files, layers: &[Blob], extractor: &mut Extractor) -> Result<(), Failure> {
     for blob in layers {
-        let mut packed = Verified::new(files.open(&blob.name)?, blob.size);
-        let outcome = apply_one(&mut packed, blob, extractor);
-        // What is wrong inside matters only if these are the right bytes.
-        packed.finish(blob.digest, &format!("the layer {}", files::quote(&blob.name)))?;
-        outcome?;
+        apply_one(files, blob, extractor)?;
     }
     extractor.end()
 }
 
-fn apply_one(packed: impl Read, blob: &Blob, extractor: &mut Extractor) -> Result<(), Failure> {
-    let mut content = Verified::new(codec::decoder(packed)?, None);
-    extractor.layer(&mut content)?;
-    let what = format!("the archive in the layer {}", files::quote(&blob.name));
-    content.finish(Some(blob.diff_id), &what)
+/// One thread decodes it, another extracts what comes out.
+fn apply_one(files: &dyn Files, blob: &Blob, extractor: &mut Extractor) -> Result<(), Failure> {
+    let layer = format!("the layer {}", files::quote(&blob.name));
+    let mut packed = Verified::new(files.open(&blob.name)?, blob.size);
+    let outcome = overlap::decoded(&mut packed, extractor.rules().max_ratio, |pieces| {
+        let mut content = Verified::new(pieces, None);
+        extractor.layer(&mut content)?;
+        content.finish(Some(blob.diff_id), &format!("the archive in {layer}"))
+    });
+    // What is wrong inside matters only if these are the right bytes.
+    packed.finish(blob.digest, &layer)?;
+    outcome
 }
 
 /// The archives of a folder, in the order of their names.
@@ -200,7 +206,7 @@ pub fn layers_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 pub fn extract_layers(layers: &[PathBuf], extractor: &mut Extractor) -> Result<(), Failure> {
     for path in layers {
         let file = File::open(path).tried(|| format!("open {path:?}"))?;
-        extractor.layer(codec::decoder(file)?)?;
+        overlap::decoded(file, extractor.rules().max_ratio, |pieces| extractor.layer(pieces))?;
     }
     extractor.end()
 }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::step::Mode;
 use common::{Failure, Tried};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
@@ -61,7 +62,7 @@ pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
         }
         source => {
             let format = match &source {
-                Source::File(path) => oci::recognise(path)?,
+                Source::File(path) => oci::recognise(path, cli.narration.mode() != Mode::Act)?,
                 _ => None,
             };
             let (show, scratch) = (!rules.quiet, unfinished.clone());

@@ -185,7 +185,11 @@ impl Client {
                 (failure.hint("a registry without TLS: --plain-http"), false)
             }
             ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                (failure, false)
+                (failure.hint("is a registry running there, at this port?"), false)
+            }
+            // What getaddrinfo(3) says comes as text.
+            ureq::Error::Io(error) if error.to_string().contains("lookup address") => {
+                (failure.hint("is the name right, and does resolv.conf work?"), false)
             }
             _ => (failure, true),
         }

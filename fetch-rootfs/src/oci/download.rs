@@ -86,7 +86,7 @@ impl Downloads {
 
 impl Files for Downloads {
     /// Waits until it is there.
-    fn open(&self, name: &str) -> Result<Box<dyn Read + '_>, Failure> {
+    fn open(&self, name: &str) -> Result<Box<dyn Read + Send + '_>, Failure> {
         let shared = &*self.shared;
         let Some(at) = self.names.get(name) else {
             return Err(Failure::new(format!("open {name:?} of the image: there is no such file")));

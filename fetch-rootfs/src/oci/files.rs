@@ -21,7 +21,7 @@ use crate::tar::Reader;
 
 /// An image's files, by name.
 pub trait Files {
-    fn open(&self, name: &str) -> Result<Box<dyn Read + '_>, Failure>;
+    fn open(&self, name: &str) -> Result<Box<dyn Read + Send + '_>, Failure>;
 }
 
 /// Reads a small one whole, and verifies it.
@@ -65,7 +65,7 @@ impl Folder {
 }
 
 impl Files for Folder {
-    fn open(&self, name: &str) -> Result<Box<dyn Read + '_>, Failure> {
+    fn open(&self, name: &str) -> Result<Box<dyn Read + Send + '_>, Failure> {
         let failed = || format!("open {:?}", self.path.join(name));
         let how = OpenHow::new()
             .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
@@ -158,7 +158,7 @@ impl Archive {
 }
 
 impl Files for Archive {
-    fn open(&self, name: &str) -> Result<Box<dyn Read + '_>, Failure> {
+    fn open(&self, name: &str) -> Result<Box<dyn Read + Send + '_>, Failure> {
         const MOST_LINKS: usize = 8;
         let fail = |why| Err(Failure::new(format!("open {name:?} of the image: {why}")));
         let mut member = self.members.get(name);
