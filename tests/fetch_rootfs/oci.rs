@@ -110,6 +110,33 @@ pub fn every_form_of_an_image_is_told_by_content() -> Test {
     Ok(())
 }
 
+pub fn layers_of_every_type_are_taken() -> Test {
+    const DOCKER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+    const OCI: &str = "application/vnd.oci.image.layer.v1.tar";
+    let zstd = |tar: &[u8]| zstd::encode_all(tar, 1).expect("in memory");
+    let (folder, mut image) = (scratch(), Image::default());
+    let tars: Vec<Vec<u8>> =
+        ["a", "b", "c", "d", "e"].into_iter().map(|n| one(n).remove(0)).collect();
+    let layers = [
+        image.blob(OCI, &tars[0]),
+        image.blob(&format!("{OCI}+zstd"), &zstd(&tars[1])),
+        image.blob(DOCKER, &tars[2]),
+        image.blob(&format!("{DOCKER}.gzip"), &gzip(&tars[3])),
+        // The same layer twice, and one with nothing in it.
+        image.blob(&format!("{DOCKER}.zstd"), &zstd(&tars[4])),
+        image.blob(OCI, &tars[0]),
+        image.blob(OCI, &[0; 1024]),
+    ];
+    let mut diff_ids: Vec<String> = tars.iter().map(|tar| digest(tar)).collect();
+    diff_ids.extend([digest(&tars[0]), digest(&[0; 1024])]);
+    let manifest = image.add_with(machine(), &layers, &diff_ids);
+    image.layout(&folder.path().join("layout"), &[manifest]);
+    let root = folder.path().join("root");
+    fetched(&folder.path().join("layout"), &root, &[]).silent();
+    assert_eq!(names(&root), ["a", "b", "c", "d", "e"]);
+    Ok(())
+}
+
 /// As Docker before 25 wrote it: `ID/layer.tar`, one of them a link to another.
 fn old_save(tag: &str) -> Vec<u8> {
     let layers = three();

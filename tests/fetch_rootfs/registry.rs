@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -36,10 +37,10 @@ fn shop(auth: Auth, fault: Fault) -> (Registry, String) {
 fn pull(name: &str, folder: &TempDir, options: &[&str]) -> Ran {
     let mut command = fetch();
     let command = command.args(options).arg(name).arg(folder.path().join("root"));
-    run(as_nobody(command, folder.path()))
+    run(without_credentials(command, folder.path()))
 }
 
-fn as_nobody<'a>(command: &'a mut Command, home: &Path) -> &'a mut Command {
+fn without_credentials<'a>(command: &'a mut Command, home: &Path) -> &'a mut Command {
     for name in ["REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG"] {
         command.env_remove(name);
     }
@@ -100,7 +101,7 @@ pub fn credentials_go_to_the_registry_and_its_tokens_alone() -> Test {
             fs::write(&file, &known).expect("our own folder");
             let value = if variable == "REGISTRY_AUTH_FILE" { &file } else { folder.path() };
             let mut command = fetch();
-            let command = as_nobody(command.arg(&name).arg(at("root")), &at("nowhere"));
+            let command = without_credentials(command.arg(&name).arg(at("root")), &at("nowhere"));
             run(command.env(variable, value)).silent();
             fs::remove_file(file).expect("our own folder");
             fs::remove_dir_all(at("root")).expect("our own folder");
@@ -188,7 +189,7 @@ pub fn a_registry_that_fails_or_means_harm_is_told_in_a_line() -> Test {
 
 /// With layers that take a while each to come, three of them take hardly longer than one.
 pub fn layers_come_at_the_same_time() -> Test {
-    let wait = Duration::from_millis(700);
+    let wait = Duration::from_millis(1500);
     let (folder, (registry, _)) = (scratch(), shop(Auth::Nothing, Fault::Slow(wait)));
     let start = Instant::now();
     pull(&registry.name("box"), &folder, &[]).silent();
@@ -207,7 +208,7 @@ pub fn a_pull_that_is_ended_leaves_nothing() -> Test {
         let before = registry.log().len();
         let mut command = fetch();
         command.arg(registry.name("box")).arg(folder.path().join("root")).process_group(0);
-        let mut child = as_nobody(&mut command, folder.path())
+        let mut child = without_credentials(&mut command, folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -219,6 +220,28 @@ pub fn a_pull_that_is_ended_leaves_nothing() -> Test {
         let ended = wait(&mut child, Duration::from_secs(10)).expect("it ends by itself");
         assert_eq!(ended.code(), Some(status));
         assert!(names(folder.path()).is_empty(), "{signal}");
+    }
+    Ok(())
+}
+
+/// By SIGKILL, at many moments; what it leaves, the next run to the same place clears away.
+pub fn a_pull_that_is_killed_is_cleared_away_by_the_next() -> Test {
+    let (folder, (registry, _)) = (scratch(), shop(Auth::Token, Fault::Nothing));
+    for moment in (0..40).step_by(3) {
+        let mut command = fetch();
+        command.arg(registry.name("box")).arg(folder.path().join("root")).process_group(0);
+        let command = without_credentials(&mut command, folder.path());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("fork");
+        thread::sleep(Duration::from_millis(moment));
+        child.kill().expect("our own child");
+        child.wait().expect("our own child");
+        // Its worker, which holds the lock, ends a moment later.
+        eventually("all is cleared away", || {
+            let _ = fs::remove_dir_all(folder.path().join("root"));
+            pull(&registry.name("box"), &folder, &[]).silent();
+            (names(folder.path()) == ["root"]).then_some(())
+        });
+        compare(&folder);
     }
     Ok(())
 }
@@ -235,7 +258,7 @@ pub fn skopeo_and_umoci_make_the_same_tree_of_a_pull() -> Test {
     let mut command = fetch();
     let script = run(command.arg("-n").arg(registry.name("team/box:1")).arg(&theirs)).silent();
     let start = Instant::now();
-    run(as_nobody(&mut support::sh(&script), folder.path())).ok();
+    run(without_credentials(&mut support::sh(&script), folder.path())).ok();
     eprintln!("a pull: fetch-rootfs {ours:.1?}, skopeo and umoci {:.1?}", start.elapsed());
     let root = folder.path().join("root");
     same_time(&root);
