@@ -22,6 +22,7 @@ use std::io::{BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use common::{Failure, Tried};
+use nix::errno::Errno;
 
 use crate::archive;
 use crate::cli::Rules;
@@ -124,7 +125,11 @@ pub fn extract(
                 .hint("a plain archive has but one root file system: leave the option out")),
         };
     }
-    let archive = Archive::new(archive, scratch()?, most)?;
+    let archive = Archive::new(archive, scratch()?, most).map_err(|failure| {
+        failure.hint_if(Errno::ENOSPC, || {
+            "an image is copied beside the target first, and the disk is full: df -h".into()
+        })
+    })?;
     let layers = if archive.has("oci-layout") {
         layout::layers(&archive, choice)?
     } else if archive.has("manifest.json") {

@@ -268,6 +268,7 @@ pub fn an_image_that_is_not_what_its_digests_say_is_refused() -> Test {
         *of = image.add_with(machine(), &[layer], &[]);
     };
     refuses(fewer, &["it has 1 layers, its configuration 0"]);
+    refuses(|image, of| *of = image.add(machine(), &[]), &["it has no layers"]);
     Ok(())
 }
 

@@ -211,6 +211,9 @@ pub fn check_counts(layers: usize, diff_ids: usize) -> Result<(), Failure> {
             "read the manifest: it has {layers} layers, its configuration {diff_ids}"
         )));
     }
+    if layers == 0 {
+        return Err(Failure::new("read the manifest: it has no layers, there is nothing in it"));
+    }
     if layers > MOST_LAYERS {
         return Err(Failure::new(format!(
             "read the manifest: it has {layers} layers, more than {MOST_LAYERS}"
