@@ -4,21 +4,23 @@
 //! for its root: `bin -> /usr/bin` leads to its own usr/bin, and nothing leads out. The last part
 //! of a name is never followed: what is there is removed, and the new one made where nothing is.
 
+mod data;
 mod layered;
+mod path;
+mod place;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use common::{Failure, Tried, inroot};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat, makedev, mkdirat, mknodat};
-use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
-use xattr::FileExt;
+use nix::sys::stat::{Mode, SFlag, fchmod, makedev, mkdirat, mknodat};
+use nix::unistd::{linkat, symlinkat};
 
 use crate::archive::Archive;
 use crate::attributes::Attributes;
@@ -27,6 +29,10 @@ use crate::entry::{Entry, Kind, quoted};
 use crate::limits::{self, Limits};
 use crate::oci::layer::Layer;
 use crate::oci::whiteout::Mark;
+
+use data::fill;
+use path::{inner_path, plain_path};
+use place::{clear_inherited, in_the_way, is, is_folder, look, make_way, same};
 
 /// What is known while a tree is being filled.
 pub struct Extractor<'a> {
@@ -322,151 +328,4 @@ pub fn tried(entry: &Entry, what: &str) -> String {
 
 fn quote(path: &Path) -> String {
     quoted(path.as_os_str().as_bytes())
-}
-
-fn is(stat: &FileStat, kind: SFlag) -> bool {
-    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
-}
-
-fn is_folder(folder: &OwnedFd, name: &Path) -> bool {
-    look(folder, name).is_ok_and(|stat| stat.is_some_and(|stat| is(&stat, SFlag::S_IFDIR)))
-}
-
-/// Whether both are one file already.
-fn same(folder: &OwnedFd, name: &Path, other: &OwnedFd, called: &Path) -> nix::Result<bool> {
-    let (a, b) = (look(folder, name)?, look(other, called)?);
-    Ok(a.zip(b).is_some_and(|(a, b)| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)))
-}
-
-/// The folder above may hand down a group, and a list of who may do what, to all that is made in
-/// it; the archive says both for itself.
-fn clear_inherited(root: BorrowedFd) -> Result<(), Failure> {
-    let failed = || "prepare the root";
-    fchmod(root, Mode::S_IRWXU).tried(failed)?;
-    let folder = File::from(root.try_clone_to_owned().tried(failed)?);
-    for name in ["system.posix_acl_default", "system.posix_acl_access"] {
-        match folder
-            .remove_xattr(name)
-            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
-        {
-            Ok(()) | Err(Errno::ENODATA | Errno::EOPNOTSUPP) => {}
-            Err(errno) => return Err(Failure::errno(failed(), errno)),
-        }
-    }
-    Ok(())
-}
-
-/// What is there, not following a link; `None` for nothing.
-fn look(folder: impl AsFd, name: &Path) -> nix::Result<Option<FileStat>> {
-    match fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(stat)),
-        Err(Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// Makes something; what was there before is removed.
-fn in_the_way<T>(
-    entry: &Entry,
-    parent: &OwnedFd,
-    name: &Path,
-    make: impl Fn() -> nix::Result<T>,
-) -> Result<nix::Result<T>, Failure> {
-    match make() {
-        Err(Errno::EEXIST) => {
-            make_way(entry, parent, name)?;
-            Ok(make())
-        }
-        outcome => Ok(outcome),
-    }
-}
-
-/// Nothing is ever opened that is there already: it may be a link, a device, or have a second
-/// name elsewhere.
-fn make_way(entry: &Entry, parent: &OwnedFd, name: &Path) -> Result<(), Failure> {
-    match unlinkat(parent, name, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(Errno::EISDIR | Errno::EPERM) => unlinkat(parent, name, UnlinkatFlags::RemoveDir)
-            .tried(|| tried(entry, "replace the folder of that name")),
-        Err(errno) => Err(Failure::errno(tried(entry, "replace what is there"), errno)),
-    }
-}
-
-fn inner_path(entry: &Entry) -> Result<PathBuf, Failure> {
-    let path =
-        plain_path(&entry.name).ok_or_else(|| entry.failure("its name leads outside (..)"))?;
-    let long = path.iter().find(|part| part.len() > 255);
-    match long {
-        Some(_) => Err(entry.failure("a part of its name is longer than 255 bytes")),
-        None => Ok(path),
-    }
-}
-
-/// A name as a path below the root: without `/` at its start, without `.`; `None` if it has `..`.
-fn plain_path(name: &[u8]) -> Option<PathBuf> {
-    name.split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty() && *part != b".")
-        .map(|part| (part != b"..").then(|| std::ffi::OsStr::from_bytes(part)))
-        .collect()
-}
-
-/// Copies the data; where they have holes, so has the file.
-fn fill(entry: &Entry, file: &mut File, data: &mut impl BufRead) -> Result<(), Failure> {
-    let Some(holes) = &entry.holes else { return copy(entry, file, data, entry.size) };
-    let failed = || tried(entry, "write the file");
-    for (start, size) in holes.parts.iter().filter(|(_, size)| *size > 0) {
-        file.seek(SeekFrom::Start(*start)).tried(failed)?;
-        copy(entry, file, data, *size)?;
-    }
-    file.set_len(holes.length).tried(failed)
-}
-
-fn copy(
-    entry: &Entry,
-    file: &mut File,
-    data: &mut impl BufRead,
-    mut size: u64,
-) -> Result<(), Failure> {
-    while size > 0 {
-        let there = match data.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(entry.failure("the archive ends too early"));
-            }
-            read => read.tried(|| format!("extract {}", quoted(&entry.name)))?,
-        };
-        let most = usize::try_from(size).unwrap_or(usize::MAX).min(there.len());
-        if most == 0 {
-            return Err(entry.failure("the archive ends too early"));
-        }
-        file.write_all(&there[..most]).tried(|| tried(entry, "write the file")).map_err(full)?;
-        data.consume(most);
-        size -= most as u64;
-    }
-    Ok(())
-}
-
-fn full(failure: Failure) -> Failure {
-    failure.hint_if(Errno::ENOSPC, || "the disk is full: df -h shows where there is room".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_paths_below_the_root() {
-        for (name, wanted) in [
-            ("a/b", Some("a/b")),
-            ("./a", Some("a")),
-            ("/etc/passwd", Some("etc/passwd")),
-            ("//x//y/", Some("x/y")),
-            ("./", Some("")),
-            ("../x", None),
-            ("a/../../x", None),
-            ("a/..", None),
-            ("..a", Some("..a")),
-        ] {
-            assert_eq!(plain_path(name.as_bytes()), wanted.map(PathBuf::from), "{name}");
-        }
-    }
 }

@@ -1,18 +1,19 @@
 //! What fetch-rootfs does, step by step.
 
-use std::fs;
-use std::io::{Read, Write};
+mod lines;
+mod sources;
+
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use common::resident::{self, Side};
-use common::{Failure, Flow, Line, Tried, report, shell};
+use common::{Failure, Flow, Line, report, shell};
 use serde_json::json;
 
 use crate::cache;
 use crate::checksum::{self, Digest, Kind};
-use crate::cli::{Owner, Rules, Source, hex};
+use crate::cli::{Rules, Source, hex};
 use crate::extract::Extractor;
 use crate::host::Piece;
 use crate::input::{Fetched, Input};
@@ -20,13 +21,13 @@ use crate::list::list;
 use crate::oci::reference::Reference;
 use crate::oci::{self, Format, script};
 use crate::overlap::{self, Pieces};
-use crate::signature::{self, Verifier};
+use crate::signature;
 use crate::staging::{self, Staging};
 use crate::transfer::Transfer;
 use crate::wanted::Check;
 
-/// A list of digests or a signature that is longer is none.
-const MOST_BESIDE: u64 = 16 << 20;
+use lines::{extract_line, tar_line};
+use sources::{get, open, verified_list};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -288,97 +289,6 @@ fn begin(dir: &Path, cache: Option<&Path>, hands: &mut Hands) -> Result<Flow, Fa
             Ok(Flow::Done(status))
         }
     }
-}
-
-/// Whether the files are to belong to whom the archive says.
-fn keeps_owners(rules: &Rules, privileged: bool) -> bool {
-    privileged && rules.owner == Owner::Keep
-}
-
-fn tar_line(archive: &str, root: &str, rules: &Rules, privileged: bool) -> String {
-    let owner = if keeps_owners(rules, privileged) { "--same-owner" } else { "--no-same-owner" };
-    format!(
-        "tar --extract --file {archive} --directory {root} --preserve-permissions --numeric-owner \
-         {owner} --xattrs --xattrs-include='*' --acls{}",
-        rules.names.options()
-    )
-}
-
-fn extract_line(command: String, root: &str, rules: &Rules, privileged: bool) -> String {
-    let mut commands = vec![command];
-    if !keeps_owners(rules, privileged) {
-        commands.push(format!("find {root} -type f -perm /6000 -exec chmod ug-s {{}} +"));
-    }
-    if rules.skip_devices {
-        commands.push(format!("find {root} '(' -type b -o -type c ')' -exec rm {{}} +"));
-    }
-    commands.join("; ")
-}
-
-/// Everything that can be refused before the archive comes is looked at first.
-fn open(
-    source: &Source,
-    transfer: &Transfer,
-    checks: &[Check],
-    mut kinds: Vec<Kind>,
-    show: bool,
-    hands: &mut Hands,
-) -> Result<Input, Failure> {
-    let mut verifier = None;
-    for check in checks {
-        match check {
-            Check::Digest(digest) => kinds.push(digest.kind),
-            Check::Listed { list, shown, name } => {
-                let text = match hands.list.take() {
-                    Some(text) => text,
-                    None => read_list(list)?,
-                };
-                hands.listed = checksum::listed(shown, &text, name)?;
-                kinds.extend(hands.listed.iter().map(|digest| digest.kind));
-            }
-            Check::Signed { signature, keyring } => {
-                verifier = Some(Verifier::start(keyring, signature)?);
-            }
-        }
-    }
-    Input::open(source, transfer, &kinds, verifier, show)
-}
-
-fn get(
-    source: &Source,
-    copy: &Path,
-    transfer: &Transfer,
-    hands: &mut Hands,
-) -> Result<(), Failure> {
-    let mut input = Input::open(source, transfer, &[], None, false)?;
-    let mut bytes = Vec::new();
-    if let Err(error) = input.by_ref().take(MOST_BESIDE).read_to_end(&mut bytes) {
-        let failed = Err(error).tried(|| "read what goes with the archive");
-        return failed.map_err(|failure| input.blame(failure));
-    }
-    hands.kept.push(input.finish()?);
-    fs::write(copy, bytes).tried(|| format!("write {copy:?}"))
-}
-
-fn read_list(list: &Path) -> Result<Vec<u8>, Failure> {
-    let mut text = Vec::new();
-    let file = fs::File::open(list).tried(|| format!("open {list:?}"))?;
-    file.take(MOST_BESIDE).read_to_end(&mut text).tried(|| format!("read {list:?}"))?;
-    Ok(text)
-}
-
-/// What was verified is what counts, whatever becomes of the file.
-fn verified_list(
-    list: &Path,
-    shown: &str,
-    signature: &Path,
-    keyring: &Path,
-) -> Result<Vec<u8>, Failure> {
-    let text = read_list(list)?;
-    let mut verifier = Verifier::start(keyring, signature)?;
-    verifier.write_all(&text).tried(|| "write to gpgv")?;
-    verifier.finish(&format!("{shown:?}"))?;
-    Ok(text)
 }
 
 /// Extracts something that is no single stream.

@@ -1,0 +1,49 @@
+//! What a file holds.
+
+use std::fs::File;
+use std::io::{self, BufRead, Seek, SeekFrom, Write};
+
+use common::{Failure, Tried};
+use nix::errno::Errno;
+
+use super::tried;
+use crate::entry::{Entry, quoted};
+
+/// Copies the data; where they have holes, so has the file.
+pub fn fill(entry: &Entry, file: &mut File, data: &mut impl BufRead) -> Result<(), Failure> {
+    let Some(holes) = &entry.holes else { return copy(entry, file, data, entry.size) };
+    let failed = || tried(entry, "write the file");
+    for (start, size) in holes.parts.iter().filter(|(_, size)| *size > 0) {
+        file.seek(SeekFrom::Start(*start)).tried(failed)?;
+        copy(entry, file, data, *size)?;
+    }
+    file.set_len(holes.length).tried(failed)
+}
+
+fn copy(
+    entry: &Entry,
+    file: &mut File,
+    data: &mut impl BufRead,
+    mut size: u64,
+) -> Result<(), Failure> {
+    while size > 0 {
+        let there = match data.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(entry.failure("the archive ends too early"));
+            }
+            read => read.tried(|| format!("extract {}", quoted(&entry.name)))?,
+        };
+        let most = usize::try_from(size).unwrap_or(usize::MAX).min(there.len());
+        if most == 0 {
+            return Err(entry.failure("the archive ends too early"));
+        }
+        file.write_all(&there[..most]).tried(|| tried(entry, "write the file")).map_err(full)?;
+        data.consume(most);
+        size -= most as u64;
+    }
+    Ok(())
+}
+
+fn full(failure: Failure) -> Failure {
+    failure.hint_if(Errno::ENOSPC, || "the disk is full: df -h shows where there is room".into())
+}
