@@ -44,6 +44,7 @@ use support::{Ran, Test, need_program, need_root, run, run_with_input, scratch};
 
 support::tests!(
     published_archives_are_extracted_as_tar_does,
+    debians_minbase_is_extracted_as_tar_does,
     every_compression_is_told_by_content,
     every_kind_of_entry_is_kept,
     sparse_files_keep_their_holes,
@@ -186,6 +187,36 @@ fn published_archives_are_extracted_as_tar_does() -> Test {
         }
         assert_eq!(fingerprint(&ours), fingerprint(&theirs), "{name}");
         assert_eq!(names(folder.path()), ["ours", "theirs"]);
+    }
+    Ok(())
+}
+
+/// Eight thousand files with capabilities, devices and all; as it is, and in blocks that are
+/// decoded at once.
+fn debians_minbase_is_extracted_as_tar_does() -> Test {
+    need_root()?;
+    need_program("mmdebstrap")?;
+    let folder = scratch();
+    let (file, theirs) = (folder.path().join("a.tar"), folder.path().join("theirs"));
+    // Of this machine's own release, which it has the keys of.
+    let script = ". /etc/os-release; mmdebstrap --quiet --variant=minbase $VERSION_CODENAME \"$1\"";
+    let made = support::sh(script).arg(&file).output().expect("a shell");
+    if !made.status.success() {
+        return Err(support::skip("mmdebstrap could not make it: is there a mirror?"));
+    }
+    fs::create_dir(&theirs).expect("our own folder");
+    let mut tar = Command::new("tar");
+    tar.args(["--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf"]).arg(&file);
+    run(tar.arg("-C").arg(&theirs)).silent();
+    let wanted = fingerprint(&theirs);
+    let blocks = folder.path().join("a.tar.xz");
+    let pack = "xz -1 -T2 --block-size=16MiB -c \"$1\" >\"$2\"";
+    run(support::sh(pack).arg(&file).arg(&blocks)).silent();
+    for archive in [&file, &blocks] {
+        let ours = folder.path().join("ours");
+        run(fetch().arg(archive).arg(&ours)).silent();
+        assert!(fingerprint(&ours) == wanted, "{archive:?}");
+        run(Command::new("rm").arg("-r").arg(ours)).silent();
     }
     Ok(())
 }

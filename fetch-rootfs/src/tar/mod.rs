@@ -85,22 +85,11 @@ impl<R: BufRead> Reader<R> {
         if before.name.is_some() && named {
             return Err(failure(&header.name, "GNU's and pax's headers are mixed"));
         }
-        let mut size = pax.size.unwrap_or(header.size);
+        let size = pax.size.unwrap_or(header.size);
         if size > LARGEST {
             return Err(failure(&header.name, "its size is no size"));
         }
-        let (kind, holes) = match (header.role, sparse) {
-            (Role::Sparse, None) => (Kind::File, Some(self.old_holes(block, size)?)),
-            (Role::Entry(Kind::File), Some(sparse)) => {
-                self.data.expect(size, UNIT);
-                let (holes, length) = self.holes(sparse, size, &mut pax.path)?;
-                size -= length;
-                (Kind::File, Some(holes))
-            }
-            (Role::Listing, None) => (Kind::Folder, None),
-            (Role::Entry(kind), None) => (kind, None),
-            _ => return Err(failure(&header.name, "it has a map of holes, but is no file")),
-        };
+        let (kind, holes, size) = self.content(&header, block, sparse, size, &mut pax.path)?;
         let name = pax.path.take().or(before.name).unwrap_or_else(|| header.name.clone());
         // As of old; of a long name the header has only the beginning, which may end so, too.
         let kind = match kind {
@@ -116,6 +105,28 @@ impl<R: BufRead> Reader<R> {
         }
         self.data.expect(size, UNIT);
         Ok(entry)
+    }
+
+    /// What it is, its holes, and how much of its data is left after their map.
+    fn content(
+        &mut self,
+        header: &Header,
+        block: &[u8; BLOCK],
+        sparse: Option<Sparse>,
+        size: u64,
+        path: &mut Option<Vec<u8>>,
+    ) -> Result<(Kind, Option<Holes>, u64), Failure> {
+        Ok(match (header.role, sparse) {
+            (Role::Sparse, None) => (Kind::File, Some(self.old_holes(block, size)?), size),
+            (Role::Entry(Kind::File), Some(sparse)) => {
+                self.data.expect(size, UNIT);
+                let (holes, length) = self.holes(sparse, size, path)?;
+                (Kind::File, Some(holes), size - length)
+            }
+            (Role::Listing, None) => (Kind::Folder, None, size),
+            (Role::Entry(kind), None) => (kind, None, size),
+            _ => return Err(failure(&header.name, "it has a map of holes, but is no file")),
+        })
     }
 
     fn old_holes(&mut self, block: &[u8; BLOCK], size: u64) -> Result<Holes, Failure> {
