@@ -128,6 +128,7 @@ support::tests!(
     trees::a_user_gets_what_a_user_can_have,
     usage::wrong_usage_is_one_line,
     usage::the_dry_run_script_does_the_same,
+    usage::the_script_for_cpio_and_lz4_does_the_same,
     usage::a_dry_run_changes_nothing,
 );
 

@@ -8,6 +8,8 @@ use common::{Failure, Tried};
 use crate::cpio;
 use crate::members::{Lz4, Members, Xz, Zstd};
 
+const LZ4: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
+
 /// The decoders read from the source in pieces of this size.
 const PIECE: usize = 128 * 1024;
 
@@ -18,7 +20,7 @@ pub fn decoder<'a>(source: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Failure
     Ok(match head.as_slice() {
         [0x1f, 0x8b, ..] => Box::new(Members::<flate2::bufread::GzDecoder<_>>::of(source)?),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(Members::<Xz<_>>::of(source)?),
-        [0x04, 0x22, 0x4d, 0x18, ..] => Box::new(Members::<Lz4<_>>::of(source)?),
+        head if head.starts_with(&LZ4) => Box::new(Members::<Lz4<_>>::of(source)?),
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
             Box::new(Members::<Zstd<_>>::of(source)?)
         }
@@ -28,6 +30,11 @@ pub fn decoder<'a>(source: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Failure
         head if is_tar(head) || cpio::is_header(head) => Box::new(source),
         head => return Err(unknown(head)),
     })
+}
+
+pub fn is_lz4(mut source: impl Read) -> bool {
+    let mut head = [0; 4];
+    source.read_exact(&mut head).is_ok() && head == LZ4
 }
 
 /// The first bytes, at most a tar header, without consuming them.

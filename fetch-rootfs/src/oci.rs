@@ -53,12 +53,14 @@ pub struct Blob {
     pub diff_id: Digest,
 }
 
-/// What a file or a folder is.
+/// What a file or a folder is, if it is no archive that GNU tar reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Layout,
     LayoutArchive,
     Saved,
+    /// An archive by cpio, or compressed by lz4.
+    Other,
 }
 
 /// As much of an archive as tells what it is: its first entry has one block, or three with an
@@ -75,6 +77,7 @@ fn look<R: BufRead>(mut decoded: R) -> Result<(bool, impl BufRead), Failure> {
 
 /// What a source on this machine is, told by its content; `None` for a plain archive. Of which kind
 /// an image's archive is, only its end may tell: it is looked for if something is to be said of it.
+/// To extract it, we only need to know what a folder is.
 pub fn recognise(path: &Path, said: bool) -> Result<Option<Format>, Failure> {
     let about = fs::metadata(path).tried(|| format!("open {path:?}"))?;
     if about.is_dir() {
@@ -93,8 +96,19 @@ pub fn recognise(path: &Path, said: bool) -> Result<Option<Format>, Failure> {
     let file = File::open(path).tried(|| format!("open {path:?}"))?;
     // What it is instead is told when it is read.
     let Ok(decoded) = codec::decoder(file) else { return Ok(None) };
-    let Ok((true, archive)) = look(BufReader::new(decoded)) else { return Ok(None) };
-    Ok(Some(if said && names_layout(archive) { Format::LayoutArchive } else { Format::Saved }))
+    let Ok((image, mut archive)) = look(BufReader::new(decoded)) else { return Ok(None) };
+    Ok(match image {
+        true if said && names_layout(&mut archive) => Some(Format::LayoutArchive),
+        true => Some(Format::Saved),
+        false if said && !for_tar(path, &mut archive) => Some(Format::Other),
+        false => None,
+    })
+}
+
+/// Whether GNU tar reads it.
+fn for_tar(path: &Path, archive: impl BufRead) -> bool {
+    let lz4 = File::open(path).is_ok_and(codec::is_lz4);
+    !lz4 && !matches!(archive::Archive::open(archive), Ok(archive::Archive::Cpio(_)))
 }
 
 /// Goes through an image for the one file that tells its kind.

@@ -141,10 +141,10 @@ impl common::Step for Step {
             Self::Open { archive, .. } => format!("cat >{}", word(archive)),
             Self::Extract { archive, format, unfinished, root, rules, privileged } => {
                 let root = word(root);
-                let command = match format {
-                    None => tar_line(&word(archive), &root, rules, *privileged),
-                    Some(format) => {
-                        let from = script::local(*format, archive, &rules.choice);
+                let command = match format.and_then(script::transport) {
+                    None => tar_line(*format, &word(archive), &root, rules, *privileged),
+                    Some(transport) => {
+                        let from = script::local(transport, archive, &rules.choice);
                         script::image(&from, &rules.choice, unfinished, &root, *privileged)
                     }
                 };
@@ -197,6 +197,9 @@ impl common::Step for Step {
             Self::Open { .. } => "the archive; curl(1), cat(1)",
             Self::Get { .. } => "what it is compared with; curl(1), cp(1)",
             Self::VerifyList { .. } => "by a key of the keyring; gpgv(1)",
+            Self::Extract { format: Some(Format::Other), .. } => {
+                "owners by number, exact modes, all attributes; bsdtar(1)"
+            }
             Self::Pull { .. } | Self::Extract { format: Some(_), .. } => {
                 "its layers, one on top of the other; skopeo(1), umoci(1)"
             }

@@ -105,6 +105,34 @@ pub fn the_dry_run_script_does_the_same() -> Test {
     Ok(())
 }
 
+/// GNU tar does not read them.
+pub fn the_script_for_cpio_and_lz4_does_the_same() -> Test {
+    need_root()?;
+    need_program("bsdtar")?;
+    let folder = scratch();
+    let tree = folder.path().join("tree");
+    extract(folder.path(), &large(), &[]).silent();
+    fs::rename(folder.path().join("root"), &tree).expect("our own folder");
+    let tar = folder.path().join("tree.tar.lz4");
+    fs::write(&tar, compressed("lz4", &large())?).expect("our own folder");
+    need_program("cpio")?;
+    let cpio = folder.path().join("tree.cpio.gz");
+    let pack = "cd \"$1\" && find . | cpio --quiet -o -H newc | gzip >\"$2\"";
+    run(support::sh(pack).arg(&tree).arg(&cpio)).silent();
+    for archive in [tar, cpio] {
+        let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+        run(fetch().arg(&archive).arg(&ours)).silent();
+        let script = run(fetch().arg("-n").arg(&archive).arg(&theirs)).silent();
+        assert_eq!(run(&mut support::sh(&script)).ok(), format!("{}\n", theirs.display()));
+        for root in [&ours, &theirs] {
+            run(Command::new("touch").args(["-d", "@0"]).arg(root)).silent();
+        }
+        assert_eq!(fingerprint(&ours), fingerprint(&theirs), "{archive:?}");
+        run(Command::new("rm").arg("-r").args([&ours, &theirs])).silent();
+    }
+    Ok(())
+}
+
 pub fn a_dry_run_changes_nothing() -> Test {
     need_program("strace")?;
     let folder = scratch();

@@ -39,13 +39,18 @@ pub fn remote(reference: &Reference, plain_http: bool) -> String {
     format!("{option}{}", shell::word(format!("docker://{reference}")))
 }
 
+/// What skopeo calls an image's form, if it is an image.
+pub fn transport(format: Format) -> Option<&'static str> {
+    match format {
+        Format::Layout => Some("oci"),
+        Format::LayoutArchive => Some("oci-archive"),
+        Format::Saved => Some("docker-archive"),
+        Format::Other => None,
+    }
+}
+
 /// How skopeo calls an image that is a file or a folder.
-pub fn local(format: Format, path: &Path, choice: &Choice) -> String {
-    let transport = match format {
-        Format::Layout => "oci",
-        Format::LayoutArchive => "oci-archive",
-        Format::Saved => "docker-archive",
-    };
+pub fn local(transport: &str, path: &Path, choice: &Choice) -> String {
     let name = choice.image.as_ref().map(|name| format!(":{}", shell::word(name)));
     format!("{transport}:{}{}", shell::operand(path), name.unwrap_or_default())
 }
