@@ -14,10 +14,11 @@ use crate::oci::{Choice, platform::Platform, reference::Reference};
 
 /// Get a root file system, verify it, extract it
 ///
-/// SOURCE is a name of the catalogue (--list), a URL (http, https), a file, - for standard input, or host: a root file system made
-/// of this machine's own programs and what they need, or host:PROG,PROG for programs of your
-/// choice. An archive is a tar archive or, as the kernel's initramfs, a cpio archive, plain or
-/// compressed by gzip, xz, zstd, bzip2 or lz4, told by its content.
+/// SOURCE is a name of the catalogue (--list), a URL (http, https), a file, - for standard input,
+/// or host: a root file system made of this machine's own programs and what they need, or
+/// host:PROG,PROG for programs of your choice. An archive is a tar archive or, as the kernel's
+/// initramfs, a cpio archive, plain or compressed by gzip, xz, zstd, bzip2 or lz4, told by its
+/// content.
 ///
 /// It may be an image, too, told by its content: an OCI layout, as a folder or an archive, or what
 /// docker save and podman save write. Its layers are applied in order, each verified. layers:DIR
