@@ -238,6 +238,13 @@ fn in_words(error: &io::Error) -> String {
     }
 }
 
+pub fn reason(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(inner) => in_words(inner),
+        error => error.to_string(),
+    }
+}
+
 const NAME: &str = "is the name right, and does resolv.conf work?";
 const UNTRUSTED: &str = "is it the right server? SSL_CERT_FILE=CA.pem trusts a CA of its own";
 
@@ -246,10 +253,7 @@ fn longer(timeout: u32) -> String {
 }
 
 fn explain(url: &str, error: &ureq::Error, timeout: u32) -> Trouble {
-    let what = match error {
-        ureq::Error::Io(inner) => format!("get {url:?}: {}", in_words(inner)),
-        error => format!("get {url:?}: {error}"),
-    };
+    let what = format!("get {url:?}: {}", reason(error));
     match error {
         ureq::Error::Io(inner) if is_unknown_name(inner) => Trouble::lasting(what).hint(NAME),
         ureq::Error::Timeout(_) => Trouble::passing(what).hint(longer(timeout)),

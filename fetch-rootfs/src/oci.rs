@@ -79,7 +79,11 @@ fn look<R: BufRead>(mut decoded: R) -> Result<(bool, impl BufRead), Failure> {
 /// an image's archive is, only its end may tell: it is looked for if something is to be said of it.
 /// To extract it, we only need to know what a folder is.
 pub fn recognise(path: &Path, said: bool) -> Result<Option<Format>, Failure> {
-    let about = fs::metadata(path).tried(|| format!("open {path:?}"))?;
+    let about = fs::metadata(path).tried(|| format!("open {path:?}")).map_err(|failure| {
+        failure.hint_if(Errno::ENOENT, || {
+            "nor is it a name of the catalogue, which fetch-rootfs --list prints".into()
+        })
+    })?;
     if about.is_dir() {
         return match path.join("oci-layout").exists() {
             true => Ok(Some(Format::Layout)),

@@ -156,8 +156,8 @@ pub fn a_registry_that_fails_or_means_harm_is_told_in_a_line() -> Test {
             &["10.0.0.1", "neither https"],
         ),
         (Auth::Token, Fault::Realm("file:///etc/passwd".into()), "box", &["neither https"]),
-        (Auth::Token, Fault::Realm(none.into()), "box", &["get a token", "refused"]),
-        (Auth::Nothing, Fault::Redirect("127.0.0.1:1".into()), "box", &["refused"]),
+        (Auth::Token, Fault::Realm(none.into()), "box", &["get a token", "refused (ECONNREFUSED)"]),
+        (Auth::Nothing, Fault::Redirect("127.0.0.1:1".into()), "box", &["refused (ECONNREFUSED)"]),
     ] {
         let (folder, (registry, _)) = (scratch(), shop(auth, fault.clone()));
         let start = Instant::now();

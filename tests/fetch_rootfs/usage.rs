@@ -58,7 +58,7 @@ pub fn wrong_usage_is_one_line() -> Test {
         (vec!["--sha256", "12", good, new], 2, &["not 64 hexadecimal digits", "hint: "]),
         (vec!["--max-size", "10X", good, new], 2, &["\"10X\""]),
         (vec!["host:no-such-program", new], 2, &["\"no-such-program\""]),
-        (vec!["/no/such.tar", new], 1, &["\"/no/such.tar\"", "(ENOENT)"]),
+        (vec!["/no/such.tar", new], 1, &["\"/no/such.tar\"", "(ENOENT)", "--list"]),
         (vec![good, "/"], 2, &["no name of its own"]),
         (vec![good, &full], 1, &["(ENOTEMPTY)", "hint: "]),
         (vec![good, good], 1, &["(EEXIST)", "no directory"]),

@@ -18,6 +18,7 @@ use super::files::{huge, quote};
 use super::manifest::{LARGEST, parse};
 use super::reference::Reference;
 use super::url::{may_ask, redirected, same_server, with_query};
+use crate::http::reason;
 
 const MOST_REDIRECTS: usize = 10;
 /// How often something that may pass is tried, and how long the first pause is.
@@ -153,7 +154,8 @@ impl Client {
         if let Credentials::Basic(auth) = &self.credentials {
             request = request.header("Authorization", format!("Basic {auth}"));
         }
-        let response = request.call().map_err(|error| Failure::new(format!("{what}: {error}")))?;
+        let failed = |error| Failure::new(format!("{what}: {}", reason(&error)));
+        let response = request.call().map_err(failed)?;
         match response.status().as_u16() {
             200 => {}
             401 | 403 => {
@@ -171,7 +173,7 @@ impl Client {
     }
 
     fn explain(&self, url: &str, error: &ureq::Error) -> (Failure, bool) {
-        let failure = Failure::new(format!("get {url:?}: {error}"));
+        let failure = Failure::new(format!("get {url:?}: {}", reason(error)));
         let seconds = self.timeout.as_secs();
         match error {
             ureq::Error::Timeout(_) => {
