@@ -77,6 +77,15 @@ impl BufRead for Archive<'_> {
     }
 }
 
+/// `read` of what has a buffer of its own.
+pub fn read_buffered(source: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
+    let there = source.fill_buf()?;
+    let read = there.len().min(buffer.len());
+    buffer[..read].copy_from_slice(&there[..read]);
+    source.consume(read);
+    Ok(read)
+}
+
 /// The data of one entry, and the padding behind them.
 pub struct Data<R> {
     pub input: R,
@@ -113,11 +122,7 @@ impl<R: BufRead> Data<R> {
 
 impl<R: BufRead> Read for Data<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let there = self.fill_buf()?;
-        let read = there.len().min(buffer.len());
-        buffer[..read].copy_from_slice(&there[..read]);
-        self.consume(read);
-        Ok(read)
+        read_buffered(self, buffer)
     }
 }
 

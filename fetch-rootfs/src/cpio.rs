@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use common::Failure;
 
-use crate::archive::{Bytes, Data, read_failure, truncated};
+use crate::archive::{Bytes, Data, read_buffered, read_failure, truncated};
 use crate::codec;
 use crate::entry::{Entry, Kind, quoted};
 
@@ -322,11 +322,7 @@ fn link(entry: Entry, target: &[u8]) -> Entry {
 /// The data of the present entry.
 impl Read for Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let there = self.fill_buf()?;
-        let read = there.len().min(buffer.len());
-        buffer[..read].copy_from_slice(&there[..read]);
-        self.consume(read);
-        Ok(read)
+        read_buffered(self, buffer)
     }
 }
 

@@ -10,6 +10,7 @@ use std::thread;
 
 use common::{Failure, Tried};
 
+use crate::archive::read_buffered;
 use crate::codec;
 
 /// A piece is small enough for the processor's cache, and large enough that a hand-over costs
@@ -115,11 +116,7 @@ impl BufRead for Pieces {
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let there = self.fill_buf()?;
-        let read = there.len().min(buffer.len());
-        buffer[..read].copy_from_slice(&there[..read]);
-        self.consume(read);
-        Ok(read)
+        read_buffered(self, buffer)
     }
 }
 

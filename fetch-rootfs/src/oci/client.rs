@@ -10,7 +10,6 @@ use common::Failure;
 use serde::Deserialize;
 use ureq::Body;
 use ureq::http::Response;
-use ureq::tls::{RootCerts, TlsConfig};
 
 use super::auth::{self, Credentials};
 use super::challenge::{self, Challenge};
@@ -18,7 +17,7 @@ use super::files::{huge, quote};
 use super::manifest::{LARGEST, parse};
 use super::reference::Reference;
 use super::url::{may_ask, redirected, same_server, with_query};
-use crate::http::reason;
+use crate::http::{agent, reason};
 
 const MOST_REDIRECTS: usize = 10;
 /// How often something that may pass is tried, and how long the first pause is.
@@ -223,22 +222,6 @@ impl Client {
 /// A lock whose holder has panicked ends the program anyway.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn agent(timeout: Duration) -> ureq::Agent {
-    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
-    ureq::Agent::config_builder()
-        .tls_config(tls)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .http_status_as_error(false)
-        .accept_encoding("identity")
-        .user_agent(concat!("fetch-rootfs/", env!("CARGO_PKG_VERSION")))
-        .timeout_connect(Some(timeout))
-        .timeout_recv_response(Some(timeout))
-        .timeout_per_read(Some(timeout))
-        .build()
-        .into()
 }
 
 /// The whole body, if it is not longer than such a thing may be.

@@ -15,7 +15,7 @@ use nix::sys::stat::Mode;
 
 use super::digest::{Digest, Verified};
 use super::manifest::LARGEST;
-use crate::archive::read_failure;
+use crate::archive::{read_buffered, read_failure};
 use crate::entry::{Kind, quoted};
 use crate::tar::Reader;
 
@@ -206,11 +206,7 @@ struct Copy<'a, R> {
 
 impl<R: BufRead> Read for Copy<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let there = self.fill_buf()?;
-        let read = there.len().min(buffer.len());
-        buffer[..read].copy_from_slice(&there[..read]);
-        self.consume(read);
-        Ok(read)
+        read_buffered(self, buffer)
     }
 }
 
