@@ -26,7 +26,7 @@ use crate::archive::Archive;
 use crate::attributes::Attributes;
 use crate::cli::Rules;
 use crate::entry::{Entry, Kind, quoted};
-use crate::limits::{self, Limits};
+use crate::limits::{self, Entries, Limits};
 use crate::oci::layer::Layer;
 use crate::oci::whiteout::Mark;
 
@@ -62,6 +62,11 @@ impl<'a> Extractor<'a> {
             layer: None,
             closed: BTreeMap::new(),
         }
+    }
+
+    /// Counts the entries where others look, too.
+    pub fn counted_in(self, entries: Entries) -> Self {
+        Self { limits: Limits::counted_in(entries), ..self }
     }
 
     /// Extracts a whole archive, decompressed already.

@@ -11,6 +11,7 @@ use crate::cache::{self, Cache, Known, Pending};
 use crate::checksum::{Digest, Digester, Kind};
 use crate::cli::{Source, hex};
 use crate::download::Download;
+use crate::limits::Entries;
 use crate::progress::Progress;
 use crate::signature::Verifier;
 use crate::transfer::Transfer;
@@ -84,6 +85,11 @@ impl Input {
             progress: show.then(|| Progress::new(length)),
             bytes: 0,
         })
+    }
+
+    /// Where the progress bar looks for their number.
+    pub fn entries(&self) -> Entries {
+        self.progress.as_ref().map(Progress::entries).unwrap_or_default()
     }
 
     /// Reads what no decoder wanted, and gives what came of it all.

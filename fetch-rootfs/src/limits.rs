@@ -2,28 +2,37 @@
 //! where it is met.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Failure, size};
 
 use crate::cli::Rules;
 use crate::entry::Entry;
 
+/// How many there have been; a progress bar, of another thread, looks at it.
+pub type Entries = Arc<AtomicU64>;
+
 /// What has been extracted so far.
 #[derive(Debug, Default)]
 pub struct Limits {
-    entries: u64,
+    entries: Entries,
     bytes: u64,
 }
 
 impl Limits {
+    pub fn counted_in(entries: Entries) -> Self {
+        Self { entries, bytes: 0 }
+    }
+
     pub fn entries(&self) -> u64 {
-        self.entries
+        self.entries.load(Ordering::Relaxed)
     }
 
     /// Another entry, wanted or not.
     pub fn count(&mut self, entry: &Entry, rules: &Rules) -> Result<(), Failure> {
-        self.entries += 1;
-        if self.entries > rules.max_entries {
+        let entries = self.entries.fetch_add(1, Ordering::Relaxed) + 1;
+        if entries > rules.max_entries {
             return Err(entry
                 .failure(&format!("it has more than {} entries", rules.max_entries))
                 .hint("--max-entries N allows more"));

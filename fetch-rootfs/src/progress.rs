@@ -1,10 +1,14 @@
 //! A line on the terminal, rewritten a few times a second and gone at the end.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use common::{report, size};
 
+use crate::limits::Entries;
+
 pub struct Progress {
+    entries: Entries,
     length: Option<u64>,
     done: u64,
     start: Instant,
@@ -14,7 +18,11 @@ pub struct Progress {
 impl Progress {
     pub fn new(length: Option<u64>) -> Self {
         let start = Instant::now();
-        Self { length, done: 0, start, shown: start }
+        Self { entries: Entries::default(), length, done: 0, start, shown: start }
+    }
+
+    pub fn entries(&self) -> Entries {
+        self.entries.clone()
     }
 
     pub fn add(&mut self, bytes: u64) {
@@ -25,8 +33,16 @@ impl Progress {
         }
     }
 
-    /// `[########            ]  41 %  17.2 MiB of 41.9 MiB, 11.3 MiB/s, 0:02 left`
+    /// `[########            ]  41 %  17.2 MiB of 41.9 MiB, 11.3 MiB/s, 0:02 left, entry 812`
     fn line(&self, elapsed: Duration) -> String {
+        let entry = match self.entries.load(Ordering::Relaxed) {
+            0 => String::new(),
+            entry => format!(", entry {entry}"),
+        };
+        self.bytes(elapsed) + &entry
+    }
+
+    fn bytes(&self, elapsed: Duration) -> String {
         const WIDTH: u64 = 20;
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
         let per_second = self.done.saturating_mul(1000) / millis;
@@ -69,8 +85,11 @@ mod tests {
 
     #[test]
     fn the_line_tells_share_rate_and_time_left() {
-        let progress =
-            |length, done| Progress { length, done, start: Instant::now(), shown: Instant::now() };
+        let progress = |length, done| {
+            let mut progress = Progress::new(length);
+            progress.done = done;
+            progress
+        };
         assert_eq!(
             progress(Some(4 << 20), 1 << 20).line(Duration::from_secs(1)),
             "[#####               ]  25 %  1 MiB of 4 MiB, 1 MiB/s, 0:03 left"
@@ -78,6 +97,9 @@ mod tests {
         assert_eq!(progress(None, 512).line(Duration::from_secs(2)), "512 B, 256 B/s");
         assert!(progress(Some(0), 0).line(Duration::ZERO).starts_with("0 B"));
         assert!(progress(Some(9), 0).line(Duration::from_secs(1)).ends_with("0 B/s"));
+        let entries = Progress::new(None);
+        entries.entries().store(7, Ordering::Relaxed);
+        assert!(entries.line(Duration::from_secs(1)).ends_with("0 B/s, entry 7"));
         assert_eq!(left(3725, 1), ", 1:02:05 left");
     }
 }

@@ -308,9 +308,10 @@ fn with_extractor(
 
 fn extract(rules: &Rules, hands: &mut Hands) -> Result<(), Failure> {
     let input = hands.input.take();
+    let counter = input.as_ref().map(Input::entries).unwrap_or_default();
     let staging = hands.staging()?;
     let (entries, fetched) = read(input, rules, |pieces| {
-        let mut extractor = Extractor::new(staging.tree().as_fd(), rules);
+        let mut extractor = Extractor::new(staging.tree().as_fd(), rules).counted_in(counter);
         let (scratch, choice) = (|| staging.scratch(), &rules.choice);
         oci::extract(pieces, scratch, rules.max_size, choice, &mut extractor)?;
         Ok(extractor.entries())

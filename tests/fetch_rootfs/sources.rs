@@ -70,7 +70,7 @@ pub fn progress_is_for_terminals() -> Test {
         let mut command = Command::new("script");
         let ran = run(command.args(["-qec", &line, "/dev/null"]).env_remove("HOME"));
         let text = ran.ok();
-        assert_eq!(text.contains(" left") && text.contains("KiB/s"), shown, "{text:?}");
+        assert_eq!(text.contains(" left, entry 2") && text.contains("KiB/s"), shown, "{text:?}");
         assert_eq!(text.contains("\r\x1b[K"), shown, "{text:?}");
         assert!(text.trim_end().ends_with("/root"), "{text:?}");
     }
