@@ -1,16 +1,22 @@
 //! Archives that mean harm: whatever they say, nothing outside of the target changes.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Ran, TempDir, Test, need_root, scratch};
+use nix::unistd::geteuid;
+use support::{Ran, TempDir, Test, need_root, run, run_with_input, scratch};
 
 use crate::archive::{Archive, Head, block, sum};
 use crate::formats::record;
-use crate::{compressed, extract, fingerprint, large, names, small};
+use crate::{compressed, fetch, fingerprint, large, names, small};
 
-/// A folder with things that must not change, beside the one that is extracted into.
+const NOBODY: u32 = 65534;
+
+/// A folder with things that must not change, beside the one that is extracted into. They are
+/// nobody's, who extracts archives here too: it is not permission that keeps them.
 struct Canary {
     folder: TempDir,
     before: String,
@@ -21,6 +27,10 @@ impl Canary {
         let folder = scratch();
         fs::create_dir_all(folder.path().join("outside/sub")).expect("our own folder");
         fs::write(folder.path().join("outside/file"), "precious\n").expect("our own folder");
+        if geteuid().is_root() {
+            let mut chown = Command::new("chown");
+            run(chown.args(["-R", &NOBODY.to_string()]).arg(folder.path())).silent();
+        }
         let before = fingerprint(&folder.path().join("outside"));
         Self { folder, before }
     }
@@ -29,20 +39,29 @@ impl Canary {
         self.folder.path().join("outside")
     }
 
-    /// Extracts, with each compression; the outside is as it was.
+    /// The outside is as it was.
     #[track_caller]
-    fn extract(&self, archive: &[u8], options: &[&str]) -> Ran {
-        let ran = extract(self.folder.path(), archive, options);
+    fn extract(&self, archive: &[u8], options: &[&str], user: Option<u32>) -> Ran {
+        let mut command = fetch();
+        command.args(options).arg("-").arg(self.folder.path().join("root"));
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        let ran = run_with_input(&mut command, archive);
         assert_eq!(fingerprint(&self.outside()), self.before, "{ran:?}");
         ran
     }
 
-    /// It is refused, naming the entry, and nothing is left.
+    /// It is refused through each compression, by root and by a user, naming the entry, and nothing
+    /// is left.
     #[track_caller]
     fn refuses(&self, archive: &[u8], options: &[&str], parts: &[&str]) {
-        for packed in [archive.to_vec(), compressed("gzip", archive).unwrap_or_default()] {
-            if !packed.is_empty() {
-                self.extract(&packed, options).fails(1, "fetch-rootfs", parts);
+        let users = if geteuid().is_root() { &[None, Some(NOBODY)][..] } else { &[None] };
+        let programs = ["gzip", "xz", "zstd", "bzip2", "lz4"];
+        let packed = programs.iter().filter_map(|program| compressed(program, archive).ok());
+        for archive in packed.chain([archive.to_vec()]) {
+            for user in users {
+                self.extract(&archive, options, *user).fails(1, "fetch-rootfs", parts);
                 assert_eq!(names(self.folder.path()), ["outside"]);
             }
         }
@@ -51,7 +70,7 @@ impl Canary {
     /// It is taken, and all of it lands inside.
     #[track_caller]
     fn takes(&self, archive: &[u8]) -> PathBuf {
-        self.extract(archive, &[]).silent();
+        self.extract(archive, &[], None).silent();
         assert_eq!(names(self.folder.path()), ["outside", "root"]);
         self.folder.path().join("root")
     }
@@ -141,13 +160,13 @@ pub fn damaged_archives_are_refused() -> Test {
     for program in ["gzip", "xz"] {
         let packed = compressed(program, &whole)?;
         for cut in [packed.len() / 2, packed.len() - 5] {
-            let ran = canary.extract(&packed[..cut], &[]);
+            let ran = canary.extract(&packed[..cut], &[], None);
             ran.fails(1, "fetch-rootfs", &[]);
             assert_eq!(names(canary.folder.path()), ["outside"], "{program} {cut}");
         }
         let mut corrupt = packed.clone();
         corrupt[packed.len() / 2] ^= 0x55;
-        canary.extract(&corrupt, &[]).fails(1, "fetch-rootfs", &[]);
+        canary.extract(&corrupt, &[], None).fails(1, "fetch-rootfs", &[]);
         assert_eq!(names(canary.folder.path()), ["outside"], "{program}");
     }
     canary.refuses(&whole[..whole.len() / 2], &[], &["\"noise\"", "ends too early"]);
@@ -257,7 +276,7 @@ pub fn limits_name_the_option_that_raises_them() -> Test {
     let bomb = Archive::default().with_data(b'0', "zeroes", &zeroes).end();
     for program in ["gzip", "xz", "zstd", "bzip2", "lz4"] {
         let packed = compressed(program, &bomb)?;
-        let ran = canary.extract(&packed, &["--max-ratio", "100"]);
+        let ran = canary.extract(&packed, &["--max-ratio", "100"], None);
         ran.fails(1, "fetch-rootfs", &["more than 100 times", "hint: --max-ratio"]);
         assert_eq!(names(canary.folder.path()), ["outside"], "{program}");
     }
