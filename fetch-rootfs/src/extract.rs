@@ -90,7 +90,7 @@ impl<'a> Extractor<'a> {
             self.limits.count(&entry, self.rules)?;
             if let Some(entry) = self.rules.names.wanted(entry) {
                 self.limits.add(&entry, self.rules)?;
-                self.one(entry, &mut archive)?;
+                self.one(entry, &mut archive).map_err(full)?;
             }
         }
         archive.drain(self.rules.max_size)
@@ -319,6 +319,12 @@ impl<'a> Extractor<'a> {
         }
         Ok(())
     }
+}
+
+fn full(failure: Failure) -> Failure {
+    failure.hint_if(Errno::ENOSPC, || {
+        "the disk is full: df -h shows where there is room, df -i where files can be".into()
+    })
 }
 
 fn not_yet(failure: Failure) -> Failure {

@@ -234,14 +234,18 @@ pub fn a_full_disk_is_told_and_leaves_nothing() -> Test {
     let server = Server::start(large());
     let url = server.url("tagged");
     // What is left on the small disk is said, too.
-    let script = "mount -t tmpfs -o size=100k,mode=700 none \"$1\"; disk=$1; shift; status=0
+    let script = "mount -t tmpfs -o \"$2\",mode=700 none \"$1\"; disk=$1; shift 2; status=0
         \"$@\" || status=$?; find \"$disk\" -mindepth 1 ! -type d >&2; exit $status";
-    for (small, target, status) in [("cache", "root", 0), ("disk", "disk/root", 1)] {
+    for (small, option, target, status) in [
+        ("cache", "size=100k", "root", 0),
+        ("disk", "size=100k", "disk/root", 1),
+        ("disk", "nr_inodes=4", "disk/root", 1),
+    ] {
         let place = Place::new();
         let disk = place.folder.path().join(small);
         fs::create_dir(&disk).expect("our own folder");
         let mut command = support::private_sh(script);
-        command.arg(&disk).arg(env!("CARGO_BIN_EXE_fetch-rootfs"));
+        command.arg(&disk).arg(option).arg(env!("CARGO_BIN_EXE_fetch-rootfs"));
         command.arg("--cache-dir").arg(place.cache()).arg(&url);
         let ran = run(command.arg(place.folder.path().join(target)));
         assert_eq!(ran.status, status, "{ran:?}");
@@ -252,6 +256,7 @@ pub fn a_full_disk_is_told_and_leaves_nothing() -> Test {
             assert!(ran.stderr.starts_with("fetch-rootfs: note: it is not kept: "), "{ran:?}");
             assert_eq!(place.tree("root"), ["etc", "last", "noise"]);
         } else {
+            assert!(ran.stderr.contains("hint: the disk is full: df -h"), "{ran:?}");
             assert_eq!(names(&place.cache().join("sha256")), [""; 0]);
         }
     }

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, BufRead, Seek, SeekFrom, Write};
 
 use common::{Failure, Tried};
-use nix::errno::Errno;
 
 use super::tried;
 use crate::entry::{Entry, quoted};
@@ -37,13 +36,9 @@ fn copy(
         if most == 0 {
             return Err(entry.failure("the archive ends too early"));
         }
-        file.write_all(&there[..most]).tried(|| tried(entry, "write the file")).map_err(full)?;
+        file.write_all(&there[..most]).tried(|| tried(entry, "write the file"))?;
         data.consume(most);
         size -= most as u64;
     }
     Ok(())
-}
-
-fn full(failure: Failure) -> Failure {
-    failure.hint_if(Errno::ENOSPC, || "the disk is full: df -h shows where there is room".into())
 }
