@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -74,6 +74,12 @@ fn rootfs() -> Result<(TempDir, PathBuf), Skip> {
     Ok((folder, root))
 }
 
+/// Some look at what is left on the machine, and others make mounts there: one at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What must be the same before and after: this process's mounts, and the groups that are named
 /// after a process that has ended. Those of a live one belong to a test that runs beside this.
 fn traces() -> Vec<String> {
@@ -108,6 +114,7 @@ fn build_prints_the_folder_of_the_five_tools() -> Test {
 
 fn the_chain_is_a_container() -> Test {
     let (_folder, root) = rootfs()?;
+    let _alone = alone();
     let before = traces();
     let look = "echo $$; hostname inside; hostname; ls -d /proc/[0-9]*; ls /dev/null
         cat /proc/self/mountinfo | grep -c .; cat /etc/resolv.conf; cat /proc/1/comm";
@@ -125,6 +132,7 @@ fn the_chain_is_a_container() -> Test {
 
 fn the_chain_ends_what_eats_too_much() -> Test {
     let (_folder, root) = rootfs()?;
+    let _alone = alone();
     let before = traces();
     let ran = chain(&root, "exec dd if=/dev/zero of=/dev/null bs=64M count=1");
     assert_eq!(ran.status, 137, "{ran:?}");
@@ -140,6 +148,7 @@ fn the_chain_ends_what_eats_too_much() -> Test {
 
 fn the_chain_passes_every_status_on() -> Test {
     let (_folder, root) = rootfs()?;
+    let _alone = alone();
     assert_eq!(chain(&root, "exit 42").status, 42);
     let status = |words: &str| {
         let line = CHAIN.replace("/bin/sh -c \"$2\"", words);
@@ -161,6 +170,7 @@ fn fingerprint(root: &Path) -> String {
 
 fn the_chain_leaves_the_root_file_system_as_it_was() -> Test {
     let (_folder, root) = rootfs()?;
+    let _alone = alone();
     let before = fingerprint(&root);
     chain(&root, "cat /etc/resolv.conf; ls /dev /proc /sys >/dev/null").ok();
     assert_eq!(fingerprint(&root), before);
@@ -170,6 +180,7 @@ fn the_chain_leaves_the_root_file_system_as_it_was() -> Test {
 /// `unshare -f -p --mount-proc=rootfs/proc chroot rootfs`, word for word.
 fn the_classic_line_with_our_tools() -> Test {
     let (_folder, root) = rootfs()?;
+    let _alone = alone();
     let line =
         "nsenter-lite -f -p --mount-proc=\"$1/proc\" chrootx \"$1\" /bin/sh -c 'echo $$; ps -ef'";
     let seen = run(sh(line).arg(&root)).silent();
@@ -199,6 +210,7 @@ fn is_empty(folder: &Path) {
 
 fn the_tutorial_holds_on_the_embedded_default() -> Test {
     need_root()?;
+    let _alone = alone();
     let (folder, before) = (scratch(), traces());
     all_facts_hold(&run(&mut tutorial(folder.path())), 20);
     is_empty(folder.path());
@@ -208,6 +220,7 @@ fn the_tutorial_holds_on_the_embedded_default() -> Test {
 
 fn the_tutorial_holds_on_published_archives() -> Test {
     need_root()?;
+    let _alone = alone();
     for name in [ALPINE, BUSYBOX] {
         let (folder, source) = (scratch(), archive(name)?);
         all_facts_hold(&run(tutorial(folder.path()).arg("--rootfs").arg(source)), 20);
@@ -218,6 +231,7 @@ fn the_tutorial_holds_on_published_archives() -> Test {
 
 fn the_tutorial_shows_a_single_step() -> Test {
     need_root()?;
+    let _alone = alone();
     let source = archive(ALPINE).unwrap_or_else(|_| "host".into());
     for step in 1..=9 {
         let folder = scratch();
@@ -234,6 +248,7 @@ fn the_tutorial_shows_a_single_step() -> Test {
 /// The whole process group gets the signal, as from a terminal's Ctrl-C; or the script alone.
 fn the_tutorial_interrupted_leaves_nothing() -> Test {
     need_root()?;
+    let _alone = alone();
     let (source, before) = (archive(ALPINE).unwrap_or_else(|_| "host".into()), traces());
     for (round, signal) in
         [Signal::SIGINT, Signal::SIGTERM].into_iter().cycle().take(10).enumerate()
@@ -266,6 +281,7 @@ fn the_tutorial_refuses_wrong_usage() -> Test {
     fails(&["--bogus"], &["nothing is called \"--bogus\"", "hint: "]);
     fails(&["--rootfs"], &["it needs a SOURCE"]);
     need_root()?;
+    let _alone = alone();
     tools();
     let mut user = script("tutorial");
     run(user.uid(65534).gid(65534)).fails(1, "tutorial", &["you are not root", "hint: sudo"]);
@@ -278,6 +294,7 @@ fn container(args: &[&str], root: &Path, command: &[&str]) -> Ran {
 
 fn container_runs_with_limits_and_a_name() -> Test {
     let (_folder, root) = rootfs()?;
+    let _alone = alone();
     let before = traces();
     let name = container(&["--hostname", "it's me"], &root, &["/bin/hostname"]);
     assert_eq!((name.status, name.stdout.as_str()), (0, "it's me\n"), "{name:?}");
@@ -295,6 +312,7 @@ fn container_runs_with_limits_and_a_name() -> Test {
 
 fn container_binds_read_write_and_read_only() -> Test {
     let (folder, root) = rootfs()?;
+    let _alone = alone();
     let data = folder.path().join("my data");
     fs::create_dir(&data).expect("our own folder");
     fs::write(data.join("in"), "hello\n").expect("our own folder");
@@ -333,6 +351,7 @@ fn container_refuses_wrong_usage() -> Test {
     fails(&["run", "--bogus", "/"], &["no option is called \"--bogus\""]);
     fails(&["run", "/nowhere"], &["open \"/nowhere\": no such directory"]);
     need_root()?;
+    let _alone = alone();
     let root = scratch();
     container(&["--mem", "10X"], root.path(), &["true"]).fails(125, "cgset", &["\"10X\""]);
     Ok(())
