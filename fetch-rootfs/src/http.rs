@@ -12,7 +12,7 @@ use ureq::tls::{RootCerts, TlsConfig};
 use crate::credentials::{self, Header};
 use crate::proxy;
 
-const MOST_REDIRECTS: usize = 10;
+pub const MOST_REDIRECTS: usize = 10;
 
 /// Who asks: what is sent along, and how long an answer may take.
 pub struct Client {
@@ -245,10 +245,10 @@ pub fn reason(error: &ureq::Error) -> String {
     }
 }
 
-const NAME: &str = "is the name right, and does resolv.conf work?";
+pub const NAME: &str = "is the name right, and does resolv.conf work?";
 const UNTRUSTED: &str = "is it the right server? SSL_CERT_FILE=CA.pem trusts a CA of its own";
 
-fn longer(timeout: u32) -> String {
+pub fn longer(timeout: u32) -> String {
     format!("nothing came for {timeout} s; --timeout SECONDS waits longer")
 }
 
@@ -293,6 +293,9 @@ mod tests {
     #[test]
     fn a_server_is_its_scheme_host_and_port() {
         assert!(same_server("https://h/a", "https://H:443/b"));
+        assert!(same_server("http://a:1/x", "http://a:1/y"));
+        assert!(!same_server("http://a:1/x", "http://a:2/x"));
+        assert!(!same_server("http://a/x", "https://a/x"));
         for other in ["http://h/a", "https://g/a", "https://h:444/a", "nonsense"] {
             assert!(!same_server("https://h/a", other), "{other}");
         }

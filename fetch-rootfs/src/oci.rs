@@ -75,9 +75,9 @@ fn look<R: BufRead>(mut decoded: R) -> Result<(bool, impl BufRead), Failure> {
     Ok((files::is_image(&head), Cursor::new(head).chain(decoded)))
 }
 
-/// What a source on this machine is, told by its content; `None` for a plain archive. Of which kind
-/// an image's archive is, only its end may tell: it is looked for if something is to be said of it.
-/// To extract it, we only need to know what a folder is.
+/// What a source on this machine is, told by its content; `None` for a plain archive. A file is
+/// looked into only if something is to be said of it: who extracts it sees for itself. Of which kind
+/// an image's archive is, only its end may tell.
 pub fn recognise(path: &Path, said: bool) -> Result<Option<Format>, Failure> {
     let about = fs::metadata(path).tried(|| format!("open {path:?}")).map_err(|failure| {
         failure.hint_if(Errno::ENOENT, || {
@@ -94,7 +94,7 @@ pub fn recognise(path: &Path, said: bool) -> Result<Option<Format>, Failure> {
         };
     }
     // A pipe can be read but once.
-    if !about.is_file() {
+    if !said || !about.is_file() {
         return Ok(None);
     }
     let file = File::open(path).tried(|| format!("open {path:?}"))?;
@@ -102,9 +102,9 @@ pub fn recognise(path: &Path, said: bool) -> Result<Option<Format>, Failure> {
     let Ok(decoded) = codec::decoder(file) else { return Ok(None) };
     let Ok((image, mut archive)) = look(BufReader::new(decoded)) else { return Ok(None) };
     Ok(match image {
-        true if said && names_layout(&mut archive) => Some(Format::LayoutArchive),
+        true if names_layout(&mut archive) => Some(Format::LayoutArchive),
         true => Some(Format::Saved),
-        false if said && !for_tar(path, &mut archive) => Some(Format::Other),
+        false if !for_tar(path, &mut archive) => Some(Format::Other),
         false => None,
     })
 }

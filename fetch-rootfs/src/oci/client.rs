@@ -16,10 +16,9 @@ use super::challenge::{self, Challenge};
 use super::files::{huge, quote};
 use super::manifest::{LARGEST, parse};
 use super::reference::Reference;
-use super::url::{may_ask, redirected, same_server, with_query};
-use crate::http::{agent, reason};
+use super::url::{may_ask, redirected, with_query};
+use crate::http::{MOST_REDIRECTS, NAME, agent, longer, reason, same_server};
 
-const MOST_REDIRECTS: usize = 10;
 /// How often something that may pass is tried, and how long the first pause is.
 pub const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(250);
@@ -29,7 +28,7 @@ pub struct Client {
     agent: ureq::Agent,
     reference: Reference,
     base: String,
-    timeout: Duration,
+    timeout: u32,
     credentials: Credentials,
     /// What the requests carry, once the registry has asked for it.
     authorization: Mutex<Option<String>>,
@@ -44,9 +43,8 @@ struct Token {
 impl Client {
     pub fn new(reference: &Reference, timeout: u32, plain_http: bool) -> Result<Self, Failure> {
         let scheme = if plain_http || reference.is_loopback() { "http" } else { "https" };
-        let timeout = Duration::from_secs(timeout.into());
         Ok(Self {
-            agent: agent(timeout),
+            agent: agent(Duration::from_secs(timeout.into())),
             base: format!("{scheme}://{}/v2/{}", reference.server(), reference.repository),
             reference: reference.clone(),
             timeout,
@@ -77,7 +75,7 @@ impl Client {
                 Err((_, true)) => None,
                 Err((failure, false)) => return Err(failure),
             };
-            thread::sleep(pause(tries, wait).min(self.timeout));
+            thread::sleep(pause(tries, wait).min(Duration::from_secs(self.timeout.into())));
             tries += 1;
         }
     }
@@ -173,15 +171,9 @@ impl Client {
 
     fn explain(&self, url: &str, error: &ureq::Error) -> (Failure, bool) {
         let failure = Failure::new(format!("get {url:?}: {}", reason(error)));
-        let seconds = self.timeout.as_secs();
         match error {
-            ureq::Error::Timeout(_) => {
-                let hint = format!("nothing came for {seconds} s; --timeout SECONDS waits longer");
-                (failure.hint(hint), true)
-            }
-            ureq::Error::HostNotFound => {
-                (failure.hint("is the name right, and does resolv.conf work?"), false)
-            }
+            ureq::Error::Timeout(_) => (failure.hint(longer(self.timeout)), true),
+            ureq::Error::HostNotFound => (failure.hint(NAME), false),
             ureq::Error::Tls(_) | ureq::Error::Rustls(_) if !url.starts_with("http:") => {
                 (failure.hint("a registry without TLS: --plain-http"), false)
             }
@@ -190,7 +182,7 @@ impl Client {
             }
             // What getaddrinfo(3) says comes as text.
             ureq::Error::Io(error) if error.to_string().contains("lookup address") => {
-                (failure.hint("is the name right, and does resolv.conf work?"), false)
+                (failure.hint(NAME), false)
             }
             _ => (failure, true),
         }

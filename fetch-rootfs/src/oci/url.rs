@@ -11,10 +11,6 @@ fn server(url: &str) -> Option<(String, String)> {
     Some((uri.scheme_str()?.to_owned(), uri.authority()?.as_str().to_owned()))
 }
 
-pub fn same_server(one: &str, other: &str) -> bool {
-    server(one).is_some_and(|one| Some(one) == server(other))
-}
-
 /// A password is sent there: to https, or where the registry itself is spoken to by http.
 pub fn may_ask(realm: &str, base: &str) -> bool {
     match (server(realm), server(base)) {
@@ -87,9 +83,6 @@ mod tests {
         for location in ["http://c/d", "file:///etc/passwd", "", "d"] {
             assert_eq!(to("https://a/b", location), None, "{location}");
         }
-        assert!(same_server("http://a:1/x", "http://a:1/y"));
-        assert!(!same_server("http://a:1/x", "http://a:2/x"));
-        assert!(!same_server("http://a/x", "https://a/x"));
     }
 
     #[test]
