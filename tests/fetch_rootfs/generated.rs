@@ -216,11 +216,22 @@ fn compare(format: &str, nodes: &[Node]) -> Result<(), TestCaseError> {
         _ => {}
     }
     // What a form can't have is said, and left out.
-    run(tar.arg("--directory").arg(at("tree")).arg("."));
+    let made = run(tar.arg("--directory").arg(at("tree")).arg("."));
     let mut tar = Command::new("tar");
     tar.args(["-xp", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-f"]).arg(at("tar"));
-    run(tar.arg("-C").arg(at("theirs"))).ok();
+    let theirs = run(tar.arg("-C").arg(at("theirs")));
     let ran = run(fetch().arg(at("tar")).arg(at("ours")));
+    // But the target of a hard link that ustar can't have is cut off: it names nothing, or a
+    // folder, and nobody can make that link.
+    if made.stderr.contains("link name is too long")
+        && theirs.stderr.contains("Cannot hard link to")
+    {
+        let reasons = ["hint: a hard link must come after", "a folder can't be linked"];
+        let refused = ran.status == 1 && reasons.iter().any(|why| ran.stderr.contains(why));
+        prop_assert!(refused && !at("ours").exists(), "{ran:?}");
+        return Ok(());
+    }
+    theirs.ok();
     prop_assert!(ran.status == 0 && ran.stderr.is_empty(), "{ran:?}");
     let (ours, theirs) = (seen(&at("ours")), seen(&at("theirs")));
     for (path, text) in &theirs {
