@@ -173,4 +173,5 @@ support::tests!(
     faults::an_attach_that_is_killed_half_way_is_pruned,
     faults::what_is_given_away_and_moved_away_comes_back,
     faults::a_signal_half_way_waits_for_the_end,
+    faults::a_group_that_goes_while_it_is_killed_is_no_error,
 );

@@ -122,9 +122,12 @@ fn remove_tree(dir: &Path) -> std::io::Result<()> {
 /// Else by number; which process that is, is certain if it is inside with the pidfd already open.
 pub fn kill_all(dir: &Path) -> Result<(), Failure> {
     let file = dir.join("cgroup.kill");
-    if file.exists() {
-        return write(&file, "1");
-    }
+    let killed = if file.exists() { write(&file, "1") } else { kill_each(dir) };
+    // The end of the last one has its cgset remove the group, maybe before this one came to it.
+    killed.or_else(|failure| if dir.exists() { Err(failure) } else { Ok(()) })
+}
+
+fn kill_each(dir: &Path) -> Result<(), Failure> {
     let held = inside(dir).into_iter().filter_map(|pid| Some((pid, sys::pidfd_open(pid).ok()?)));
     let held: Vec<(Pid, OwnedFd)> = held.collect();
     let still = inside(dir);

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{Ran, Test, eventually, need_program, run, scratch, wait};
 
-use crate::layout::{Name, Waiting, cgset, control, members, need, need_v2};
+use crate::layout::{Name, Waiting, cgset, control, members, need, need_v2, tool};
 use crate::placement;
 
 /// cgset with a system call of its own that fails the nth time: `write:error=EIO`.
@@ -204,5 +204,34 @@ pub fn a_signal_half_way_waits_for_the_end() -> Test {
     assert_eq!(status.code(), Some(0));
     assert_eq!(control(&group, &["pids.max"]), "5");
     assert_eq!(members(&group), [child.pid().parse::<i32>().expect("a PID")]);
+    Ok(())
+}
+
+/// When the last process ends, the cgset that started it removes the group; this may be between two
+/// steps of another that kills what is inside.
+pub fn a_group_that_goes_while_it_is_killed_is_no_error() -> Test {
+    need(&["pids"])?;
+    need_v2()?;
+    let strace = need_program("strace")?;
+    let name = Name::new("going");
+    let mut command = tool();
+    command.args(["pids", "5", "-g", &name, "--", "sleep", "60"]);
+    let mut started = command.spawn().expect("it starts");
+    let inhabited = || name.groups().iter().any(|dir| !members(dir).is_empty());
+    eventually("it runs", || name.groups_with("pids").iter().find_map(|dir| members(dir).pop()));
+    let pid = Pid::from_raw(started.id().cast_signed());
+    kill(pid, Signal::SIGSTOP).expect("our child");
+    let files = name.groups().into_iter().map(|dir| dir.join("cgroup.kill"));
+    let mut command = Command::new(strace);
+    command.args(["-qq", "-o", "/dev/null", "-e", "inject=openat:delay_enter=500000"]);
+    command.args(files.flat_map(|file| ["-P".into(), file.into_os_string()]));
+    command.arg(env!("CARGO_BIN_EXE_cgset")).args(["rm", "--kill", &name]);
+    let rm = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    eventually("the command has ended", || (!inhabited()).then_some(()));
+    kill(pid, Signal::SIGCONT).expect("our child");
+    assert_eq!(wait(&mut started, Duration::from_secs(20)).expect("it ends").code(), Some(137));
+    let ran = rm.wait_with_output().expect("it ends");
+    assert!(ran.status.success() && ran.stderr.is_empty(), "{ran:?}");
+    assert_eq!(name.groups(), Vec::<PathBuf>::new());
     Ok(())
 }
