@@ -3,10 +3,13 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use support::{Ran, Test, alpine, need_program, need_root, private_sh, project, run, scratch, sh};
+
+#[path = "chrootx/power.rs"]
+mod power;
 
 support::tests!(
     the_command_sees_the_new_root_only,
@@ -27,6 +30,16 @@ support::tests!(
     the_dry_run_script_does_the_same,
     explain_and_dry_run_say_the_same,
     a_dry_run_changes_nothing,
+    power::what_the_caller_left_open_stays_out,
+    power::capabilities_are_those_asked_for,
+    power::nothing_is_inherited,
+    power::without_its_capability_a_call_is_refused,
+    power::no_program_gains_privileges,
+    power::the_root_is_read_only_and_what_is_in_it_as_it_was,
+    power::limits_umask_and_variables_are_set,
+    power::a_keyring_of_ones_own,
+    power::each_call_that_fails_stops_it,
+    power::what_can_not_be_read_is_said,
 );
 
 fn chrootx() -> Command {
@@ -94,26 +107,29 @@ fn mounts_below_the_root_come_along() -> Test {
     Ok(())
 }
 
-/// A static program that walks out of a chroot, put into the root.
-fn escape(root: &Path) -> PathBuf {
-    let source = project().join("tests/chrootx/escape.rs");
-    let program = root.join("escape");
+/// A static program of tests/chrootx, put into the root.
+fn compiled(source: &str, root: &Path) -> Result<String, support::Skip> {
+    need_program("rustc")?;
+    let name = source.trim_end_matches(".rs");
+    let source = project().join("tests/chrootx").join(source);
     let mut rustc = Command::new("rustc");
     rustc.args(["--edition", "2024", "-C", "target-feature=+crt-static", "-o"]);
-    run(rustc.arg(&program).arg(source)).silent();
-    PathBuf::from("/escape")
+    run(rustc.arg(root.join(name)).arg(source)).silent();
+    Ok(format!("/{name}"))
 }
 
 fn the_double_chroot_escapes_from_chroot_and_not_from_the_default() -> Test {
     let root = alpine()?;
-    need_program("rustc")?;
-    let program = escape(root.path());
+    let program = compiled("escape.rs", root.path())?;
     let mark = scratch();
     let attempt = |options: &[&str]| {
         run(chrootx().args(options).arg(root.path()).arg(&program).arg(mark.path()))
     };
-    assert_eq!(attempt(&["--chroot"]).status, 0, "this way out must be known to work");
+    let kept = ["--chroot", "--cap-keep", "sys_chroot"];
+    assert_eq!(attempt(&kept).status, 0, "this way out must be known to work");
     assert_eq!(attempt(&[]).status, 1);
+    assert_eq!(attempt(&["--cap-default"]).status, 1, "it may call chroot(2)");
+    assert_eq!(attempt(&["--chroot"]).status, 101, "it may not");
     let script = run(chrootx().arg("-n").arg(root.path()).arg(&program).arg(mark.path())).silent();
     assert_eq!(run(&mut sh(&script)).status, 1, "nor from the script's");
     Ok(())
@@ -239,7 +255,7 @@ fn statuses_are_those_of_env_and_chroot() -> Test {
 fn the_world_is_handed_on_unchanged() -> Test {
     let root = alpine()?;
     let program = env!("CARGO_BIN_EXE_chrootx");
-    let look = "umask; grep ^Sig[BIC] /proc/self/status; ls /proc/self/fd";
+    let look = "umask; grep ^Sig[BIC] /proc/self/status; ls /proc/self/fd | grep -x '[012]'";
     let script = "mount -t proc proc \"$1/proc\"; root=$1; shift
         umask 027; \"$@\" <&-; trap '' PIPE; umask 0; \"$@\"";
     let direct = run(private_sh(script)
@@ -286,14 +302,25 @@ fn without_privileges_it_says_so() -> Test {
 
 /// What COMMAND can find out about its root, its mounts and itself.
 const REPORT: &str = "mount -t proc proc /proc 2>&-; unset OLDPWD SHLVL _
-    pwd; id; ls -i /; env | sort
+    pwd; id; ls -i /; env | sort; umask; ulimit -n; ulimit -Hn
+    grep -E '^(Cap|NoNewPrivs)' /proc/self/status 2>&-
+    touch /probe 2>&1 && rm /probe
     cut -d' ' -f4- /proc/self/mountinfo 2>&-; true";
 
 fn the_dry_run_script_does_the_same() -> Test {
     let root = alpine()?;
-    for options in
-        [&[][..], &["-u", "nobody"], &["-u", "bin:nobody", "-w", "/tmp"], &["--groups=", "-u1:2"]]
-    {
+    need_program("capsh")?;
+    for options in [
+        &[][..],
+        &["-u", "nobody"],
+        &["-u", "bin:nobody", "-w", "/tmp"],
+        &["--groups=", "-u1:2"],
+        &["--cap-default", "-u", "nobody", "-w", "/tmp"],
+        &["--cap-drop", "all", "--cap-keep", "kill,CAP_CHOWN"],
+        &["--no-new-privs", "--rlimit", "nofile=50:60", "--umask", "027"],
+        &["--clear-env", "-e", "A=it's", "--env=B=", "-u", "nobody"],
+        &["--keep-fd", "2"],
+    ] {
         for chroot in [&[][..], &["--chroot"]] {
             let options = [options, chroot].concat();
             let in_private = "exec \"$@\"";
@@ -316,7 +343,7 @@ fn explain_and_dry_run_say_the_same() -> Test {
     let explained = inside(root.path(), &["-x"], &["/bin/true"]);
     let script = inside(root.path(), &["-n"], &["/bin/true"]).silent();
     assert_eq!((explained.status, explained.stdout.as_str()), (0, ""));
-    assert_eq!(explained.stderr.lines().count(), 6, "{explained:?}");
+    assert_eq!(explained.stderr.lines().count(), 7, "{explained:?}");
     for line in explained.stderr.lines() {
         let command = line.strip_prefix("+ ").and_then(|line| line.split("  # ").next());
         assert!(script.contains(command.expect("a command and its reason")), "{line}\n{script}");

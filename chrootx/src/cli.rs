@@ -11,6 +11,9 @@ use common::Narration;
 /// ROOT becomes the root of a mount namespace of its own by pivot_root(2), so that there is no
 /// way back to the old one. COMMAND defaults to the user's shell, as ROOT's /etc/passwd has it.
 /// Users and groups are looked up in ROOT's own files.
+///
+/// Descriptors from 3 on are closed, and no capability is inheritable or ambient. All else is as
+/// the caller has it, unless it is asked for below.
 #[derive(Debug, Parser)]
 #[command(name = "chrootx", version, override_usage = "chrootx [OPTIONS] ROOT [COMMAND [ARG]...]")]
 #[command(
@@ -20,7 +23,8 @@ use common::Narration;
 pub struct Cli {
     #[command(flatten)]
     pub narration: Narration,
-    /// Use chroot(2) alone, as chroot(8) does: root inside can leave it again
+    /// Use chroot(2) alone, as chroot(8) does. For root not to leave it again, it takes away the
+    /// capabilities SYS_CHROOT, MKNOD, DAC_READ_SEARCH and SYS_ADMIN
     #[arg(long)]
     pub chroot: bool,
     /// Run as this user and group, names or numbers; sets HOME, USER, LOGNAME and SHELL
@@ -32,6 +36,40 @@ pub struct Cli {
     /// Start in this directory of ROOT instead of /
     #[arg(short, long, visible_alias = "wd", value_name = "DIR")]
     pub workdir: Option<PathBuf>,
+    /// Make the root itself read-only; what is mounted below it stays as it is
+    #[arg(long, conflicts_with = "chroot")]
+    pub read_only: bool,
+    /// Leave what a container usually gets of root's capabilities: CHOWN, DAC_OVERRIDE, FOWNER,
+    /// FSETID, KILL, NET_BIND_SERVICE, SETFCAP, SETGID, SETPCAP, SETUID and SYS_CHROOT
+    #[arg(long)]
+    pub cap_default: bool,
+    /// Take these capabilities away, for all programs that follow; all for each
+    #[arg(long, value_name = "CAP,...")]
+    pub cap_drop: Vec<String>,
+    /// Leave these capabilities in any case
+    #[arg(long, value_name = "CAP,...")]
+    pub cap_keep: Vec<String>,
+    /// Let no program that follows gain privileges by its file, as setuid ones do
+    #[arg(long)]
+    pub no_new_privs: bool,
+    /// Leave this descriptor open
+    #[arg(long, value_name = "N")]
+    pub keep_fd: Vec<u32>,
+    /// Set a limit, as prlimit(1) names it: nofile=1024:4096, core=0, nproc=unlimited
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub rlimit: Vec<String>,
+    /// Set the bits that new files don't get: 022
+    #[arg(long, value_name = "MODE")]
+    pub umask: Option<String>,
+    /// Start with TERM and a usual PATH alone
+    #[arg(long)]
+    pub clear_env: bool,
+    /// Set a variable; a NAME alone keeps the caller's with --clear-env
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<OsString>,
+    /// Have a session keyring of one's own, with none of the caller's keys
+    #[arg(long)]
+    pub new_keyring: bool,
     /// The directory that becomes /
     pub root: PathBuf,
     /// The program to run in it

@@ -8,8 +8,11 @@ use nix::errno::Errno;
 use nix::unistd::geteuid;
 
 use crate::account::{Accounts, Identity};
+use crate::capability::{self, Set};
 use crate::cli::Cli;
+use crate::limit::Limit;
 use crate::step::Step;
+use crate::variable::Variable;
 
 /// What chrootx will do.
 pub fn plan(cli: Cli) -> Result<Vec<Step>, Failure> {
@@ -21,23 +24,53 @@ pub fn plan(cli: Cli) -> Result<Vec<Step>, Failure> {
         }
         None => None,
     };
+    let gone = gone(&cli)?;
     let command = match cli.command {
         command if command.is_empty() => vec![shell(&root, identity.as_ref())?],
         command => command,
     };
-    let mut steps = Vec::new();
+    let mut variables =
+        identity.as_ref().and_then(|who| who.user.as_ref()).map_or(vec![], Variable::of);
+    for text in &cli.env {
+        variables.extend(Variable::parse(text)?);
+    }
+    let limits: Result<Vec<_>, _> = cli.rlimit.iter().map(|text| Limit::parse(text)).collect();
+    let umask = cli.umask.as_deref().map(mask).transpose()?;
+
+    let mut steps = vec![Step::Descriptors(cli.keep_fd.into_iter().collect())];
     if !cli.chroot {
         steps.extend([Step::OwnMounts, Step::MountOnItself(cli.root.clone())]);
     }
+    steps.extend(cli.read_only.then(|| Step::ReadOnly(cli.root.clone())));
+    steps.extend(cli.new_keyring.then_some(Step::Keyring));
+    steps.extend(cli.no_new_privs.then_some(Step::NoNewPrivileges));
+    steps.extend(cli.clear_env.then_some(Step::ClearEnvironment));
     steps.push(Step::Enter(cli.root));
     if !cli.chroot {
         steps.push(Step::Pivot);
     }
-    steps.extend(identity.as_ref().and_then(|who| who.user.clone()).map(Step::Environment));
-    steps.push(Step::Chroot(identity));
+    if !variables.is_empty() {
+        steps.push(Step::Environment(variables));
+    }
+    steps.extend(limits?.into_iter().map(Step::Limit));
+    steps.extend(umask.map(Step::Umask));
+    steps.push(Step::Chroot { identity, gone });
     steps.extend(cli.workdir.map(Step::Workdir));
     steps.push(Step::Exec(command));
     Ok(steps)
+}
+
+/// The capabilities that are to go, if there is anything to do about them.
+fn gone(cli: &Cli) -> Result<Option<Set>, Failure> {
+    let set = Set::to_go(cli.cap_default, cli.chroot, &cli.cap_drop, &cli.cap_keep)?.known()?;
+    Ok((set != Set::NONE || capability::are_inheritable()).then_some(set))
+}
+
+fn mask(text: &str) -> Result<u32, Failure> {
+    u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777).ok_or_else(|| {
+        Failure::usage(format!("read a umask from {text:?}: no octal number up to 777"))
+            .hint("022 is usual: nobody else may write")
+    })
 }
 
 fn text(argument: &OsStr) -> Result<&str, Failure> {
@@ -70,6 +103,7 @@ mod tests {
     use super::*;
     use clap::Parser;
     use common::step::script;
+    use std::collections::BTreeSet;
     use std::fs;
     use std::path::PathBuf;
 
@@ -83,11 +117,12 @@ mod tests {
         assert_eq!(
             planned(&["/usr", "sh", "-c", "x", "--help"]).expect("/usr is there"),
             [
+                Step::Descriptors(BTreeSet::new()),
                 Step::OwnMounts,
                 Step::MountOnItself(root.clone()),
                 Step::Enter(root),
                 Step::Pivot,
-                Step::Chroot(None),
+                Step::Chroot { identity: None, gone: None },
                 Step::Exec(["sh", "-c", "x", "--help"].map(OsString::from).into()),
             ]
         );
@@ -95,19 +130,22 @@ mod tests {
 
     #[test]
     fn chroot_is_the_plain_call() {
-        let steps = planned(&["--chroot", "-w", "/tmp", "/usr"]).expect("/usr is there");
+        let ways_out = Set::to_go(false, true, &[], &[]).expect("no names");
+        let steps =
+            planned(&["--chroot", "--keep-fd", "7", "-w", "/tmp", "/usr"]).expect("/usr is there");
         assert_eq!(
             steps,
             [
+                Step::Descriptors([7].into()),
                 Step::Enter("/usr".into()),
-                Step::Chroot(None),
+                Step::Chroot { identity: None, gone: Some(ways_out) },
                 Step::Workdir("/tmp".into()),
                 Step::Exec(vec!["/bin/sh".into()]),
             ]
         );
         let script = script(&steps);
-        assert!(script.starts_with("#!/bin/sh\nset -e\ncd /usr  # "), "{script}");
-        assert!(script.contains("\nexec chroot . sh -e -c '"), "{script}");
+        assert!(script.contains("\ncd /usr  # "), "{script}");
+        assert!(script.contains("\nexec capsh --chroot=. --inh= --noamb --drop=cap_"), "{script}");
     }
 
     #[test]

@@ -1,35 +1,56 @@
 //! What chrootx does, step by step.
 
+use std::collections::BTreeSet;
 use std::env;
-use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use common::{Failure, Flow, Line, Tried, exec, shell, sys};
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl::{get_pdeathsig, set_pdeathsig};
+use nix::sys::prctl::{get_pdeathsig, set_no_new_privs, set_pdeathsig};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
     Gid, Uid, chdir, chroot, getresgid, getresuid, pivot_root, setgroups, setresgid, setresuid,
 };
 
-use crate::account::{Identity, User};
+use crate::account::Identity;
+use crate::capability::Set;
+use crate::descriptor;
+use crate::limit::Limit;
+use crate::variable::{self, Variable};
 
 /// One step into another root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// What the caller has left open is closed, but these.
+    Descriptors(BTreeSet<u32>),
     /// A mount namespace of our own.
     OwnMounts,
     /// The new root, mounted on itself.
     MountOnItself(PathBuf),
+    /// Nothing in the root can be written to.
+    ReadOnly(PathBuf),
+    /// None of the caller's keys.
+    Keyring,
+    /// No program gains privileges.
+    NoNewPrivileges,
+    /// None of the caller's variables, but TERM.
+    ClearEnvironment,
     /// The working directory goes there first.
     Enter(PathBuf),
     /// The mount we are in becomes the root of the mount namespace; the old one goes.
     Pivot,
-    /// HOME and what belongs to it.
-    Environment(User),
+    /// HOME and what belongs to it, and what is asked for.
+    Environment(Vec<Variable>),
+    /// So much, and no more.
+    Limit(Limit),
+    /// The bits that new files don't get.
+    Umask(u32),
     /// The directory we are in becomes the root of this process, perhaps with fewer privileges.
-    Chroot(Option<Identity>),
+    Chroot { identity: Option<Identity>, gone: Option<Set> },
     /// The working directory, inside.
     Workdir(PathBuf),
     /// COMMAND.
@@ -41,6 +62,7 @@ impl common::Step for Step {
 
     fn line(&self) -> Line {
         match self {
+            Self::Descriptors(keep) => Line::Run(descriptor::line(keep)),
             Self::OwnMounts => Line::Within("unshare --mount --propagation private".into()),
             Self::MountOnItself(root) => {
                 let root = shell::operand(root);
@@ -49,15 +71,30 @@ impl common::Step for Step {
             Self::Enter(dir) | Self::Workdir(dir) => {
                 Line::Run(format!("cd {}", shell::operand(dir)))
             }
+            Self::ReadOnly(root) => {
+                Line::Run(format!("mount -o remount,bind,ro {}", shell::operand(root)))
+            }
+            Self::Keyring => Line::Within("keyctl session -".into()),
+            Self::NoNewPrivileges => Line::Within("setpriv --no-new-privs".into()),
+            Self::ClearEnvironment => Line::Within(variable::clear_line()),
             Self::Pivot => Line::Run("mount --move . /".into()),
-            Self::Environment(user) => Line::Run(format!("export {}", assignments(user).join(" "))),
-            Self::Chroot(identity) => Line::Within(chroot_line(identity.as_ref())),
+            Self::Environment(variables) => Line::Run(variable::line(variables)),
+            Self::Limit(limit) => Line::Run(limit.line()),
+            Self::Umask(mask) => Line::Run(format!("umask {mask:03o}")),
+            Self::Chroot { identity, gone: None } => Line::Within(chroot_line(identity.as_ref())),
+            Self::Chroot { identity, gone: Some(gone) } => {
+                Line::Within(capsh_line(identity.as_ref(), *gone))
+            }
             Self::Exec(command) => Line::Exec(exec::line(command)),
         }
     }
 
     fn why(&self) -> String {
         match self {
+            Self::Descriptors(_) => {
+                "what the caller left open may lead out, as a folder does; a shell closes those \
+                that it has a digit for, chrootx all; close_range(2)"
+            }
             Self::OwnMounts => {
                 "a mount table of our own: what follows is not seen outside; \
                 unshare(2), mount_namespaces(7)"
@@ -66,17 +103,37 @@ impl common::Step for Step {
                 "only a mount can become the root, so the directory is \
                 mounted on itself; mount(2)"
             }
+            Self::ReadOnly(_) => "nothing in it can be changed; mount_setattr(2)",
+            Self::Keyring => "a session keyring without the caller's keys; session-keyring(7)",
+            Self::NoNewPrivileges => {
+                "no program that follows gains privileges, setuid or not; PR_SET_NO_NEW_PRIVS(2const)"
+            }
+            Self::ClearEnvironment => {
+                "what the caller's variables say is none of the command's business; environ(7)"
+            }
             Self::Enter(_) => "be there first: the change of root follows the directory; chdir(2)",
             Self::Pivot => {
                 "this mount becomes the root. chrootx has pivot_root(2) for that, and unmounts \
                 the old root; a shell would need the umount of the new one, so it only covers it"
             }
-            Self::Environment(_) => "the home and shell that the root has for the user; passwd(5)",
-            Self::Chroot(None) => "/ means this directory from now on; chroot(2)",
-            Self::Chroot(Some(_)) => {
+            Self::Environment(_) => {
+                "the home and shell that the root has for the user, and what was asked for; \
+                passwd(5), environ(7)"
+            }
+            Self::Limit(_) => "no process that follows gets more; setrlimit(2)",
+            Self::Umask(_) => "the bits that new files don't get; umask(2)",
+            Self::Chroot { identity: None, gone: None } => {
+                "/ means this directory from now on; chroot(2)"
+            }
+            Self::Chroot { identity: Some(_), gone: None } => {
                 "/ means this directory from now on; then groups, group and \
                 user, in this order, since only root may change the first two; chroot(2), \
                 setgroups(2), setresgid(2), setresuid(2)"
+            }
+            Self::Chroot { gone: Some(_), .. } => {
+                "/ means this directory from now on, and these parts of root's power are gone \
+                for all programs that follow; then the user, if one is named; chroot(2), \
+                capabilities(7), setresuid(2)"
             }
             Self::Workdir(_) => "where the command starts; chdir(2)",
             Self::Exec(_) => "become the command; execve(2)",
@@ -86,6 +143,7 @@ impl common::Step for Step {
 
     fn act(&self, (): &mut ()) -> Result<Flow, Failure> {
         match self {
+            Self::Descriptors(keep) => descriptor::close_all_but(keep)?,
             Self::OwnMounts => own_mounts()?,
             Self::MountOnItself(root) => {
                 mount(Some(root), root, NOTHING, MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING)
@@ -93,14 +151,20 @@ impl common::Step for Step {
             }
             Self::Enter(dir) => chdir(dir).tried(|| format!("enter {dir:?}"))?,
             Self::Pivot => pivot()?,
-            Self::Environment(user) => {
-                for (name, value) in variables(user) {
-                    sys::set_env(name, OsStr::new(value));
-                }
+            Self::ReadOnly(root) => read_only(root)?,
+            Self::Keyring => new_keyring()?,
+            Self::NoNewPrivileges => {
+                set_no_new_privs().tried(|| "refuse privileges to come")?;
             }
-            Self::Chroot(identity) => {
+            Self::ClearEnvironment => variable::clear(),
+            Self::Environment(variables) => variables.iter().for_each(Variable::set),
+            Self::Limit(limit) => limit.set()?,
+            Self::Umask(mask) => drop(umask(Mode::from_bits_truncate(*mask))),
+            Self::Chroot { identity, gone } => {
+                gone.map_or(Ok(()), Set::take_from_bounding_set)?;
                 chroot(".").tried(|| "make this directory the root").map_err(need_root)?;
                 identity.as_ref().map_or(Ok(()), become_user)?;
+                gone.map_or(Ok(()), Set::give_up)?;
             }
             Self::Workdir(dir) => workdir(dir)?,
             Self::Exec(command) => return Err(exec::exec(command)),
@@ -118,13 +182,43 @@ fn chroot_line(identity: Option<&Identity>) -> String {
     format!("chroot --userspec={uid}:{} --groups={} .", who.gid, shell::word(groups.join(",")))
 }
 
-fn variables(user: &User) -> [(&'static str, &str); 4] {
-    let shell = if user.shell.is_empty() { "/bin/sh" } else { &user.shell };
-    [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", shell)]
+/// capsh(1) does what it is told in order, and then runs a shell of the new root.
+fn capsh_line(identity: Option<&Identity>, gone: Set) -> String {
+    let mut line = "capsh --chroot=. --inh= --noamb".to_owned();
+    let gone = Some(gone.names()).filter(|names| !names.is_empty());
+    line.extend(gone.map(|names| format!(" --drop={names}")));
+    if let Some(who) = identity {
+        let groups: Vec<String> = who.groups.iter().map(u32::to_string).collect();
+        let groups = shell::word(groups.join(","));
+        line.extend([format!(" --groups={groups} --gid={}", who.gid)]);
+        line.extend(who.uid.map(|uid| format!(" --uid={uid}")));
+    }
+    line + " --shell=/bin/sh -- -c 'exec \"$@\"' sh"
 }
 
-fn assignments(user: &User) -> Vec<String> {
-    variables(user).iter().map(|(name, value)| format!("{name}={}", shell::word(value))).collect()
+fn read_only(root: &Path) -> Result<(), Failure> {
+    let failed = || format!("make {root:?} read-only");
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mount = open(root, flags, Mode::empty()).tried(failed)?;
+    let attr = sys::mount_attr {
+        attr_set: sys::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    sys::mount_setattr(mount, 0, &attr).tried(failed)
+}
+
+fn new_keyring() -> Result<(), Failure> {
+    match sys::power::new_session_keyring() {
+        // A kernel without keys has none to hide.
+        Err(Errno::ENOSYS) => Ok(()),
+        outcome => outcome.tried(|| "make a session keyring").map_err(|failure| {
+            failure.hint_if(Errno::EDQUOT, || {
+                "this user has as many keys as it may: see /proc/key-users".into()
+            })
+        }),
+    }
 }
 
 /// Propagation is turned off for the whole table: a mount under a shared one would otherwise be

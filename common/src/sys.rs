@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "the one module that may; each block says why it is sound")]
 
 pub mod bpf;
+pub mod power;
 
 use std::ffi::{CStr, c_int, c_uint};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -226,6 +227,12 @@ pub const CLONE_NEWTIME_FLAG: nix::sched::CloneFlags =
 pub fn set_env(name: &str, value: &std::ffi::OsStr) {
     // SAFETY: no other thread reads the environment, for there is none.
     unsafe { std::env::set_var(name, value) };
+}
+
+/// Takes one away.
+pub fn unset_env(name: &std::ffi::OsStr) {
+    // SAFETY: as above.
+    unsafe { std::env::remove_var(name) };
 }
 
 fn owned(fd: libc::c_long) -> nix::Result<OwnedFd> {

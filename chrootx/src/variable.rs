@@ -1,0 +1,95 @@
+//! Environment variables.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use common::{Failure, shell, sys};
+
+use crate::account::User;
+
+/// Where programs are in a root file system, whatever the caller's own PATH is.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A name and its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    name: String,
+    value: OsString,
+}
+
+impl Variable {
+    fn new(name: &str, value: &str) -> Self {
+        Self { name: name.into(), value: value.into() }
+    }
+
+    /// `NAME=VALUE`; a NAME alone takes the caller's value, if there is one.
+    pub fn parse(text: &OsStr) -> Result<Option<Self>, Failure> {
+        let bytes = text.as_bytes();
+        let end = bytes.iter().position(|byte| *byte == b'=');
+        let name = str::from_utf8(&bytes[..end.unwrap_or(bytes.len())]).unwrap_or_default();
+        let letters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if name.is_empty() || !name.bytes().all(letters) || name.as_bytes()[0].is_ascii_digit() {
+            return Err(Failure::usage(format!("read a variable from {text:?}: that is no name"))
+                .hint("write NAME=VALUE; or NAME, to keep the caller's value"));
+        }
+        let value = match end {
+            Some(end) => Some(OsString::from_vec(bytes[end + 1..].to_vec())),
+            None => env::var_os(name),
+        };
+        Ok(value.map(|value| Self { name: name.into(), value }))
+    }
+
+    /// HOME and what belongs to it.
+    pub fn of(user: &User) -> Vec<Self> {
+        let shell = if user.shell.is_empty() { "/bin/sh" } else { &user.shell };
+        vec![
+            Self::new("HOME", &user.home),
+            Self::new("USER", &user.name),
+            Self::new("LOGNAME", &user.name),
+            Self::new("SHELL", shell),
+        ]
+    }
+
+    pub fn set(&self) {
+        sys::set_env(&self.name, &self.value);
+    }
+}
+
+/// Takes all away, but the kind of terminal; PATH is the usual one.
+pub fn clear() {
+    for (name, _) in env::vars_os().filter(|(name, _)| name != "TERM") {
+        sys::unset_env(&name);
+    }
+    sys::set_env("PATH", OsStr::new(PATH));
+}
+
+/// The same in shell.
+pub fn clear_line() -> String {
+    format!("env -i PATH={PATH} ${{TERM+TERM=\"$TERM\"}}")
+}
+
+/// As arguments of `export`.
+pub fn line(variables: &[Variable]) -> String {
+    let word = |one: &Variable| format!("{}={}", one.name, shell::word(&one.value));
+    format!("export {}", variables.iter().map(word).collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_has_a_name() {
+        let parse = |text: &str| Variable::parse(OsStr::new(text));
+        assert_eq!(parse("A=b=c").expect("good"), Some(Variable::new("A", "b=c")));
+        assert_eq!(parse("A=").expect("good"), Some(Variable::new("A", "")));
+        assert_eq!(parse("NO_SUCH_VARIABLE_IS_SET").expect("good"), None);
+        for text in ["", "=x", "1A=x", "A-B=x", "A B"] {
+            let lines = parse(text).expect_err("no name").lines("chrootx");
+            assert!(lines.contains("that is no name"), "{text}: {lines}");
+        }
+        let odd = [Variable::new("A", "it's"), Variable::new("B", "")];
+        assert_eq!(line(&odd), r"export A='it'\''s' B=''");
+    }
+}

@@ -1,0 +1,240 @@
+//! What COMMAND may do, and what it does not get.
+
+use std::fs;
+use std::process::Command;
+
+use support::{Test, alpine, need_program, private_sh, run};
+
+use crate::{chrootx, compiled, inside};
+
+/// Its mounts, capabilities and descriptors are in /proc, which is mounted for it.
+fn status(options: &[&str], pattern: &str) -> Result<String, support::Skip> {
+    let root = alpine()?;
+    let script = "mount -t proc proc \"$1/proc\"; exec 9</; root=$1; shift; \"$@\"";
+    let mut command = private_sh(script);
+    command.arg(root.path()).arg(env!("CARGO_BIN_EXE_chrootx")).args(options).arg(root.path());
+    Ok(run(command.args(["grep", "-E", pattern, "/proc/self/status"])).silent())
+}
+
+pub fn what_the_caller_left_open_stays_out() -> Test {
+    let root = alpine()?;
+    let script = "mount -t proc proc \"$1/proc\"; exec 9</ 7</etc; \"$2\" $3 \"$1\" \\
+        sh -c 'readlink /proc/self/fd/*; echo; ls /proc/self/fd/9/ /proc/self/fd/7/ 2>&1'";
+    let seen = |options: &str| {
+        let mut command = private_sh(script);
+        command.arg(root.path()).args([env!("CARGO_BIN_EXE_chrootx"), options]);
+        run(&mut command).stdout
+    };
+    for options in ["--umask 022", "--keep-fd 8", "--chroot"] {
+        let seen = seen(options);
+        assert!(seen.contains("fd/9/: No such file") && seen.contains("fd/7/: No such"), "{seen}");
+    }
+    let seen = seen("--keep-fd 9 --keep-fd 0");
+    assert!(!seen.contains("fd/9/: No such file") && seen.contains("fd/7/: No such"), "{seen}");
+    Ok(())
+}
+
+pub fn capabilities_are_those_asked_for() -> Test {
+    // CHOWN 0, KILL 5, SETPCAP 8, ..., SYS_CHROOT 18, SYS_ADMIN 21, MKNOD 27, SETFCAP 31.
+    let few = "00000000800405fb"; // Podman's eleven
+    for (options, bound, effective) in [
+        (&["--cap-default"][..], few, few),
+        (&["--cap-default", "-u", "nobody"], few, "0000000000000000"),
+        (
+            &["--cap-default", "--cap-drop", "CAP_CHOWN,kill"],
+            "00000000800405da",
+            "00000000800405da",
+        ),
+        (&["--cap-default", "--cap-keep=mknod"], "00000000880405fb", "00000000880405fb"),
+        (&["--cap-drop", "all"], "0000000000000000", "0000000000000000"),
+        (&["--cap-drop", "all", "--cap-keep", "kill"], "0000000000000020", "0000000000000020"),
+        (&["--cap-default", "--chroot"], "00000000800005fb", "00000000800005fb"),
+    ] {
+        let seen = status(options, "^Cap")?;
+        let wanted = format!(
+            "CapInh:\t0000000000000000\nCapPrm:\t{effective}\nCapEff:\t{effective}\n\
+             CapBnd:\t{bound}\nCapAmb:\t0000000000000000\n"
+        );
+        assert_eq!(seen, wanted, "{options:?}");
+    }
+    let ours = fs::read_to_string("/proc/self/status").expect("a process");
+    let all = ours.lines().find(|line| line.starts_with("CapBnd:")).expect("a set");
+    assert_eq!(status(&[], "^CapBnd")?.trim_end(), all, "unasked, nothing is taken away");
+    let all = u64::from_str_radix(&all[8..], 16).expect("a number");
+    let left = all & !(1 << 18 | 1 << 27 | 1 << 2 | 1 << 21);
+    assert_eq!(status(&["--chroot"], "^CapBnd")?, format!("CapBnd:\t{left:016x}\n"));
+    Ok(())
+}
+
+/// CVE-2022-24769: what is inheritable, a program of the root picks up.
+pub fn nothing_is_inherited() -> Test {
+    let root = alpine()?;
+    need_program("setpriv")?;
+    for user in ["0:0", "65534:65534"] {
+        let script = "mount -t proc proc \"$1/proc\"; exec setpriv --inh-caps +chown,+kill \\
+            --ambient-caps +chown \"$2\" -u \"$3\" \"$1\" grep -E 'Cap(Inh|Amb)' /proc/self/status";
+        let mut command = private_sh(script);
+        command.arg(root.path()).args([env!("CARGO_BIN_EXE_chrootx"), user]);
+        let none = "0000000000000000";
+        assert_eq!(run(&mut command).silent(), format!("CapInh:\t{none}\nCapAmb:\t{none}\n"));
+    }
+    Ok(())
+}
+
+pub fn without_its_capability_a_call_is_refused() -> Test {
+    let root = alpine()?;
+    for (call, capability) in [
+        ("mknod /dev/disk b 8 0", "mknod"),
+        ("mount -t tmpfs t /mnt", "sys_admin"),
+        ("chroot / true", "sys_chroot"),
+        ("chown 1:1 /tmp", "chown"),
+        ("nice -n -5 true", "sys_nice"),
+    ] {
+        let status = |options: &[&str]| {
+            let ran = inside(root.path(), options, &["/bin/sh", "-c", call]);
+            let _ = fs::remove_file(root.path().join("dev/disk"));
+            (ran.status == 0, ran.stderr)
+        };
+        let drop = ["--cap-drop", capability];
+        let (done, why) = status(&drop);
+        assert!(!done && why.contains("ermi"), "{call}: {why}"); // not permitted, permission denied
+        assert_eq!(status(&["--cap-drop", "all", "--cap-keep", capability]), (true, String::new()));
+        assert_eq!(status(&[]), (true, String::new()), "{call}");
+    }
+    Ok(())
+}
+
+pub fn no_program_gains_privileges() -> Test {
+    let root = alpine()?;
+    let program = compiled("euid.rs", root.path())?;
+    run(Command::new("chmod").arg("4755").arg(root.path().join("euid"))).silent();
+    let euid = |options: &[&str]| {
+        let options = [options, &["-u", "nobody"]].concat();
+        inside(root.path(), &options, &[&program]).silent()
+    };
+    assert_eq!(euid(&[]), "0\n", "a setuid program must be known to work");
+    assert_eq!(euid(&["--no-new-privs"]), "65534\n");
+    assert_eq!(status(&["--no-new-privs"], "NoNew")?, "NoNewPrivs:\t1\n");
+    Ok(())
+}
+
+pub fn the_root_is_read_only_and_what_is_in_it_as_it_was() -> Test {
+    let root = alpine()?;
+    let script = "mount -t tmpfs t \"$1/mnt\"; \"$2\" --read-only \"$1\" /bin/sh -c '
+        touch /mnt/file && echo written; touch /tmp/file; 
+        mount -o remount,bind,rw none / && touch /tmp/mine && echo changed'; touch \"$1/tmp/outside\"";
+    let ran = run(private_sh(script).arg(root.path()).arg(env!("CARGO_BIN_EXE_chrootx")));
+    assert!(ran.stderr.contains("/tmp/file: Read-only file system"), "{ran:?}");
+    assert_eq!(ran.stdout, "written\nchanged\n", "root, with all its power, can change that");
+    let tmp = |name: &str| root.path().join("tmp").join(name).exists();
+    assert!(!tmp("file") && tmp("mine") && tmp("outside"));
+    let script = "mount -o remount,bind,rw none /; touch /tmp/file";
+    let options = ["--read-only", "--cap-default"];
+    let ran = inside(root.path(), &options, &["/bin/sh", "-c", script]);
+    assert!(ran.stderr.contains("/tmp/file: Read-only file system"), "{ran:?}");
+    Ok(())
+}
+
+pub fn limits_umask_and_variables_are_set() -> Test {
+    let root = alpine()?;
+    let script = "umask; ulimit -Sn; ulimit -Hn; ulimit -c";
+    let options = ["--umask", "077", "--rlimit", "nofile=40:50", "--rlimit=core=0"];
+    let ran = inside(root.path(), &options, &["/bin/sh", "-c", script]);
+    assert_eq!(ran.silent(), "0077\n40\n50\n0\n");
+
+    let env = |options: &[&str]| {
+        let mut command = chrootx();
+        command.env_clear().env("TERM", "vt52").env("SECRET", "x").env("PATH", "/opt:/bin");
+        let ran = run(command.args(options).arg(root.path()).args(["/usr/bin/env"]));
+        let mut lines: Vec<String> = ran.silent().lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    };
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    assert_eq!(env(&[]), "PATH=/opt:/bin\nSECRET=x\nTERM=vt52");
+    assert_eq!(env(&["--clear-env"]), format!("{path}\nTERM=vt52"));
+    assert_eq!(
+        env(&["--clear-env", "-e", "TERM=x", "-e", "NO=", "-eNONE"]),
+        format!("NO=\n{path}\nTERM=x")
+    );
+    assert_eq!(env(&["-e", "HOME=/h"]), "HOME=/h\nPATH=/opt:/bin\nSECRET=x\nTERM=vt52");
+    let user = env(&["--clear-env", "-u", "nobody", "-e", "HOME=/h"]);
+    assert_eq!(
+        user,
+        format!("HOME=/h\nLOGNAME=nobody\n{path}\nSHELL=/sbin/nologin\nTERM=vt52\nUSER=nobody")
+    );
+    Ok(())
+}
+
+/// /proc/keys shows the keys that one has.
+pub fn a_keyring_of_ones_own() -> Test {
+    let root = alpine()?;
+    let script = "mount -t proc proc \"$1/proc\"; exec \"$2\" $3 \"$1\" /bin/cat /proc/keys";
+    let keys = |options: &str| {
+        let mut command = private_sh(script);
+        command.arg(root.path()).args([env!("CARGO_BIN_EXE_chrootx"), options]);
+        run(&mut command).silent()
+    };
+    let sessions = |options: &str| {
+        let keys = keys(options);
+        let lines = keys.lines().filter(|line| line.contains("_ses"));
+        lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let ours = sessions("--keep-fd=0");
+    let own = sessions("--new-keyring");
+    assert!(own.iter().any(|key| !ours.contains(key)), "{ours:?} {own:?}");
+    Ok(())
+}
+
+pub fn each_call_that_fails_stops_it() -> Test {
+    let root = alpine()?;
+    let strace = need_program("strace")?;
+    let options = ["--cap-default", "--no-new-privs", "--umask=022", "--rlimit=core=0"];
+    let more = ["--new-keyring", "--read-only", "-u", "nobody"];
+    for (call, least) in [
+        ("capset", 1),
+        ("prctl", 20),
+        ("keyctl", 1),
+        ("mount_setattr", 1),
+        ("prlimit64", 1),
+        ("setgroups", 1),
+        ("setresuid", 1),
+        ("pivot_root", 1),
+        ("umount2", 1),
+        ("chroot", 1),
+        ("unshare", 1),
+        ("mount", 2),
+    ] {
+        let mut failures = 0;
+        for nth in 1..=least + 4 {
+            let inject = format!("inject={call}:error=EIO:when={nth}");
+            let mut command = Command::new(&strace);
+            command.args(["-qq", "-o", "/dev/null", "-e", &inject]);
+            command.arg(env!("CARGO_BIN_EXE_chrootx")).args(options).args(more);
+            let ran = run(command.arg(root.path()).args(["/bin/echo", "it ran"]));
+            // Rust's own start looks at a limit, and does without.
+            if ran.status != 0 {
+                assert_eq!(ran.stdout, "", "{call} {nth}");
+                ran.fails(125, "chrootx", &["(EIO)"]);
+                failures += 1;
+            }
+        }
+        assert!(failures >= least, "{call}: {failures}");
+    }
+    Ok(())
+}
+
+pub fn what_can_not_be_read_is_said() -> Test {
+    let fails = |args: &[&str], parts: &[&str]| {
+        run(chrootx().args(args).args(["/usr", "/bin/true"])).fails(125, "chrootx", parts);
+    };
+    fails(&["--cap-drop", "chow"], &["read a capability from \"chow\"", "hint: "]);
+    fails(&["--cap-keep", "all,x y"], &["read a capability from \"x y\""]);
+    fails(&["--rlimit", "nofile"], &["read a limit from \"nofile\": there is no =", "hint: "]);
+    fails(&["--umask", "9"], &["read a umask from \"9\"", "hint: 022"]);
+    fails(&["--umask", "7777"], &["read a umask from \"7777\""]);
+    fails(&["-e", "=x"], &["read a variable from \"=x\": that is no name", "hint: "]);
+    fails(&["--keep-fd", "x"], &["invalid value 'x'"]);
+    fails(&["--read-only", "--chroot"], &["cannot be used with"]);
+    Ok(())
+}
