@@ -107,6 +107,11 @@ impl Set {
         Ok(self)
     }
 
+    /// Whether the one of this name is in it.
+    pub fn has(self, name: &str) -> bool {
+        self.0 & named(&[name]) != 0
+    }
+
     /// As capsh(1) names them.
     pub fn names(self) -> String {
         self.numbers().map(|number| format!("cap_{}", name(number))).collect::<Vec<_>>().join(",")

@@ -52,6 +52,13 @@ pub struct Cli {
     /// Let no program that follows gain privileges by its file, as setuid ones do
     #[arg(long)]
     pub no_new_privs: bool,
+    /// Refuse system calls that a container has no business with: default, as Docker does, or a
+    /// FILE with a program, as seccomp_export_bpf(3) writes it; implies --no-new-privs
+    #[arg(long, value_name = "default|FILE")]
+    pub seccomp: Option<PathBuf>,
+    /// Print the program of --seccomp default, for these capabilities; do nothing
+    #[arg(long, conflicts_with = "seccomp")]
+    pub print_seccomp: bool,
     /// Leave this descriptor open
     #[arg(long, value_name = "N")]
     pub keep_fd: Vec<u32>,
@@ -71,7 +78,8 @@ pub struct Cli {
     #[arg(long)]
     pub new_keyring: bool,
     /// The directory that becomes /
-    pub root: PathBuf,
+    #[arg(required_unless_present = "print_seccomp")]
+    pub root: Option<PathBuf>,
     /// The program to run in it
     #[arg(trailing_var_arg = true)]
     pub command: Vec<OsString>,

@@ -4,11 +4,13 @@
 //! `pivot_root(2)` exchanges the root mount itself, and the old one is unmounted.
 
 mod account;
+mod calls;
 mod capability;
 mod cli;
 mod descriptor;
 mod limit;
 mod plan;
+mod seccomp;
 mod step;
 mod variable;
 

@@ -1,7 +1,7 @@
 //! From the request to the steps. Reads the new root's account files; writes nothing.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::{Failure, inroot};
 use nix::errno::Errno;
@@ -11,12 +11,18 @@ use crate::account::{Accounts, Identity};
 use crate::capability::{self, Set};
 use crate::cli::Cli;
 use crate::limit::Limit;
+use crate::seccomp::Filter;
 use crate::step::Step;
 use crate::variable::Variable;
 
 /// What chrootx will do.
 pub fn plan(cli: Cli) -> Result<Vec<Step>, Failure> {
-    let root = inroot::open_root(&cli.root)?;
+    let gone = gone(&cli)?;
+    if cli.print_seccomp {
+        return Ok(vec![Step::PrintFilter(Filter::standard(gone.unwrap_or(Set::NONE)))]);
+    }
+    let place = cli.root.unwrap_or_default(); // clap has asked for it
+    let root = inroot::open_root(&place)?;
     let identity = match &cli.user {
         Some(spec) => {
             let list = cli.groups.as_deref().map(text).transpose()?;
@@ -24,7 +30,6 @@ pub fn plan(cli: Cli) -> Result<Vec<Step>, Failure> {
         }
         None => None,
     };
-    let gone = gone(&cli)?;
     let command = match cli.command {
         command if command.is_empty() => vec![shell(&root, identity.as_ref())?],
         command => command,
@@ -35,17 +40,19 @@ pub fn plan(cli: Cli) -> Result<Vec<Step>, Failure> {
         variables.extend(Variable::parse(text)?);
     }
     let limits: Result<Vec<_>, _> = cli.rlimit.iter().map(|text| Limit::parse(text)).collect();
+    let filter = cli.seccomp.map(|name| filter(name, gone)).transpose()?;
     let umask = cli.umask.as_deref().map(mask).transpose()?;
 
     let mut steps = vec![Step::Descriptors(cli.keep_fd.into_iter().collect())];
     if !cli.chroot {
-        steps.extend([Step::OwnMounts, Step::MountOnItself(cli.root.clone())]);
+        steps.extend([Step::OwnMounts, Step::MountOnItself(place.clone())]);
     }
-    steps.extend(cli.read_only.then(|| Step::ReadOnly(cli.root.clone())));
+    steps.extend(cli.read_only.then(|| Step::ReadOnly(place.clone())));
     steps.extend(cli.new_keyring.then_some(Step::Keyring));
-    steps.extend(cli.no_new_privs.then_some(Step::NoNewPrivileges));
+    let no_new_privs = cli.no_new_privs || filter.is_some();
+    steps.extend(no_new_privs.then_some(Step::NoNewPrivileges));
     steps.extend(cli.clear_env.then_some(Step::ClearEnvironment));
-    steps.push(Step::Enter(cli.root));
+    steps.push(Step::Enter(place));
     if !cli.chroot {
         steps.push(Step::Pivot);
     }
@@ -56,6 +63,7 @@ pub fn plan(cli: Cli) -> Result<Vec<Step>, Failure> {
     steps.extend(umask.map(Step::Umask));
     steps.push(Step::Chroot { identity, gone });
     steps.extend(cli.workdir.map(Step::Workdir));
+    steps.extend(filter);
     steps.push(Step::Exec(command));
     Ok(steps)
 }
@@ -64,6 +72,16 @@ pub fn plan(cli: Cli) -> Result<Vec<Step>, Failure> {
 fn gone(cli: &Cli) -> Result<Option<Set>, Failure> {
     let set = Set::to_go(cli.cap_default, cli.chroot, &cli.cap_drop, &cli.cap_keep)?.known()?;
     Ok((set != Set::NONE || capability::are_inheritable()).then_some(set))
+}
+
+fn filter(name: PathBuf, gone: Option<Set>) -> Result<Step, Failure> {
+    Ok(match name == Path::new("default") {
+        true => {
+            let filter = Filter::standard(gone.unwrap_or(Set::NONE));
+            Step::Filter { name: "default.bpf".into(), filter }
+        }
+        false => Step::Filter { filter: Filter::read(&name)?, name },
+    })
 }
 
 fn mask(text: &str) -> Result<u32, Failure> {
@@ -105,7 +123,6 @@ mod tests {
     use common::step::script;
     use std::collections::BTreeSet;
     use std::fs;
-    use std::path::PathBuf;
 
     fn planned(args: &[&str]) -> Result<Vec<Step>, Failure> {
         plan(Cli::try_parse_from([&["chrootx"], args].concat()).expect("a good command line"))

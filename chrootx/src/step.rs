@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Flow, Line, Tried, exec, shell, sys};
+use common::{Failure, Flow, Line, Tried, exec, report, shell, sys};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -20,6 +20,7 @@ use crate::account::Identity;
 use crate::capability::Set;
 use crate::descriptor;
 use crate::limit::Limit;
+use crate::seccomp::Filter;
 use crate::variable::{self, Variable};
 
 /// One step into another root.
@@ -53,6 +54,10 @@ pub enum Step {
     Chroot { identity: Option<Identity>, gone: Option<Set> },
     /// The working directory, inside.
     Workdir(PathBuf),
+    /// No system calls but those that it lets through; in the script by the name of a file.
+    Filter { name: PathBuf, filter: Filter },
+    /// The filter, for other programs.
+    PrintFilter(Filter),
     /// COMMAND.
     Exec(Vec<OsString>),
 }
@@ -85,6 +90,10 @@ impl common::Step for Step {
             Self::Chroot { identity, gone: Some(gone) } => {
                 Line::Within(capsh_line(identity.as_ref(), *gone))
             }
+            Self::Filter { name, .. } => {
+                Line::Within(format!("setpriv --seccomp-filter {}", shell::operand(name)))
+            }
+            Self::PrintFilter(filter) => Line::Run(format!("printf '{}'", octal(&filter.bytes()))),
             Self::Exec(command) => Line::Exec(exec::line(command)),
         }
     }
@@ -136,6 +145,12 @@ impl common::Step for Step {
                 capabilities(7), setresuid(2)"
             }
             Self::Workdir(_) => "where the command starts; chdir(2)",
+            Self::Filter { .. } => {
+                "system calls that a container has no business with are refused. chrootx brings \
+                the filter; the script needs setpriv of util-linux 2.41 inside, and the file, \
+                which chrootx --print-seccomp writes; seccomp(2)"
+            }
+            Self::PrintFilter(_) => "a program of the kernel's own simple instructions; seccomp(2)",
             Self::Exec(_) => "become the command; execve(2)",
         }
         .into()
@@ -167,6 +182,11 @@ impl common::Step for Step {
                 gone.map_or(Ok(()), Set::give_up)?;
             }
             Self::Workdir(dir) => workdir(dir)?,
+            Self::Filter { filter, .. } => filter.install()?,
+            Self::PrintFilter(filter) => {
+                report::print_bytes(&filter.bytes())?;
+                return Ok(Flow::Done(0));
+            }
             Self::Exec(command) => return Err(exec::exec(command)),
         }
         Ok(Flow::Next)
@@ -194,6 +214,10 @@ fn capsh_line(identity: Option<&Identity>, gone: Set) -> String {
         line.extend(who.uid.map(|uid| format!(" --uid={uid}")));
     }
     line + " --shell=/bin/sh -- -c 'exec \"$@\"' sh"
+}
+
+fn octal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("\\{byte:03o}"))
 }
 
 fn read_only(root: &Path) -> Result<(), Failure> {

@@ -1,9 +1,9 @@
 //! What COMMAND may do, and what it does not get.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use support::{Test, alpine, need_program, private_sh, run};
+use support::{Test, alpine, need_program, private_sh, run, sh, skip};
 
 use crate::{chrootx, compiled, inside};
 
@@ -14,6 +14,13 @@ fn status(options: &[&str], pattern: &str) -> Result<String, support::Skip> {
     let mut command = private_sh(script);
     command.arg(root.path()).arg(env!("CARGO_BIN_EXE_chrootx")).args(options).arg(root.path());
     Ok(run(command.args(["grep", "-E", pattern, "/proc/self/status"])).silent())
+}
+
+/// What it prints, which need not be text.
+fn run_bytes(command: &mut Command) -> Vec<u8> {
+    let output = command.output().expect("it starts");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    output.stdout
 }
 
 pub fn what_the_caller_left_open_stays_out() -> Test {
@@ -166,6 +173,55 @@ pub fn limits_umask_and_variables_are_set() -> Test {
     Ok(())
 }
 
+/// The answers are errnos.
+pub fn calls_that_a_container_needs_not_are_refused() -> Test {
+    if cfg!(not(target_arch = "x86_64")) {
+        return Err(skip("the numbers of the calls are those of x86_64"));
+    }
+    let root = alpine()?;
+    let program = compiled("calls.rs", root.path())?;
+    let calls = [
+        ("165", 1, 14),          // mount: EPERM; EFAULT is what the kernel says of no address
+        ("272,268435456", 1, 0), // unshare, CLONE_NEWUSER
+        ("56,268435473", 1, 0),  // clone, with that flag; what is cloned ends as we do
+        ("435", 38, 22),         // clone3: ENOSYS; EINVAL
+        ("425,1", 1, 14),        // io_uring_setup
+        ("41,40,1", 97, 0),      // socket, AF_VSOCK: EAFNOSUPPORT
+        ("41,1,1", 0, 0),        // socket, AF_UNIX
+        ("16,0,21522", 1, 25),   // ioctl, TIOCSTI; ENOTTY
+        ("16,0,21505", 25, 25),  // ioctl, TCGETS; ENOTTY
+        ("135,262144", 1, 0),    // personality, ADDR_NO_RANDOMIZE
+        ("161", 14, 14),         // chroot, by its capability
+        ("999", 38, 38),         // one that no kernel has
+    ];
+    let answers = |options: &[&str], pick: fn(&(&str, i32, i32)) -> i32| {
+        let filtered = options.contains(&"--seccomp");
+        // Unfiltered, a clone would print, too.
+        let asked = calls.iter().filter(|(call, ..)| filtered || !call.starts_with("56,"));
+        let names: Vec<&str> = asked.clone().map(|(call, ..)| *call).collect();
+        let mut command = chrootx();
+        command.args(options).arg(root.path()).arg(&program).args(names);
+        let lines = asked.map(|one| format!("{}: {}\n", one.0, pick(one)));
+        let wanted = lines.collect::<String>() + "thread 7, exit status: 0\n";
+        assert_eq!(run(command.stdin(Stdio::null())).silent(), wanted, "{options:?}");
+    };
+    answers(&["--cap-default", "--seccomp", "default"], |(_, filtered, _)| *filtered);
+    answers(&[], |(_, _, plain)| *plain);
+
+    let file = root.path().join("filter");
+    let filter = run_bytes(chrootx().args(["--cap-default", "--print-seccomp"]));
+    fs::write(&file, filter).expect("a file in the root");
+    let file = file.to_str().expect("a plain name");
+    answers(&["--cap-default", "--seccomp", file], |(_, filtered, _)| *filtered);
+    let script = run(chrootx().args(["--cap-default", "--print-seccomp", "-n"])).silent();
+    assert_eq!(run_bytes(&mut sh(&script)), fs::read(file).expect("it was just written"));
+    assert_eq!(
+        status(&["--seccomp", "default"], "Seccomp:|NoNew")?,
+        "NoNewPrivs:\t1\nSeccomp:\t2\n"
+    );
+    Ok(())
+}
+
 /// /proc/keys shows the keys that one has.
 pub fn a_keyring_of_ones_own() -> Test {
     let root = alpine()?;
@@ -190,7 +246,7 @@ pub fn each_call_that_fails_stops_it() -> Test {
     let root = alpine()?;
     let strace = need_program("strace")?;
     let options = ["--cap-default", "--no-new-privs", "--umask=022", "--rlimit=core=0"];
-    let more = ["--new-keyring", "--read-only", "-u", "nobody"];
+    let more = ["--seccomp", "default", "--new-keyring", "--read-only", "-u", "nobody"];
     for (call, least) in [
         ("capset", 1),
         ("prctl", 20),
@@ -204,6 +260,7 @@ pub fn each_call_that_fails_stops_it() -> Test {
         ("chroot", 1),
         ("unshare", 1),
         ("mount", 2),
+        ("seccomp", 1),
     ] {
         let mut failures = 0;
         for nth in 1..=least + 4 {
@@ -234,6 +291,8 @@ pub fn what_can_not_be_read_is_said() -> Test {
     fails(&["--umask", "9"], &["read a umask from \"9\"", "hint: 022"]);
     fails(&["--umask", "7777"], &["read a umask from \"7777\""]);
     fails(&["-e", "=x"], &["read a variable from \"=x\": that is no name", "hint: "]);
+    fails(&["--seccomp", "/nowhere"], &["read a filter from \"/nowhere\"", "(ENOENT)", "hint: "]);
+    fails(&["--seccomp", "/dev/null"], &["it is no program for seccomp(2)", "hint: "]);
     fails(&["--keep-fd", "x"], &["invalid value 'x'"]);
     fails(&["--read-only", "--chroot"], &["cannot be used with"]);
     Ok(())

@@ -1,0 +1,346 @@
+//! A filter for system calls, of the kernel's own simple instructions: no library makes it, and
+//! none is needed to read it. See seccomp(2).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use common::{Failure, Tried, sys};
+use libc::{
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W,
+    EAFNOSUPPORT, ENOSYS, EPERM, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS,
+    c_long, sock_filter,
+};
+use nix::errno::Errno;
+
+use crate::calls;
+use crate::capability::Set;
+
+/// As many instructions as the kernel takes.
+const MOST: usize = 4096;
+
+#[cfg(target_arch = "x86_64")]
+const MACHINE: u32 = 0xC000_003E; // AUDIT_ARCH_X86_64
+#[cfg(target_arch = "aarch64")]
+const MACHINE: u32 = 0xC000_00B7; // AUDIT_ARCH_AARCH64
+
+/// Where `struct seccomp_data` has them.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Allow,
+    Refuse(i32),
+    /// Allowed if an argument is none of these, else this error.
+    Unless(u32, &'static [u32], i32),
+    /// Allowed if an argument is one of these.
+    Only(u32, &'static [u32]),
+    /// Allowed if an argument has none of these bits.
+    Without(u32, u32),
+}
+
+/// A program for the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter(Vec<sock_filter>);
+
+impl Filter {
+    /// For a container that lacks these capabilities.
+    pub fn standard(gone: Set) -> Self {
+        let mut program = vec![
+            load(ARCHITECTURE),
+            jump(BPF_JEQ, MACHINE, 1, 0),
+            // The numbers of another architecture mean other calls.
+            give(SECCOMP_RET_KILL_PROCESS),
+            load(NUMBER),
+        ];
+        search(&mut program, &segments(&verdicts(gone)));
+        Self(program)
+    }
+
+    /// A file as bubblewrap and setpriv(1) take it, and `seccomp_export_bpf(3)` writes it.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        const SIZE: usize = size_of::<sock_filter>();
+        let what = || format!("read a filter from {path:?}");
+        let mut bytes = Vec::new();
+        let limit = (MOST * SIZE + 1) as u64;
+        let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+        read.tried(what).map_err(|failure| {
+            failure.hint_if(Errno::ENOENT, || "the usual one is called default".into())
+        })?;
+        if bytes.is_empty() || bytes.len() % SIZE != 0 || bytes.len() > MOST * SIZE {
+            return Err(Failure::new(format!("{}: it is no program for seccomp(2)", what()))
+                .hint("it is what seccomp_export_bpf(3) writes, or chrootx --print-seccomp"));
+        }
+        let instruction = |bytes: &[u8]| sock_filter {
+            code: u16::from_ne_bytes([bytes[0], bytes[1]]),
+            jt: bytes[2],
+            jf: bytes[3],
+            k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
+        };
+        Ok(Self(bytes.chunks_exact(SIZE).map(instruction).collect()))
+    }
+
+    /// As [`Filter::read`] reads it.
+    pub fn bytes(&self) -> Vec<u8> {
+        let bytes = |one: &sock_filter| {
+            [&one.code.to_ne_bytes()[..], &[one.jt, one.jf], &one.k.to_ne_bytes()].concat()
+        };
+        self.0.iter().flat_map(bytes).collect()
+    }
+
+    /// From here on. It takes no_new_privs, or CAP_SYS_ADMIN.
+    pub fn install(&self) -> Result<(), Failure> {
+        sys::power::filter_calls(&self.0).tried(|| "filter system calls").map_err(|failure| {
+            failure
+                .hint_if(Errno::EINVAL, || {
+                    "the kernel finds a mistake in the program, or has no seccomp filters".into()
+                })
+                .hint_if(Errno::EACCES, || "give it --no-new-privs, too".into())
+        })
+    }
+}
+
+/// The calls that something is known of; of all others up to the last known one EPERM is said.
+fn verdicts(gone: Set) -> BTreeMap<u32, Verdict> {
+    let with = calls::WITH.iter().filter(|(name, _)| !gone.has(name));
+    let with = with.flat_map(|(_, calls)| *calls);
+    let allowed = [calls::ALLOWED, calls::OF_THIS_MACHINE, calls::NEW].concat();
+    let allowed = allowed.iter().chain(with).map(|call| (number(*call), Verdict::Allow));
+    let mut verdicts: BTreeMap<u32, Verdict> = allowed.collect();
+
+    // AF_ALG and AF_VSOCK: the kernel's cryptography, and a way to the machine's own host.
+    let socket = Verdict::Unless(0, &[38, 40], EAFNOSUPPORT);
+    verdicts.insert(number(libc::SYS_socket), socket);
+    // Linux, 32-bit Linux, each perhaps with UNAME26, and the question which one it is.
+    let personality = Verdict::Only(0, &[0, 8, 0x2_0000, 0x2_0008, u32::MAX]);
+    verdicts.insert(number(libc::SYS_personality), personality);
+    // TIOCSTI and TIOCLINUX type on the caller's terminal. The kernel looks at 32 bits, so do we.
+    verdicts.insert(number(libc::SYS_ioctl), Verdict::Unless(1, &[0x5412, 0x541C], EPERM));
+    // Processes, but no namespaces. The flags of clone3 are in memory, where no filter can look:
+    // it does not exist, and the C library takes clone.
+    let namespaces = Verdict::Without(0, 0x7E02_0000);
+    verdicts.entry(number(libc::SYS_clone)).or_insert(namespaces);
+    verdicts.entry(number(libc::SYS_clone3)).or_insert(Verdict::Refuse(ENOSYS));
+    verdicts
+}
+
+fn number(call: c_long) -> u32 {
+    u32::try_from(call).expect("the numbers of calls are small")
+}
+
+/// Where another verdict begins, the first at 0; the last goes on without end.
+fn segments(verdicts: &BTreeMap<u32, Verdict>) -> Vec<(u32, Verdict)> {
+    let refused = Verdict::Refuse(EPERM);
+    let mut segments: Vec<(u32, Verdict)> = Vec::new();
+    for number in 0..=number(calls::LAST) {
+        let verdict = *verdicts.get(&number).unwrap_or(&refused);
+        if segments.last().is_none_or(|(_, before)| *before != verdict) {
+            segments.push((number, verdict));
+        }
+    }
+    segments.push((number(calls::LAST) + 1, Verdict::Refuse(ENOSYS)));
+    segments
+}
+
+/// Finds the segment by halves: a call costs eight comparisons, not four hundred.
+fn search(program: &mut Vec<sock_filter>, segments: &[(u32, Verdict)]) {
+    if let [(_, verdict)] = segments {
+        return decide(program, *verdict);
+    }
+    let (low, high) = segments.split_at(segments.len() / 2);
+    let here = program.len();
+    program.push(jump(BPF_JGE, high[0].0, 0, 0));
+    search(program, low);
+    program[here].jt = distance(here, program.len());
+    search(program, high);
+}
+
+fn decide(program: &mut Vec<sock_filter>, verdict: Verdict) {
+    let refuse = |errno: i32| give(SECCOMP_RET_ERRNO | errno.cast_unsigned());
+    let allow = give(SECCOMP_RET_ALLOW);
+    match verdict {
+        Verdict::Allow => program.push(allow),
+        Verdict::Refuse(errno) => program.push(refuse(errno)),
+        Verdict::Unless(argument, values, errno) => {
+            one_of(program, argument, values);
+            program.extend([allow, refuse(errno)]);
+        }
+        Verdict::Only(argument, values) => {
+            one_of(program, argument, values);
+            program.extend([refuse(EPERM), allow]);
+        }
+        Verdict::Without(argument, bits) => program.extend([
+            load(low_word(argument)),
+            statement(BPF_ALU | BPF_AND | BPF_K, bits),
+            jump(BPF_JEQ, 0, 1, 0),
+            refuse(EPERM),
+            allow,
+        ]),
+    }
+}
+
+/// Passes over the next instruction if the argument is one of these.
+fn one_of(program: &mut Vec<sock_filter>, argument: u32, values: &[u32]) {
+    program.push(load(low_word(argument)));
+    let end = program.len() + values.len();
+    for value in values {
+        let to = distance(program.len(), end + 1);
+        program.push(jump(BPF_JEQ, *value, to, 0));
+    }
+}
+
+/// Both machines have the low half first.
+fn low_word(argument: u32) -> u32 {
+    16 + 8 * argument
+}
+
+/// Jumps count from the next instruction.
+fn distance(from: usize, to: usize) -> u8 {
+    u8::try_from(to - from - 1).expect("half of the program is shorter than a jump")
+}
+
+fn load(offset: u32) -> sock_filter {
+    statement(BPF_LD | BPF_W | BPF_ABS, offset)
+}
+
+fn give(verdict: u32) -> sock_filter {
+    statement(BPF_RET | BPF_K, verdict)
+}
+
+fn statement(code: u32, k: u32) -> sock_filter {
+    instruction(code, 0, 0, k)
+}
+
+fn jump(condition: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
+    instruction(BPF_JMP | condition | BPF_K, jt, jf, k)
+}
+
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code: u16::try_from(code).expect("codes have 16 bits"), jt, jf, k }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel would say, by the same instructions.
+    fn run(filter: &Filter, machine: u32, call: u32, arguments: [u64; 6]) -> u32 {
+        let words = arguments.iter().flat_map(|word| word.to_le_bytes());
+        let head = [call, machine].into_iter().flat_map(u32::to_le_bytes);
+        let data: Vec<u8> = head.chain([0; 8]).chain(words).collect();
+        let (mut at, mut accumulator) = (0, 0_u32);
+        loop {
+            let one = filter.0[at];
+            at += 1;
+            let code = u32::from(one.code);
+            let holds = match code {
+                _ if code == BPF_LD | BPF_W | BPF_ABS => {
+                    let bytes = data[one.k as usize..][..4].try_into().expect("four");
+                    accumulator = u32::from_le_bytes(bytes);
+                    continue;
+                }
+                _ if code == BPF_ALU | BPF_AND | BPF_K => {
+                    accumulator &= one.k;
+                    continue;
+                }
+                _ if code == BPF_RET | BPF_K => return one.k,
+                _ if code == BPF_JMP | BPF_JEQ | BPF_K => accumulator == one.k,
+                _ if code == BPF_JMP | BPF_JGE | BPF_K => accumulator >= one.k,
+                _ => panic!("no such instruction: {code}"),
+            };
+            at += usize::from(if holds { one.jt } else { one.jf });
+        }
+    }
+
+    fn said(gone: Set, call: u32, arguments: [u64; 6]) -> u32 {
+        run(&Filter::standard(gone), MACHINE, call, arguments)
+    }
+
+    const REFUSED: u32 = SECCOMP_RET_ERRNO | EPERM as u32;
+    const MISSING: u32 = SECCOMP_RET_ERRNO | ENOSYS as u32;
+
+    #[test]
+    fn every_number_gets_what_the_list_says() {
+        for gone in [Set::NONE, Set::parse("all").expect("a name")] {
+            let (filter, wanted) = (Filter::standard(gone), verdicts(gone));
+            assert!(filter.0.len() < 400, "{}", filter.0.len());
+            for call in 0..2000 {
+                let wanted = match wanted.get(&call) {
+                    Some(Verdict::Refuse(errno)) => SECCOMP_RET_ERRNO | errno.cast_unsigned(),
+                    Some(_) => SECCOMP_RET_ALLOW, // of all arguments 0
+                    None if call <= number(calls::LAST) => REFUSED,
+                    None => MISSING,
+                };
+                assert_eq!(run(&filter, MACHINE, call, [0; 6]), wanted, "{call}");
+            }
+            // The x32 calls of x86_64 have this bit.
+            assert_eq!(run(&filter, MACHINE, 0x4000_0000, [0; 6]), MISSING);
+            assert_eq!(run(&filter, 0x4000_0003, 1, [0; 6]), SECCOMP_RET_KILL_PROCESS);
+        }
+    }
+
+    #[test]
+    fn arguments_are_looked_at() {
+        let none = Set::parse("all").expect("a name");
+        let first = |call, argument: u64| said(none, number(call), [argument, 0, 0, 0, 0, 0]);
+        let second = |call, argument: u64| said(none, number(call), [0, argument, 0, 0, 0, 0]);
+        let no_family = SECCOMP_RET_ERRNO | EAFNOSUPPORT as u32;
+        for (family, wanted) in [(1, SECCOMP_RET_ALLOW), (2, SECCOMP_RET_ALLOW), (40, no_family)] {
+            assert_eq!(first(libc::SYS_socket, family), wanted, "{family}");
+        }
+        for (command, wanted) in
+            [(0x5413, SECCOMP_RET_ALLOW), (0x5412, REFUSED), (0xF_0000_541C, REFUSED)]
+        {
+            assert_eq!(second(libc::SYS_ioctl, command), wanted, "{command:x}");
+        }
+        for (flags, wanted) in [
+            (0x11, SECCOMP_RET_ALLOW),
+            (0x3D_0F00, SECCOMP_RET_ALLOW), // a thread
+            (0x1000_0011, REFUSED),         // CLONE_NEWUSER
+            (0x2_0011, REFUSED),            // CLONE_NEWNS
+        ] {
+            assert_eq!(first(libc::SYS_clone, flags), wanted, "{flags:x}");
+        }
+        assert_eq!(first(libc::SYS_personality, 0x4_0000), REFUSED); // ADDR_NO_RANDOMIZE
+        assert_eq!(first(libc::SYS_personality, 0xFFFF_FFFF), SECCOMP_RET_ALLOW);
+    }
+
+    #[test]
+    fn capabilities_allow_their_calls() {
+        let some = Set::parse("sys_admin,sys_time").expect("names");
+        for (call, gone, wanted) in [
+            (libc::SYS_mount, some, REFUSED),
+            (libc::SYS_mount, Set::NONE, SECCOMP_RET_ALLOW),
+            (libc::SYS_clone3, some, MISSING),
+            (libc::SYS_clone3, Set::NONE, SECCOMP_RET_ALLOW),
+            (libc::SYS_chroot, some, SECCOMP_RET_ALLOW),
+            (libc::SYS_clock_settime, some, REFUSED),
+            (libc::SYS_io_uring_setup, Set::NONE, REFUSED),
+            (libc::SYS_keyctl, Set::NONE, REFUSED),
+            (libc::SYS_userfaultfd, Set::NONE, REFUSED),
+            (libc::SYS_kexec_load, Set::NONE, REFUSED),
+        ] {
+            assert_eq!(said(gone, number(call), [0; 6]), wanted, "{call}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_as_it_was_written() {
+        let filter = Filter::standard(Set::NONE);
+        let path = std::env::temp_dir().join(format!("chrootx-filter-{}", std::process::id()));
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).expect("a temporary file");
+            Filter::read(&path).map_err(|failure| failure.lines("chrootx"))
+        };
+        assert_eq!(read(&filter.bytes()), Ok(filter.clone()));
+        let long = vec![0; 8 * (MOST + 1)];
+        for bytes in [&[][..], &[0; 7], &filter.bytes()[..12], &long] {
+            let why = read(bytes).expect_err("no program");
+            assert!(why.contains("it is no program for seccomp(2)"), "{why}");
+        }
+        std::fs::remove_file(path).expect("it was just written");
+    }
+}
