@@ -24,6 +24,7 @@ support::tests!(
     the_tutorial_interrupted_leaves_nothing,
     the_tutorial_refuses_wrong_usage,
     container_runs_with_limits_and_a_name,
+    container_leaves_root_little_power,
     container_binds_read_write_and_read_only,
     container_shows_its_pipeline,
     container_refuses_wrong_usage,
@@ -310,6 +311,29 @@ fn container_runs_with_limits_and_a_name() -> Test {
     Ok(())
 }
 
+fn container_leaves_root_little_power() -> Test {
+    let (_folder, root) = rootfs()?;
+    let _alone = alone();
+    let look = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; env | sort";
+    let look = |options: &[&str]| container(options, &root, &["/bin/sh", "-c", look]).silent();
+    let usual = look(&["-e", "MY=own"]);
+    assert!(usual.starts_with("CapEff:\t00000000800405fb\nCapBnd:\t00000000800405fb\n"), "{usual}");
+    assert!(usual.contains("NoNewPrivs:\t1\nSeccomp:\t2\nHOME=/root\nMY=own\nPATH=/"), "{usual}");
+    let kept = look(&["--cap-drop", "all", "--cap-keep", "net_raw", "--seccomp", "none"]);
+    assert!(kept.starts_with("CapEff:\t0000000000002000\n"), "{kept}");
+    assert!(kept.contains("NoNewPrivs:\t1\nSeccomp:\t0\n"), "{kept}");
+    let privileged = look(&["--privileged"]);
+    assert!(privileged.contains("NoNewPrivs:\t0\nSeccomp:\t0\n"), "{privileged}");
+    let mount = ["/bin/mount", "-t", "tmpfs", "t", "/mnt"];
+    let refused = container(&[], &root, &mount);
+    assert!(refused.status != 0 && refused.stderr.contains("ermi"), "{refused:?}");
+    assert_eq!(container(&["--privileged"], &root, &mount).silent(), "");
+    let touch = ["/bin/touch", "/file"];
+    let refused = container(&["--read-only"], &root, &touch);
+    assert!(refused.status != 0 && refused.stderr.contains("Read-only"), "{refused:?}");
+    Ok(())
+}
+
 fn container_binds_read_write_and_read_only() -> Test {
     let (folder, root) = rootfs()?;
     let _alone = alone();
@@ -333,9 +357,15 @@ fn container_shows_its_pipeline() -> Test {
         shown.silent(),
         format!(
             "cgset mem 10M -- nsenter-lite --pid --mount --uts --ipc --hostname container -- \
-             bindmount --mkdir --std {path} -- chrootx {path} /bin/sh -c 'echo  $$'\n"
+             bindmount --mkdir --std {path} -- chrootx --seccomp default --cap-default \
+             --no-new-privs --new-keyring --clear-env -e HOME=/root {path} /bin/sh -c 'echo  $$'\n"
         )
     );
+    let line = |options: &[&str]| container(options, root.path(), &["true"]).silent();
+    assert!(line(&["-n", "--seccomp", "none"]).contains("chrootx --cap-default --no-new-privs"));
+    let privileged = line(&["-n", "--privileged", "--read-only", "-e", "A=it's"]);
+    let options = "chrootx --new-keyring --clear-env -e HOME=/root -e 'A=it'\\''s' --read-only /";
+    assert!(privileged.contains(options), "{privileged}");
     Ok(())
 }
 
