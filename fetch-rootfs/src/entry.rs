@@ -67,6 +67,10 @@ impl Entry {
         if self.name.contains(&0) || self.link.contains(&0) {
             return fail("a NUL byte is in its name");
         }
+        // To chown(2) it means to change nothing.
+        if self.uid == u32::MAX || self.gid == u32::MAX {
+            return fail("its owner is no user or group");
+        }
         Ok(self)
     }
 

@@ -365,6 +365,12 @@ pub fn cpio_entries_that_make_no_sense_are_refused() -> Test {
     let mut unended = file("name", b"x");
     unended[114] = b'x';
     refused(&[unended, trailer()].concat(), &["does not end"]);
+    // To chown(2) it means to change nothing.
+    for at in [22, 30] {
+        let mut nobody = file("f", b"x");
+        nobody[at..at + 8].copy_from_slice(b"ffffffff");
+        refused(&[nobody, trailer()].concat(), &["\"f\"", "its owner is no user or group"]);
+    }
     // Compressed archives in one another, without end.
     let mut nested = [file("f", b"x"), trailer()].concat();
     for _ in 0..6 {

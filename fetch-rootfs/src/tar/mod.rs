@@ -226,7 +226,7 @@ fn no_map() -> Failure {
 }
 
 fn entry(header: Header, name: Vec<u8>, link: Option<Vec<u8>>, pax: Pax) -> Result<Entry, Failure> {
-    let id = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX);
+    let id = |id: u64| u32::try_from(id).ok();
     let owner = (id(pax.uid.unwrap_or(header.uid)), id(pax.gid.unwrap_or(header.gid)));
     let (Some(uid), Some(gid)) = owner else {
         return Err(failure(&name, "its owner is no user or group"));
