@@ -17,6 +17,7 @@ pub mod size;
 pub mod step;
 pub mod sys;
 pub mod terminal;
+pub mod userns;
 
 pub use report::{Failure, Form, Tried};
 pub use step::{Flow, Line, Mode, Narration, Step};

@@ -3,16 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use common::Failure;
+use common::{Failure, userns};
 use nix::errno::Errno;
 use nix::unistd::{Pid, geteuid};
 
 use crate::namespace::Kind;
-
-fn sysctl(name: &str) -> Option<String> {
-    let text = fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
-    Some(text.trim().to_owned())
-}
 
 /// New namespaces were refused.
 pub fn for_new(failure: Failure, kinds: &[Kind]) -> Failure {
@@ -33,15 +28,8 @@ pub fn for_new(failure: Failure, kinds: &[Kind]) -> Failure {
 }
 
 fn eperm(user: bool) -> String {
-    if sysctl("kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
-        return "AppArmor keeps user namespaces from this program: \
-            sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
-            .into();
-    }
-    if sysctl("kernel/unprivileged_userns_clone").as_deref() == Some("0") {
-        return "this kernel keeps user namespaces for root: \
-            sudo sysctl kernel.unprivileged_userns_clone=1"
-            .into();
+    if let Some(hint) = userns::refusal() {
+        return hint;
     }
     if user {
         return "is this process in a chroot, or under a seccomp filter, as in a container?".into();
