@@ -5,6 +5,8 @@
 mod archive;
 #[path = "fetch_rootfs/caching.rs"]
 mod caching;
+#[path = "fetch_rootfs/devices.rs"]
+mod devices;
 #[path = "fetch_rootfs/downloads.rs"]
 mod downloads;
 #[path = "fetch_rootfs/formats.rs"]
@@ -126,6 +128,10 @@ support::tests!(
     trees::links_within_the_root_lead_where_they_lead_inside,
     trees::a_deep_tree_takes_linear_time,
     trees::a_user_gets_what_a_user_can_have,
+    devices::what_can_t_be_made_is_listed_and_never_a_file,
+    devices::only_what_the_tree_lacks_is_listed,
+    devices::the_script_leaves_out_what_can_t_be_made,
+    devices::owners_that_can_t_be_set_are_counted,
     usage::wrong_usage_is_one_line,
     usage::the_dry_run_script_does_the_same,
     usage::the_script_for_cpio_and_lz4_does_the_same,
@@ -146,13 +152,14 @@ fn extract(folder: &Path, archive: &[u8], options: &[&str]) -> Ran {
 
 /// All that can be seen of a tree: names, types, modes, owners, sizes, link counts, times, link
 /// targets, devices, contents, extended attributes.
+const FINGERPRINT: &str =
+    "cd \"$1\"; find . -printf '%p %y %m %U %G %n %T@ %l' \\( -type f -printf ' %s' -o \
+    -true \\) -printf '\\n' | sort; find . -type f -exec sha256sum {} + | sort
+    find . \\( -type c -o -type b \\) -exec stat -c '%n %t %T' {} + | sort
+    getfattr -Rhd -m- . 2>/dev/null || true";
+
 fn fingerprint(root: &Path) -> String {
-    let script =
-        "cd \"$1\"; find . -printf '%p %y %m %U %G %n %T@ %l' \\( -type f -printf ' %s' -o \
-        -true \\) -printf '\\n' | sort; find . -type f -exec sha256sum {} + | sort
-        find . \\( -type c -o -type b \\) -exec stat -c '%n %t %T' {} + | sort
-        getfattr -Rhd -m- . 2>/dev/null || true";
-    run(support::sh(script).arg(root)).silent()
+    run(support::sh(FINGERPRINT).arg(root)).silent()
 }
 
 /// The names in a folder.

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use common::{Failure, Tried, report};
+use common::{Failure, Tried};
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmod, fchmodat, futimens, utimensat};
@@ -18,32 +18,26 @@ use xattr::FileExt;
 use crate::cli::Owner;
 use crate::entry::{Entry, Kind, Time, quoted};
 use crate::extract::tried;
+use crate::outcome::Unset;
 
 /// Sets them, as far as this user may.
 pub struct Attributes {
     privileged: bool,
-    keep_owners: bool,
+    owner: Owner,
     /// Who this is: new files are theirs.
     me: (u32, u32),
     unset: Unset,
-    not_owned: Unset,
-}
-
-/// What could not be done: an example, and how many more there are.
-#[derive(Default)]
-struct Unset {
-    first: Option<String>,
-    more: u64,
+    owners: Unset,
 }
 
 impl Attributes {
     pub fn new(owner: Owner) -> Self {
         Self {
             privileged: geteuid().is_root(),
-            keep_owners: owner == Owner::Keep,
+            owner,
             me: (geteuid().as_raw(), getegid().as_raw()),
             unset: Unset::default(),
-            not_owned: Unset::default(),
+            owners: Unset::default(),
         }
     }
 
@@ -53,16 +47,9 @@ impl Attributes {
         (!late).then(|| self.mode(entry))
     }
 
-    fn changes_owner(&self, entry: &Entry) -> bool {
-        self.keep_owners && (entry.uid, entry.gid) != self.me
-    }
-
     /// Owner first, since a change of owner takes setuid bits and capabilities away; times last.
     pub fn set(&mut self, entry: &Entry, file: &File) -> Result<(), Failure> {
-        if self.changes_owner(entry) {
-            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-            self.owned(entry, fchown(file, Some(uid), Some(gid)))?;
-        }
+        self.give(entry, |uid, gid| fchown(file, uid, gid))?;
         self.skip_foreign(entry);
         self.set_attributes(entry, file, |name| wanted(name) && name != ACCESS)?;
         if self.mode_at_first(entry).is_none() || entry.kind != Kind::File {
@@ -83,7 +70,7 @@ impl Attributes {
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| which(name)) {
             let name = OsStr::from_bytes(name);
             if let Err(error) = file.set_xattr(name, value) {
-                self.could_not(entry, name, &error)?;
+                self.could_not(entry, name, error)?;
             }
         }
         Ok(())
@@ -96,11 +83,9 @@ impl Attributes {
         parent: &OwnedFd,
         name: &Path,
     ) -> Result<(), Failure> {
-        if self.changes_owner(entry) {
-            let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
-            self.owned(entry, fchownat(parent, name, Some(uid), Some(gid), flags))?;
-        }
+        self.give(entry, |uid, gid| {
+            fchownat(parent, name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW)
+        })?;
         self.set_attributes_by_name(entry, parent, name)?;
         if entry.kind != Kind::Symlink {
             fchmodat(parent, name, self.mode(entry), FchmodatFlags::FollowSymlink)
@@ -125,18 +110,26 @@ impl Attributes {
         for (attribute, value) in entry.xattrs.iter().filter(|(name, _)| wanted(name)) {
             let attribute = OsStr::from_bytes(attribute);
             if let Err(error) = xattr::set(&path, attribute, value) {
-                self.could_not(entry, attribute, &error)?;
+                self.could_not(entry, attribute, error)?;
             }
         }
         Ok(())
     }
 
     /// Only root can give files away; who is not told so, if they asked for it.
-    fn owned(&mut self, entry: &Entry, outcome: nix::Result<()>) -> Result<(), Failure> {
-        match outcome {
+    fn give(
+        &mut self,
+        entry: &Entry,
+        chown: impl FnOnce(Option<Uid>, Option<Gid>) -> nix::Result<()>,
+    ) -> Result<(), Failure> {
+        if self.owner == Owner::Me || (entry.uid, entry.gid) == self.me {
+            return Ok(());
+        }
+        let owner = format_args!("{}:{}", entry.uid, entry.gid);
+        match chown(Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))) {
             Err(Errno::EPERM | Errno::EINVAL) if !self.privileged => {
-                self.not_owned
-                    .add(|| format!("{}:{} of {}", entry.uid, entry.gid, quoted(&entry.name)));
+                let example = || format!("{owner} of {}", quoted(&entry.name));
+                self.owners.add(entry.name.clone(), example);
                 Ok(())
             }
             outcome => outcome.tried(|| tried(entry, "set its owner")).map_err(|failure| {
@@ -150,50 +143,35 @@ impl Attributes {
     /// What is of another machine's users has no meaning here.
     fn skip_foreign(&mut self, entry: &Entry) {
         for name in &entry.foreign {
-            self.unset.add(|| format!("{name:?} of {} (it has names)", quoted(&entry.name)));
+            self.unset.add(key(entry, name.as_bytes()), || {
+                format!("{name:?} of {} (it has names)", quoted(&entry.name))
+            });
         }
     }
 
     /// The bits that lend the owner's power are dropped where the owner is not the one meant.
     fn mode(&self, entry: &Entry) -> Mode {
-        let bits = if self.privileged && self.keep_owners { 0o7777 } else { 0o1777 };
+        let bits = if self.privileged && self.owner != Owner::Me { 0o7777 } else { 0o1777 };
         Mode::from_bits_truncate(entry.mode & bits)
     }
 
     /// A file system without attributes, or a user without the right to them, is told once at the
     /// end; anything else is an error.
-    fn could_not(&mut self, entry: &Entry, name: &OsStr, error: &io::Error) -> Result<(), Failure> {
+    fn could_not(&mut self, entry: &Entry, name: &OsStr, error: io::Error) -> Result<(), Failure> {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ENOTSUP | Errno::EPERM | Errno::EACCES) => {
-                self.unset.add(|| format!("{name:?} of {}", quoted(&entry.name)));
+                self.unset.add(key(entry, name.as_bytes()), || {
+                    format!("{name:?} of {}", quoted(&entry.name))
+                });
                 Ok(())
             }
-            _ => Err(entry.failure(&format!("set its attribute {name:?}: {error}"))),
+            _ => Err(error).tried(|| tried(entry, &format!("set its attribute {name:?}"))),
         }
     }
 
-    /// A line for all attributes, and one for all owners.
-    pub fn tell_what_was_not_set(&self) {
-        self.unset.tell("attributes that can't be set here");
-        self.not_owned.tell("owners that only root can set");
-    }
-}
-
-impl Unset {
-    fn add(&mut self, what: impl FnOnce() -> String) {
-        match &self.first {
-            None => self.first = Some(what()),
-            Some(_) => self.more += 1,
-        }
-    }
-
-    fn tell(&self, what: &str) {
-        let Some(first) = &self.first else { return };
-        let more = match self.more {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        report::tell(&format!("fetch-rootfs: note: {what}: {first}{more}\n"));
+    /// Attributes and owners that were asked for, and could not be.
+    pub fn not_set(self) -> (Unset, Unset) {
+        (self.unset, self.owners)
     }
 }
 
@@ -203,6 +181,11 @@ const ACCESS: &[u8] = b"system.posix_acl_access";
 /// What the container's runtime keeps for itself, and a label of another machine's policy.
 fn wanted(name: &[u8]) -> bool {
     !name.starts_with(b"trusted.overlay.") && name != b"security.selinux"
+}
+
+/// An attribute of an entry.
+fn key(entry: &Entry, attribute: &[u8]) -> Vec<u8> {
+    [&entry.name, &b"\0"[..], attribute].concat()
 }
 
 /// Of access and of change.

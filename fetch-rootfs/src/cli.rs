@@ -28,7 +28,7 @@ use crate::oci::{Choice, platform::Platform, reference::Reference};
 /// DIR appears when all of it is there and verified, and not before; it must not exist, or be
 /// empty. Its path goes to standard output. As root, owners, modes, device nodes and extended
 /// attributes are kept; otherwise all files are yours, setuid and setgid bits are dropped, and
-/// device nodes are an error.
+/// device nodes, which only root can make, are left out and listed at the end.
 #[derive(Debug, Default, Parser)]
 #[command(
     name = "fetch-rootfs",
@@ -43,7 +43,7 @@ pub struct Cli {
     pub wanted: wanted::Options,
     #[command(flatten)]
     pub transfer: transfer::Options,
-    /// Leave device nodes out
+    /// Leave device nodes out, and say nothing of them
     #[arg(long)]
     pub skip_devices: bool,
     /// Whose the files are: keep, as the archive has it, which only root can do; or me. Root keeps

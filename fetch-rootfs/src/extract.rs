@@ -5,6 +5,7 @@
 //! of a name is never followed: what is there is removed, and the new one made where nothing is.
 
 mod data;
+mod devices;
 mod layered;
 mod path;
 mod place;
@@ -29,8 +30,10 @@ use crate::entry::{Entry, Kind, quoted};
 use crate::limits::{self, Entries, Limits};
 use crate::oci::layer::Layer;
 use crate::oci::whiteout::Mark;
+use crate::outcome::Outcome;
 
 use data::fill;
+use devices::Devices;
 use path::{inner_path, plain_path};
 use place::{clear_inherited, in_the_way, is, is_folder, look, make_way, same};
 
@@ -44,6 +47,7 @@ pub struct Extractor<'a> {
     /// Folders get their attributes last, for what is made in them changes their times.
     folders: Vec<Entry>,
     limits: Limits,
+    devices: Devices,
     /// The present one of several, where an image is extracted.
     layer: Option<Layer>,
     /// Folders that their owner could not write into while there are more layers.
@@ -59,6 +63,7 @@ impl<'a> Extractor<'a> {
             parent: None,
             folders: Vec::new(),
             limits: Limits::default(),
+            devices: Devices::default(),
             layer: None,
             closed: BTreeMap::new(),
         }
@@ -79,9 +84,7 @@ impl<'a> Extractor<'a> {
         clear_inherited(self.root)?;
         self.read(input)?;
         fchmod(self.root, Mode::from_bits_truncate(0o755)).tried(|| "set the mode of the root")?;
-        self.finish()?;
-        self.attributes.tell_what_was_not_set();
-        Ok(())
+        self.finish()
     }
 
     fn read(&mut self, input: impl BufRead) -> Result<(), Failure> {
@@ -100,9 +103,12 @@ impl<'a> Extractor<'a> {
         self.rules
     }
 
-    /// How many there were.
-    pub fn entries(&self) -> u64 {
-        self.limits.entries()
+    /// What came of it all.
+    pub fn outcome(self) -> Outcome {
+        let (attributes, owners) = self.attributes.not_set();
+        let lacking =
+            if self.rules.skip_devices { Vec::new() } else { self.devices.lacking(self.root) };
+        Outcome { entries: self.limits.entries(), devices: lacking, owners, attributes }
     }
 
     fn one(&mut self, entry: Entry, data: &mut impl BufRead) -> Result<(), Failure> {
@@ -156,7 +162,7 @@ impl<'a> Extractor<'a> {
                     .tried(|| tried(entry, "make the symbolic link"))?;
                 self.attributes.set_by_name(entry, parent, name)
             }
-            Kind::CharDevice | Kind::BlockDevice => self.device(entry, parent, name),
+            Kind::CharDevice | Kind::BlockDevice => self.device(entry, path, parent, name),
             Kind::Fifo => {
                 make_way(entry, parent, name)?;
                 mknodat(parent, name, SFlag::S_IFIFO, Mode::S_IRUSR, 0)
@@ -237,7 +243,7 @@ impl<'a> Extractor<'a> {
 
     /// Links name their target by its path in the archive, as they do in a root: from its top.
     fn hard_link(
-        &self,
+        &mut self,
         entry: &Entry,
         path: &Path,
         parent: &OwnedFd,
@@ -248,6 +254,9 @@ impl<'a> Extractor<'a> {
         })?;
         let target = to.file_name().map(Path::new);
         let target = target.ok_or_else(|| entry.failure("a folder can't be linked"))?;
+        if self.devices.leave_out_link(self.root, path, &to) {
+            return make_way(entry, parent, name);
+        }
         let failed = || tried(entry, &format!("link it to {}", quoted(&entry.link)));
         let opened;
         let folder = if to.parent() == path.parent() {
@@ -283,8 +292,17 @@ impl<'a> Extractor<'a> {
         inroot::open_in(self.root, folder.unwrap_or(Path::new(".")), flags)
     }
 
-    fn device(&mut self, entry: &Entry, parent: &OwnedFd, name: &Path) -> Result<(), Failure> {
+    /// One that can't be made is left out, and told of at the end: whatever else was put in its
+    /// place would be taken for what it is not.
+    fn device(
+        &mut self,
+        entry: &Entry,
+        path: &Path,
+        parent: &OwnedFd,
+        name: &Path,
+    ) -> Result<(), Failure> {
         if self.rules.skip_devices {
+            self.devices.leave_out(path, entry);
             return Ok(());
         }
         let kind = match entry.kind {
@@ -292,14 +310,16 @@ impl<'a> Extractor<'a> {
             _ => SFlag::S_IFBLK,
         };
         make_way(entry, parent, name)?;
-        mknodat(parent, name, kind, Mode::S_IRUSR, makedev(entry.device.0, entry.device.1))
-            .tried(|| tried(entry, "make the device node"))
-            .map_err(|failure| {
-                failure.hint_if(Errno::EPERM, || {
-                    "only root makes device nodes; --skip-devices leaves them out".into()
-                })
-            })?;
-        self.attributes.set_by_name(entry, parent, name)
+        match mknodat(parent, name, kind, Mode::S_IRUSR, makedev(entry.device.0, entry.device.1)) {
+            Err(Errno::EPERM) => {
+                self.devices.leave_out(path, entry);
+                Ok(())
+            }
+            outcome => {
+                outcome.tried(|| tried(entry, "make the device node"))?;
+                self.attributes.set_by_name(entry, parent, name)
+            }
+        }
     }
 
     /// Folders, the deepest first.

@@ -25,6 +25,7 @@ mod list;
 mod members;
 mod names;
 mod oci;
+mod outcome;
 mod overlap;
 mod plan;
 mod progress;

@@ -2,6 +2,7 @@
 
 mod lines;
 mod sources;
+mod summary;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -9,17 +10,17 @@ use std::time::Instant;
 
 use common::resident::{self, Side};
 use common::{Failure, Flow, Line, report, shell};
-use serde_json::json;
 
 use crate::cache;
 use crate::checksum::{self, Digest, Kind};
-use crate::cli::{Rules, Source, hex};
+use crate::cli::{Rules, Source};
 use crate::extract::Extractor;
 use crate::host::Piece;
 use crate::input::{Fetched, Input};
 use crate::list::list;
 use crate::oci::reference::Reference;
 use crate::oci::{self, Format, script};
+use crate::outcome::Outcome;
 use crate::overlap::{self, Pieces};
 use crate::signature;
 use crate::staging::{self, Staging};
@@ -28,6 +29,8 @@ use crate::wanted::Check;
 
 use lines::{extract_line, tar_line};
 use sources::{get, open, verified_list};
+pub use summary::About;
+use summary::summary;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,13 +90,6 @@ pub enum Step {
     Print { dir: PathBuf, json: Option<About> },
 }
 
-/// What a summary says of the source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct About {
-    pub source: String,
-    pub url: Option<String>,
-}
-
 /// What is held while the steps are done.
 #[derive(Default)]
 pub struct Hands {
@@ -104,7 +100,7 @@ pub struct Hands {
     listed: Vec<Digest>,
     fetched: Fetched,
     kept: Vec<Fetched>,
-    entries: Option<u64>,
+    outcome: Option<Outcome>,
     start: Option<Instant>,
 }
 
@@ -142,7 +138,9 @@ impl common::Step for Step {
             Self::Extract { archive, format, unfinished, root, rules, privileged } => {
                 let root = word(root);
                 let command = match format.and_then(script::transport) {
-                    None => tar_line(*format, &word(archive), &root, rules, *privileged),
+                    None => {
+                        tar_line(*format, &word(archive), unfinished, &root, rules, *privileged)
+                    }
                     Some(transport) => {
                         let from = script::local(transport, archive, &rules.choice);
                         script::image(&from, &rules.choice, unfinished, &root, *privileged)
@@ -302,7 +300,7 @@ fn with_extractor(
 ) -> Result<(), Failure> {
     let mut extractor = Extractor::new(hands.staging()?.tree().as_fd(), rules);
     work(&mut extractor)?;
-    hands.entries = Some(extractor.entries());
+    hands.outcome = Some(extractor.outcome());
     Ok(())
 }
 
@@ -310,13 +308,13 @@ fn extract(rules: &Rules, hands: &mut Hands) -> Result<(), Failure> {
     let input = hands.input.take();
     let counter = input.as_ref().map(Input::entries).unwrap_or_default();
     let staging = hands.staging()?;
-    let (entries, fetched) = read(input, rules, |pieces| {
+    let (outcome, fetched) = read(input, rules, |pieces| {
         let mut extractor = Extractor::new(staging.tree().as_fd(), rules).counted_in(counter);
         let (scratch, choice) = (|| staging.scratch(), &rules.choice);
         oci::extract(pieces, scratch, rules.max_size, choice, &mut extractor)?;
-        Ok(extractor.entries())
+        Ok(extractor.outcome())
     })?;
-    hands.entries = Some(entries);
+    hands.outcome = Some(outcome);
     hands.fetched = fetched;
     Ok(())
 }
@@ -353,19 +351,6 @@ fn publish(dir: &Path, hands: &mut Hands) -> Result<(), Failure> {
     hands.staging()?.publish(dir)?;
     hands.fetched.keep();
     hands.kept.iter_mut().for_each(Fetched::keep);
+    hands.outcome.iter().for_each(Outcome::tell);
     Ok(())
-}
-
-/// What a script knows before it runs, or all of it.
-fn summary(dir: &Path, about: &About, hands: Option<&Hands>) -> serde_json::Value {
-    let mut summary =
-        json!({ "source": about.source, "url": about.url, "dir": dir.display().to_string() });
-    if let Some(hands) = hands {
-        let sha256 = hands.fetched.digests.iter().find(|digest| digest.kind == Kind::Sha256);
-        summary["digest"] = sha256.map(|one| format!("sha256:{}", hex(&one.bytes))).into();
-        summary["entries"] = hands.entries.into();
-        summary["bytes"] = hands.entries.map(|_| hands.fetched.bytes).into();
-        summary["seconds"] = hands.start.map(|start| start.elapsed().as_secs_f64()).into();
-    }
-    summary
 }

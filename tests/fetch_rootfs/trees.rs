@@ -11,7 +11,7 @@ use support::{Test, need_program, need_root, run, run_with_input, scratch};
 use crate::archive::{Archive, Head};
 use crate::{compressed, extract, fetch, fingerprint, names, small};
 
-const PUBLISHED: [&str; 3] = [
+pub const PUBLISHED: [&str; 3] = [
     "alpine-minirootfs-3.20.3-x86_64.tar.gz",
     "busybox-stable-musl-x86_64.tar.xz",
     "almalinux-9-micro-aarch64.tar.xz",
@@ -233,12 +233,6 @@ pub fn a_user_gets_what_a_user_can_have() -> Test {
         run_with_input(&mut command, archive)
     };
     let device = Archive::default().folder("dev/").device("dev/null", 1, 3).file("f", "x").end();
-    as_nobody(&device, &[]).fails(
-        1,
-        "fetch-rootfs",
-        &["\"dev/null\"", "(EPERM)", "--skip-devices"],
-    );
-    assert!(names(folder.path()).is_empty());
     as_nobody(&device, &["--skip-devices"]).silent();
     assert_eq!(names(&folder.path().join("root")), ["dev", "f"]);
     fs::remove_dir_all(folder.path().join("root")).expect("we are root");

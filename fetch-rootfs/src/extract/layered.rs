@@ -17,6 +17,7 @@ impl Extractor<'_> {
     /// Extracts a layer on top of those before; it may take away what they have brought.
     pub fn layer(&mut self, input: impl Read) -> Result<(), Failure> {
         let lowest = self.layer.is_none();
+        self.devices.next_layer();
         self.layer = Some(if lowest { Layer::lowest() } else { Layer::default() });
         if lowest {
             clear_inherited(self.root)?;
@@ -38,9 +39,7 @@ impl Extractor<'_> {
     /// All layers are there.
     pub fn end(&mut self) -> Result<(), Failure> {
         self.folders = std::mem::take(&mut self.closed).into_values().collect();
-        self.finish()?;
-        self.attributes.tell_what_was_not_set();
-        Ok(())
+        self.finish()
     }
 
     /// A user can't write into a folder of mode 0555: it gets that mode after the last layer.
@@ -80,7 +79,10 @@ impl Extractor<'_> {
     ) -> Result<(), Failure> {
         let Some(layer) = &mut self.layer else { return Ok(()) };
         match mark {
-            Some(mark) => layer.take_away(mark, path, parent),
+            Some(mark) => {
+                self.devices.take_away(mark, path);
+                layer.take_away(mark, path, parent)
+            }
             None => layer.enter(path, parent, entry.kind == Kind::Folder),
         }
         .tried(|| tried(entry, "take away what is from a layer below"))
