@@ -19,6 +19,10 @@ mod hostile;
 mod image;
 #[path = "fetch_rootfs/layers.rs"]
 mod layers;
+#[path = "fetch_rootfs/mapped.rs"]
+mod mapped;
+#[path = "fetch_rootfs/namespace.rs"]
+mod namespace;
 #[path = "fetch_rootfs/oci.rs"]
 mod oci;
 #[path = "fetch_rootfs/registry.rs"]
@@ -132,6 +136,16 @@ support::tests!(
     devices::only_what_the_tree_lacks_is_listed,
     devices::the_script_leaves_out_what_can_t_be_made,
     devices::owners_that_can_t_be_set_are_counted,
+    mapped::a_mapped_tree_is_what_tar_makes_in_the_namespace,
+    mapped::every_format_and_source_is_mapped,
+    mapped::layers_are_taken_away_from_mapped_trees,
+    mapped::the_script_maps_as_well,
+    mapped::what_is_the_user_s_stays_at_hand,
+    mapped::archives_that_mean_harm_stay_inside_the_map,
+    mapped::a_signal_leaves_nothing_of_a_mapped_tree,
+    mapped::a_killed_run_is_cleared_away_in_the_namespace,
+    mapped::an_owner_beyond_the_map_is_told,
+    mapped::what_a_map_needs_is_told,
     usage::wrong_usage_is_one_line,
     usage::the_dry_run_script_does_the_same,
     usage::the_script_for_cpio_and_lz4_does_the_same,

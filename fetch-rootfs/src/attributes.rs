@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, userns};
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmod, fchmodat, futimens, utimensat};
@@ -18,6 +18,7 @@ use xattr::FileExt;
 use crate::cli::Owner;
 use crate::entry::{Entry, Kind, Time, quoted};
 use crate::extract::tried;
+use crate::idmap;
 use crate::outcome::Unset;
 
 /// Sets them, as far as this user may.
@@ -132,11 +133,23 @@ impl Attributes {
                 self.owners.add(entry.name.clone(), example);
                 Ok(())
             }
-            outcome => outcome.tried(|| tried(entry, "set its owner")).map_err(|failure| {
-                failure.hint_if(Errno::EINVAL, || {
-                    "this user namespace has no such owner; --owner me makes all files yours".into()
-                })
-            }),
+            Err(Errno::EINVAL) => {
+                let (users, groups) = idmap::mapped();
+                let mapped = format!("of {users} users and {groups} groups that are mapped here");
+                let what = tried(entry, &format!("set its owner {owner}, {mapped}"));
+                let more = (self.owner == Owner::Map).then(|| idmap::raise(entry.uid, entry.gid));
+                let more = more.flatten().map_or_else(String::new, |command| command + "; or ");
+                Err(Failure::errno(what, Errno::EINVAL)
+                    .hint(format!("{more}--owner me makes all files yours")))
+            }
+            outcome => outcome.tried(|| tried(entry, &format!("set its owner {owner}"))).map_err(
+                |failure| match userns::refusal() {
+                    Some(hint) if self.owner == Owner::Map => {
+                        failure.hint_if(Errno::EPERM, || hint)
+                    }
+                    _ => failure,
+                },
+            ),
         }
     }
 
@@ -165,7 +178,14 @@ impl Attributes {
                 });
                 Ok(())
             }
-            _ => Err(error).tried(|| tried(entry, &format!("set its attribute {name:?}"))),
+            _ => Err(error).tried(|| tried(entry, &format!("set its attribute {name:?}"))).map_err(
+                |failure| match self.owner {
+                    Owner::Map => failure.hint_if(Errno::EINVAL, || {
+                        "it is of users or groups that are not mapped; --owner me maps none".into()
+                    }),
+                    _ => failure,
+                },
+            ),
         }
     }
 

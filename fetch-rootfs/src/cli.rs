@@ -46,9 +46,10 @@ pub struct Cli {
     /// Leave device nodes out, and say nothing of them
     #[arg(long)]
     pub skip_devices: bool,
-    /// Whose the files are: keep, as the archive has it, which only root can do; or me. Root keeps
-    /// them unless told otherwise, others are me
-    #[arg(long, value_name = "me|keep", hide_possible_values = true)]
+    /// Whose the files are: me; keep, as the archive has it, which only root can do; or map, as a
+    /// user namespace sees it, where 0 is you and 1 and up are your subordinate ids (subuid(5)).
+    /// Root keeps them unless told otherwise, others are me
+    #[arg(long, value_name = "me|keep|map", hide_possible_values = true)]
     pub owner: Option<Owner>,
     /// Leave the first N parts of each name away, and out what has no more
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
@@ -105,6 +106,7 @@ pub struct Cli {
 pub enum Owner {
     Me,
     Keep,
+    Map,
 }
 
 /// Where it comes from.

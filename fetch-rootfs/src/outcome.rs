@@ -58,7 +58,7 @@ impl Outcome {
     /// A line for all devices, one for all owners, and one for all attributes.
     pub fn tell(&self) {
         self.attributes.tell("attributes that can't be set here", "");
-        self.owners.tell("owners that only root can set", "");
+        self.owners.tell("owners that only root can set", "; --owner map has them mapped");
         if self.devices.is_empty() {
             return;
         }

@@ -9,9 +9,10 @@ use common::{Failure, Tried};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
-use crate::cli::{Cli, Rules, Source};
+use crate::cli::{Cli, Owner, Rules, Source};
 use crate::credentials;
 use crate::host;
+use crate::idmap::IdMap;
 use crate::oci::{self, Format};
 use crate::retrieval::Retrieval;
 use crate::staging;
@@ -30,12 +31,14 @@ pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
     let unfinished = unfinished(&dir)?;
     let root = unfinished.join("root");
     let about = cli.json.then(|| about(cli, &source));
-    let mut steps = vec![Step::Begin {
+    let map = (rules.owner == Owner::Map).then(IdMap::of_user).transpose()?;
+    let privileged = geteuid().is_root() || map.is_some();
+    let mut steps: Vec<Step> = map.into_iter().map(Step::Map).collect();
+    steps.push(Step::Begin {
         unfinished: unfinished.clone(),
         dir: dir.clone(),
         cache: transfer.cache.clone(),
-    }];
-    let privileged = geteuid().is_root();
+    });
     match source {
         Source::Host(programs) => {
             refuse_to_verify(&wanted, "host")?;

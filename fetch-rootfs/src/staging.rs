@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, shell};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, open, openat, renameat2};
@@ -59,7 +59,7 @@ impl Staging {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let parent = open(&path, flags, Mode::empty()).tried(|| format!("open {path:?}"))?;
         let prefix = prefix(&name);
-        clear_dead(&parent, &prefix)?;
+        clear_dead(&parent, &path, &prefix)?;
         let mut name = prefix;
         name.push(std::process::id().to_string());
         let failed = || format!("make {:?} for the time being", path.join(&name));
@@ -122,7 +122,7 @@ fn c_name(name: &OsStr) -> CString {
     CString::new(name.as_bytes()).unwrap_or_default()
 }
 
-fn clear_dead(parent: &OwnedFd, prefix: &OsStr) -> Result<(), Failure> {
+fn clear_dead(parent: &OwnedFd, path: &Path, prefix: &OsStr) -> Result<(), Failure> {
     let failed = || "look for what a killed run has left";
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut entries = Dir::openat(parent, c".", OFlag::O_RDONLY, Mode::empty()).tried(failed)?;
@@ -139,10 +139,25 @@ fn clear_dead(parent: &OwnedFd, prefix: &OsStr) -> Result<(), Failure> {
         // Not to be opened or locked: somebody else's, or alive.
         let Ok(folder) = openat(parent.as_fd(), name, flags, Mode::empty()) else { continue };
         if let Some(_held) = lock(folder) {
-            remove_tree(parent, name).tried(|| format!("remove {name:?}, left by a killed run"))?;
+            let left = path.join(OsStr::from_bytes(name.to_bytes()));
+            remove_tree(parent, name)
+                .tried(|| format!("remove {left:?}, left by a killed run"))
+                .map_err(|failure| foreign(failure, &left))?;
         }
     }
     Ok(())
+}
+
+/// What a run with --owner map has left is of subordinate ids, too.
+fn foreign(failure: Failure, left: &Path) -> Failure {
+    let hint = || {
+        format!(
+            "are subordinate ids its owners? unshare --map-root-user --map-auto rm -rf {}; or run \
+             this with --owner map",
+            shell::operand(left)
+        )
+    };
+    failure.hint_if(Errno::EACCES, hint).hint_if(Errno::EPERM, hint)
 }
 
 /// Files get the modes that are asked for, whatever the caller's umask.

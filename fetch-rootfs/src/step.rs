@@ -16,6 +16,7 @@ use crate::checksum::{self, Digest, Kind};
 use crate::cli::{Rules, Source};
 use crate::extract::Extractor;
 use crate::host::Piece;
+use crate::idmap::IdMap;
 use crate::input::{Fetched, Input};
 use crate::list::list;
 use crate::oci::reference::Reference;
@@ -35,6 +36,8 @@ use summary::summary;
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// A user namespace with the user's subordinate ids.
+    Map(IdMap),
     /// A folder beside the target, for the time being.
     Begin { unfinished: PathBuf, dir: PathBuf, cache: Option<PathBuf> },
     /// The archive.
@@ -110,6 +113,7 @@ impl common::Step for Step {
     fn line(&self) -> Line {
         let word = |path: &PathBuf| shell::operand(path);
         Line::Run(match self {
+            Self::Map(map) => return Line::Within(map.line()),
             Self::Begin { unfinished, .. } => {
                 let unfinished = word(unfinished);
                 format!(
@@ -180,6 +184,7 @@ impl common::Step for Step {
 
     fn why(&self) -> String {
         match self {
+            Self::Map(_) => "0 is you there, 1 and up are your subordinate ids; subuid(5)",
             Self::Begin { .. } => {
                 "it grows beside its place, and goes again if anything fails; \
                 mkdir(2)"
@@ -215,6 +220,7 @@ impl common::Step for Step {
 
     fn act(&self, hands: &mut Hands) -> Result<Flow, Failure> {
         match self {
+            Self::Map(map) => map.enter()?,
             Self::Begin { dir, cache, .. } => return begin(dir, cache.as_deref(), hands),
             Self::Open { source, transfer, checks, show, digest, .. } => {
                 let kinds = if *digest { vec![Kind::Sha256] } else { Vec::new() };

@@ -10,7 +10,7 @@ use crate::server::Server;
 use crate::{compressed, fetch, large, names};
 
 /// An archive and everything that a maker may publish beside it.
-fn published() -> Result<TempDir, support::Skip> {
+pub fn published() -> Result<TempDir, support::Skip> {
     need_program("gpg")?;
     need_program("gpgv")?;
     let folder = scratch();
@@ -49,7 +49,7 @@ fn script(folder: &Path, args: &[&str]) -> Ran {
     ran
 }
 
-const SOURCE: &str = "a b.tar.gz";
+pub const SOURCE: &str = "a b.tar.gz";
 
 pub fn a_list_of_digests_is_read_in_each_form() -> Test {
     let folder = published()?;

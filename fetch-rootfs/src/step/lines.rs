@@ -9,7 +9,12 @@ use crate::oci::Format;
 
 /// Whether the files are to belong to whom the archive says.
 fn keeps_owners(rules: &Rules, privileged: bool) -> bool {
-    privileged && rules.owner == Owner::Keep
+    privileged && rules.owner != Owner::Me
+}
+
+/// Whether the kernel makes device nodes for us.
+fn makes_devices(rules: &Rules, privileged: bool) -> bool {
+    privileged && rules.owner != Owner::Map
 }
 
 /// libarchive's tar(1) reads more than GNU's.
@@ -27,7 +32,7 @@ pub fn tar_line(
     };
     let owner = if keeps_owners(rules, privileged) { "--same-owner" } else { "--no-same-owner" };
     let devices = shell::operand(unfinished.join("devices"));
-    let (before, except) = match privileged {
+    let (before, except) = match makes_devices(rules, privileged) {
         true => (String::new(), String::new()),
         false => without_devices(tar, archive, &devices, rules),
     };
@@ -65,7 +70,7 @@ pub fn extract_line(command: String, root: &str, rules: &Rules, privileged: bool
     if !keeps_owners(rules, privileged) {
         commands.push(format!("find {root} -type f -perm /6000 -exec chmod ug-s {{}} +"));
     }
-    if rules.skip_devices && privileged {
+    if rules.skip_devices && makes_devices(rules, privileged) {
         commands.push(format!("find {root} '(' -type b -o -type c ')' -exec rm {{}} +"));
     }
     commands.join("; ")
