@@ -15,6 +15,8 @@ mod formats;
 mod generated;
 #[path = "fetch_rootfs/hostile.rs"]
 mod hostile;
+#[path = "fetch_rootfs/https_server.rs"]
+mod https_server;
 #[path = "fetch_rootfs/image.rs"]
 mod image;
 #[path = "fetch_rootfs/layers.rs"]
@@ -27,6 +29,8 @@ mod namespace;
 mod oci;
 #[path = "fetch_rootfs/registry.rs"]
 mod registry;
+#[path = "fetch_rootfs/registry_network.rs"]
+mod registry_network;
 #[path = "fetch_rootfs/registry_server.rs"]
 mod registry_server;
 #[path = "fetch_rootfs/server.rs"]
@@ -129,6 +133,9 @@ support::tests!(
     registry::a_pull_that_is_ended_leaves_nothing,
     registry::a_pull_that_is_killed_is_cleared_away_by_the_next,
     registry::skopeo_and_umoci_make_the_same_tree_of_a_pull,
+    registry_network::retries_are_for_registries_too,
+    registry_network::a_registry_may_lead_elsewhere_by_a_relative_path,
+    registry_network::a_registry_is_reached_by_https_and_through_a_proxy,
     trees::links_within_the_root_lead_where_they_lead_inside,
     trees::a_deep_tree_takes_linear_time,
     trees::a_user_gets_what_a_user_can_have,

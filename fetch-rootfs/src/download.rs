@@ -6,18 +6,13 @@
 //! of it is got once more, and its start must have the digest of what came before.
 
 use std::io::{self, Read};
-use std::thread;
-use std::time::Duration;
 
 use common::Failure;
 use sha2::{Digest, Sha256};
 
 use crate::credentials;
 use crate::http::{Answer, Client, Trouble};
-
-/// The longest that a server may ask us to wait.
-const MOST_WAIT: Duration = Duration::from_secs(120);
-const FIRST_WAIT: Duration = Duration::from_millis(250);
+use crate::patience::Patience;
 
 /// What tells one version of a file from another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,34 +41,6 @@ impl Version {
     }
 }
 
-/// A number of attempts that fail one after the other, and longer and longer pauses between them.
-struct Patience {
-    most: u32,
-    failed: u32,
-}
-
-impl Patience {
-    /// Waits for the next attempt, if there is one.
-    fn another(&mut self, trouble: &Trouble) -> bool {
-        let pause = trouble.wait.unwrap_or(FIRST_WAIT * 2u32.saturating_pow(self.failed.min(7)));
-        if !trouble.passes || self.failed >= self.most || pause > MOST_WAIT {
-            return false;
-        }
-        self.failed += 1;
-        thread::sleep(pause);
-        true
-    }
-
-    /// Says, too, how often it was tried.
-    fn end(&self, mut trouble: Trouble) -> Trouble {
-        if self.failed > 0 {
-            let count = format!("attempt {} of {}", self.failed + 1, self.most + 1);
-            trouble.what = format!("{} ({count})", trouble.what);
-        }
-        trouble
-    }
-}
-
 /// A body that is being read.
 pub struct Download {
     client: Client,
@@ -95,16 +62,15 @@ impl Download {
         retries: u32,
         known: Option<&Version>,
     ) -> Result<Option<Self>, Failure> {
-        let mut patience = Patience { most: retries, failed: 0 };
         let ask = known.map(Version::unless_it_is).unwrap_or_default();
-        let answer = first(&client, url, &ask, &mut patience)?;
+        let answer = Patience::new(retries).until(|| first(&client, url, &ask))?;
         if answer.status == 304 {
             return Ok(None);
         }
         Ok(Some(Self {
             client,
             url: url.to_owned(),
-            patience,
+            patience: Patience::new(retries),
             version: Version::of(&answer),
             length: answer.length,
             body: answer.body,
@@ -220,7 +186,7 @@ impl Read for Download {
                 Ok(read) => {
                     self.done += read as u64;
                     self.digest.update(&buffer[..read]);
-                    self.patience.failed = 0;
+                    self.patience.renew();
                     return Ok(read);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -235,22 +201,14 @@ impl Read for Download {
 }
 
 /// All of it, or that nothing has changed; 206 is for those who ask for a part.
-fn first(
-    client: &Client,
-    url: &str,
-    ask: &[(&str, &str)],
-    patience: &mut Patience,
-) -> Result<Answer, Failure> {
-    loop {
-        match client.get(url, ask) {
-            Ok(answer) if answer.status == 200 => return Ok(answer),
-            Ok(answer) if answer.status == 304 && !ask.is_empty() => return Ok(answer),
-            Ok(Answer { url, status, .. }) => {
-                let what = format!("get {url:?}: the server answers {status} unasked");
-                return Err(Failure::new(what));
-            }
-            Err(trouble) if patience.another(&trouble) => {}
-            Err(trouble) => return Err(patience.end(trouble).into()),
+fn first(client: &Client, url: &str, ask: &[(&str, &str)]) -> Result<Answer, Trouble> {
+    let answer = client.get(url, ask)?;
+    match answer.status {
+        200 => Ok(answer),
+        304 if !ask.is_empty() => Ok(answer),
+        status => {
+            let what = format!("get {:?}: the server answers {status} unasked", answer.url);
+            Err(Trouble::lasting(what))
         }
     }
 }
@@ -301,16 +259,5 @@ mod tests {
         assert_eq!(version("\"a\"", None).exact(), Some("\"a\""));
         assert_eq!(version("W/\"a\"", Some("date")).exact(), Some("date"));
         assert_eq!(version("W/\"a\"", None).exact(), None);
-    }
-
-    #[test]
-    fn attempts_are_bounded_and_long_pauses_are_none_of_ours() {
-        let mut patience = Patience { most: 1, failed: 0 };
-        assert!(!patience.another(&Trouble::lasting("x")));
-        let long = Trouble { wait: Some(Duration::from_secs(3600)), ..Trouble::passing("x") };
-        assert!(!patience.another(&long));
-        let now = || Trouble { wait: Some(Duration::ZERO), ..Trouble::passing("x") };
-        assert!(patience.another(&now()) && !patience.another(&now()));
-        assert_eq!(patience.end(now()).what, "x (attempt 2 of 2)");
     }
 }

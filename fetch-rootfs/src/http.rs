@@ -1,18 +1,21 @@
-//! One request over HTTP. Redirects are followed here, one by one, so that none leads from https to
-//! http, and so that what is meant for one server is not sent to another.
+//! One request over HTTP, to a server of archives or to a registry. Redirects are followed here, one
+//! by one, so that none leads from https to http, and so that what is meant for one server is not
+//! sent to another.
 
 use std::io::{self, Read};
 use std::time::Duration;
 
 use common::Failure;
 use nix::errno::Errno;
-use ureq::http::{HeaderMap, Uri};
+use ureq::http::{HeaderMap, Method, StatusCode, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::credentials::{self, Header};
+use crate::location::{redirected, same_server};
+use crate::patience::retry_after;
 use crate::proxy;
 
-pub const MOST_REDIRECTS: usize = 10;
+const MOST_REDIRECTS: usize = 10;
 
 /// Who asks: what is sent along, and how long an answer may take.
 pub struct Client {
@@ -74,6 +77,17 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
+
+    /// `404 Not Found`.
+    pub fn status_in_words(&self) -> String {
+        let status = StatusCode::from_u16(self.status).map(|status| status.to_string());
+        status.unwrap_or_else(|_| self.status.to_string())
+    }
+
+    /// Whether another attempt may be answered otherwise.
+    pub fn passes(&self) -> bool {
+        matches!(self.status, 408 | 429 | 500 | 502 | 503 | 504)
+    }
 }
 
 impl Client {
@@ -87,21 +101,32 @@ impl Client {
         let answer = self.ask(url, headers)?;
         match answer.status {
             200 | 206 | 304 => Ok(answer),
-            status => Err(refused(&answer.url, status, answer.header("retry-after"))),
+            _ => Err(refused(&answer)),
         }
     }
 
-    /// Asks for a URL, where redirects lead, too; gives whatever is answered in the end.
+    /// Asks for a URL; gives whatever is answered in the end.
     pub fn ask(&self, url: &str, headers: &[(&str, &str)]) -> Result<Answer, Trouble> {
         let (url, in_url) = credentials::split_url(url);
         let mut private = self.headers.clone();
         if !private.iter().any(|header| header.name.eq_ignore_ascii_case("authorization")) {
             private.extend(in_url.or_else(|| credentials::from_netrc(&host(&url)?)));
         }
-        let mut at = url.clone();
+        self.follow(&Method::GET, &url, headers, &private)
+    }
+
+    /// Goes where redirects lead, too. What is private is for the first server alone.
+    pub fn follow(
+        &self,
+        method: &Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        private: &[Header],
+    ) -> Result<Answer, Trouble> {
+        let mut at = url.to_owned();
         for _ in 0..=MOST_REDIRECTS {
-            let private = if same_server(&url, &at) { private.as_slice() } else { &[] };
-            let answer = self.once(&at, headers, private)?;
+            let private = if same_server(url, &at) { private } else { &[] };
+            let answer = self.once(method, &at, headers, private)?;
             match answer.status {
                 300..=303 | 305..=399 => at = redirected(&at, answer.header("location"))?,
                 _ => return Ok(answer),
@@ -112,11 +137,16 @@ impl Client {
 
     fn once(
         &self,
+        method: &Method,
         url: &str,
         headers: &[(&str, &str)],
         private: &[Header],
     ) -> Result<Answer, Trouble> {
-        let mut request = self.agent.get(url).config().proxy(proxy::for_url(url)?).build();
+        let request = match *method {
+            Method::HEAD => self.agent.head(url),
+            _ => self.agent.get(url),
+        };
+        let mut request = request.config().proxy(proxy::for_url(url)?).build();
         for header in private {
             request = request.header(&header.name, &header.value);
         }
@@ -142,7 +172,7 @@ impl Client {
     }
 }
 
-pub fn agent(timeout: Duration) -> ureq::Agent {
+fn agent(timeout: Duration) -> ureq::Agent {
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
     ureq::Agent::config_builder()
         .tls_config(tls)
@@ -163,53 +193,13 @@ fn host(url: &str) -> Option<String> {
     url.parse::<Uri>().ok()?.host().map(str::to_owned)
 }
 
-/// The same scheme, host and port.
-pub fn same_server(one: &str, other: &str) -> bool {
-    let server = |url: &str| {
-        let uri: Uri = url.parse().ok()?;
-        let scheme = uri.scheme_str()?.to_owned();
-        let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
-        Some((scheme, uri.host()?.to_ascii_lowercase(), port))
-    };
-    server(one).is_some_and(|one| Some(one) == server(other))
-}
-
-fn redirected(from: &str, location: Option<&str>) -> Result<String, Trouble> {
-    let fail = |why: &str| Err(Trouble::lasting(format!("get {from:?}: redirected {why}")));
-    let Some(location) = location else { return fail("to nowhere") };
-    let Some(to) = join(from, location) else { return fail(&format!("to {location:?}")) };
-    match (from.starts_with("https://"), to.split_once("://").map(|(scheme, _)| scheme)) {
-        (_, Some("https")) | (false, Some("http")) => Ok(to),
-        _ => fail(&format!("to {to:?}, which is not as safe")),
-    }
-}
-
-/// A location may be a whole URL, or one relative to the present.
-fn join(from: &str, location: &str) -> Option<String> {
-    if location.contains("://") {
-        return Some(location.to_owned());
-    }
-    let uri: Uri = from.parse().ok()?;
-    let (scheme, host) = (uri.scheme_str()?, uri.authority()?);
-    if let Some(host) = location.strip_prefix("//") {
-        return Some(format!("{scheme}://{host}"));
-    }
-    if location.starts_with('/') {
-        return Some(format!("{scheme}://{host}{location}"));
-    }
-    let folder = uri.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-    Some(format!("{scheme}://{host}{folder}/{location}"))
-}
-
-fn refused(url: &str, status: u16, retry_after: Option<&str>) -> Trouble {
-    let name = ureq::http::StatusCode::from_u16(status).map(|s| s.to_string());
-    let name = name.unwrap_or_else(|_| status.to_string());
-    let seconds = retry_after.and_then(|text| text.trim().parse().ok());
+fn refused(answer: &Answer) -> Trouble {
+    let (url, name) = (&answer.url, answer.status_in_words());
     Trouble {
         what: format!("get {url:?}: the server answers {name}"),
-        hint: Some(hint(status).into()),
-        passes: matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
-        wait: seconds.map(Duration::from_secs),
+        hint: Some(hint(answer.status).into()),
+        passes: answer.passes(),
+        wait: retry_after(answer),
     }
 }
 
@@ -238,17 +228,20 @@ fn in_words(error: &io::Error) -> String {
     }
 }
 
-pub fn reason(error: &ureq::Error) -> String {
+fn reason(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Io(inner) => in_words(inner),
         error => error.to_string(),
     }
 }
 
-pub const NAME: &str = "is the name right, and does resolv.conf work?";
+const NAME: &str = "is the name right, and does resolv.conf work?";
 const UNTRUSTED: &str = "is it the right server? SSL_CERT_FILE=CA.pem trusts a CA of its own";
+const PLAIN: &str =
+    "does it speak TLS there? if not: http://HOST/PATH, or --plain-http for a registry";
+const NOBODY: &str = "does a server run there, at this port?";
 
-pub fn longer(timeout: u32) -> String {
+fn longer(timeout: u32) -> String {
     format!("nothing came for {timeout} s; --timeout SECONDS waits longer")
 }
 
@@ -257,6 +250,12 @@ fn explain(url: &str, error: &ureq::Error, timeout: u32) -> Trouble {
     match error {
         ureq::Error::Io(inner) if is_unknown_name(inner) => Trouble::lasting(what).hint(NAME),
         ureq::Error::Timeout(_) => Trouble::passing(what).hint(longer(timeout)),
+        ureq::Error::Io(inner) if inner.kind() == io::ErrorKind::ConnectionRefused => {
+            Trouble::passing(what).hint(NOBODY)
+        }
+        ureq::Error::Io(inner) if inner.to_string().contains("corrupt message") => {
+            Trouble::lasting(what).hint(PLAIN)
+        }
         // So rustls says that it does not trust the server.
         ureq::Error::Io(inner) if inner.kind() == io::ErrorKind::InvalidData => {
             Trouble::lasting(what).hint(UNTRUSTED)
@@ -270,34 +269,5 @@ fn explain(url: &str, error: &ureq::Error, timeout: u32) -> Trouble {
         }
         ureq::Error::Rustls(_) => Trouble::lasting(what).hint(UNTRUSTED),
         _ => Trouble::lasting(what),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_redirect_may_be_relative_and_never_less_safe() {
-        let to = |from, location| redirected(from, Some(location)).ok();
-        let base = "https://h:8/a/b.tar?x";
-        assert_eq!(to(base, "c.tar").as_deref(), Some("https://h:8/a/c.tar"));
-        assert_eq!(to(base, "/c.tar").as_deref(), Some("https://h:8/c.tar"));
-        assert_eq!(to(base, "//g/c").as_deref(), Some("https://g/c"));
-        assert_eq!(to("http://h/a", "https://g/c").as_deref(), Some("https://g/c"));
-        assert_eq!(to(base, "http://g/c"), None);
-        assert_eq!(to("http://h/a", "file:///etc/passwd"), None);
-        assert!(redirected(base, None).is_err());
-    }
-
-    #[test]
-    fn a_server_is_its_scheme_host_and_port() {
-        assert!(same_server("https://h/a", "https://H:443/b"));
-        assert!(same_server("http://a:1/x", "http://a:1/y"));
-        assert!(!same_server("http://a:1/x", "http://a:2/x"));
-        assert!(!same_server("http://a/x", "https://a/x"));
-        for other in ["http://h/a", "https://g/a", "https://h:444/a", "nonsense"] {
-            assert!(!same_server("https://h/a", other), "{other}");
-        }
     }
 }

@@ -29,6 +29,7 @@ use crate::cli::Rules;
 use crate::codec;
 use crate::extract::Extractor;
 use crate::overlap;
+use crate::transfer::Transfer;
 use digest::{Digest, Verified};
 use download::Downloads;
 use files::{Archive, Files, Folder};
@@ -174,11 +175,11 @@ pub fn extract_folder(
 pub fn pull(
     reference: &Reference,
     rules: &Rules,
-    timeout: u32,
+    transfer: &Transfer,
     scratch: File,
     extractor: &mut Extractor,
 ) -> Result<(), Failure> {
-    let registry = Registry::new(reference, timeout, rules.plain_http)?;
+    let registry = Registry::new(reference, transfer, rules.plain_http)?;
     let layers = registry.layers(&rules.choice)?;
     let downloads = Downloads::start(registry, &layers, scratch, rules.max_size)?;
     apply(&downloads, &layers, extractor)

@@ -55,8 +55,16 @@ pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
                 )
                 .hint("docker://NAME:TAG"));
             }
-            let (root, timeout) = (root.clone(), transfer.timeout);
-            steps.push(Step::Pull { reference, timeout, unfinished, root, rules, privileged });
+            if !transfer.headers.is_empty() {
+                return Err(Failure::usage(
+                    "send a --header to a registry: it is for a URL's server",
+                )
+                .hint(
+                    "a registry knows people by skopeo login; REGISTRY_AUTH_FILE names its file",
+                ));
+            }
+            let root = root.clone();
+            steps.push(Step::Pull { reference, transfer, unfinished, root, rules, privileged });
         }
         Source::Layers(folder) => {
             refuse_to_verify(&wanted, "a folder of layers")?;

@@ -65,7 +65,7 @@ pub enum Step {
     /// An image from a registry.
     Pull {
         reference: Reference,
-        timeout: u32,
+        transfer: Transfer,
         unfinished: PathBuf,
         root: PathBuf,
         rules: Rules,
@@ -152,8 +152,9 @@ impl common::Step for Step {
                 };
                 extract_line(command, &root, rules, *privileged)
             }
-            Self::Pull { reference, unfinished, root, rules, privileged, .. } => {
-                let (from, root) = (script::remote(reference, rules.plain_http), word(root));
+            Self::Pull { reference, transfer, unfinished, root, rules, privileged } => {
+                let from = script::remote(reference, rules.plain_http, transfer.retries);
+                let root = word(root);
                 let image = script::image(&from, &rules.choice, unfinished, &root, *privileged);
                 extract_line(image, &root, rules, *privileged)
             }
@@ -236,10 +237,10 @@ impl common::Step for Step {
                 })?;
             }
             Self::Extract { rules, .. } => extract(rules, hands)?,
-            Self::Pull { reference, timeout, rules, .. } => {
+            Self::Pull { reference, transfer, rules, .. } => {
                 let scratch = hands.staging()?.scratch()?;
                 with_extractor(rules, hands, |extractor| {
-                    oci::pull(reference, rules, *timeout, scratch, extractor)
+                    oci::pull(reference, rules, transfer, scratch, extractor)
                 })?;
             }
             Self::Layers { layers, rules, .. } => {

@@ -8,13 +8,14 @@ use crate::cache;
 use crate::cli::Source;
 use crate::credentials::Header;
 use crate::http;
+use crate::location;
 
 /// The options.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[group(skip)]
 pub struct Options {
     /// Send this header, 'Name: value', to the URL's server, and to no other that it redirects to;
-    /// may be given more than once. Only --dry-run and --explain show it
+    /// may be given more than once; none to a registry. Only --dry-run and --explain show it
     #[arg(long = "header", value_name = "HEADER")]
     pub headers: Vec<String>,
     /// Try again so often when a server does not answer, breaks off or is busy, after longer and
@@ -77,7 +78,7 @@ impl Transfer {
 
     /// For another URL than the one whose server the headers are meant for.
     pub fn beside(&self, source: &Source, url: &str) -> Self {
-        let theirs = matches!(source, Source::Url(ours) if !http::same_server(ours, url));
+        let theirs = matches!(source, Source::Url(ours) if !location::same_server(ours, url));
         let headers = if theirs { Vec::new() } else { self.headers.clone() };
         Self { headers, ..self.clone() }
     }

@@ -28,19 +28,19 @@ fn stock() -> (Image, String) {
     (image, digest_of(&index))
 }
 
-fn shop(auth: Auth, fault: Fault) -> (Registry, String) {
+pub fn shop(auth: Auth, fault: Fault) -> (Registry, String) {
     let (image, digest) = stock();
     (Registry::start(&image, &[("1", &digest), ("latest", &digest)], auth, fault), digest)
 }
 
 /// Without what this machine's user has in his own files.
-fn pull(name: &str, folder: &TempDir, options: &[&str]) -> Ran {
+pub fn pull(name: &str, folder: &TempDir, options: &[&str]) -> Ran {
     let mut command = fetch();
     let command = command.args(options).arg(name).arg(folder.path().join("root"));
     run(without_credentials(command, folder.path()))
 }
 
-fn without_credentials<'a>(command: &'a mut Command, home: &Path) -> &'a mut Command {
+pub fn without_credentials<'a>(command: &'a mut Command, home: &Path) -> &'a mut Command {
     for name in ["REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG"] {
         command.env_remove(name);
     }
@@ -48,7 +48,7 @@ fn without_credentials<'a>(command: &'a mut Command, home: &Path) -> &'a mut Com
 }
 
 /// The same tree as from a layout in a folder.
-fn compare(folder: &TempDir) {
+pub fn compare(folder: &TempDir) {
     let (image, digest) = stock();
     let size = image.blobs[&digest].len();
     let index = json!({"mediaType": INDEX, "digest": digest, "size": size});
@@ -173,6 +173,9 @@ pub fn a_registry_that_fails_or_means_harm_is_told_in_a_line() -> Test {
     ran.fails(1, "fetch-rootfs", &["linux/mips", "hint: --platform"]);
     let ran = pull(&registry.name("box"), &folder, &["--max-size", "300"]);
     ran.fails(1, "fetch-rootfs", &["--max-size"]);
+    let ran = pull(&registry.name("box"), &folder, &["--header", "X: secret"]);
+    ran.fails(2, "fetch-rootfs", &["--header", "REGISTRY_AUTH_FILE"]);
+    assert!(!ran.stderr.contains("secret"));
     let sum = "0".repeat(64);
     for (name, options, parts) in [
         (registry.name("Box"), vec![], &["lower-case", "hint: as docker://"][..]),

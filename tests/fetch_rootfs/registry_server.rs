@@ -30,8 +30,12 @@ pub enum Fault {
     NeverSatisfied,
     /// 429 for the first so many requests.
     TooMany(usize),
+    /// 503 for the first so many requests, and not to come back before a date, which is past.
+    Busy(usize),
     /// Blobs are elsewhere.
     Redirect(String),
+    /// Blobs are elsewhere on the same server, which is told by a relative path.
+    Moved,
     /// Tokens are elsewhere.
     Realm(String),
     /// A blob takes that long.
@@ -104,6 +108,10 @@ impl Registry {
         if matches!(self.fault, Fault::TooMany(most) if count <= most) {
             return reply(&mut stream, "429 Too Many Requests", "Retry-After: 0\r\n", b"");
         }
+        if matches!(self.fault, Fault::Busy(most) if count <= most) {
+            let head = "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+            return reply(&mut stream, "503 Service Unavailable", head, b"");
+        }
         if let Some(query) = request.path.strip_prefix("/token?") {
             return self.token(&mut stream, query, &authorization);
         }
@@ -115,7 +123,7 @@ impl Registry {
         match parts.as_slice() {
             ["v2", ""] => reply(&mut stream, "200 OK", "", b"{}"),
             [_, .., "manifests", name] => self.manifest(&mut stream, name),
-            [_, .., "blobs", name] => self.blob(&mut stream, name, &range, count),
+            [_, .., "blobs", name] => self.blob(&mut stream, &request.path, name, &range, count),
             _ => reply(&mut stream, "404 Not Found", "", b""),
         }
     }
@@ -181,6 +189,7 @@ impl Registry {
     fn blob(
         &self,
         stream: &mut TcpStream,
+        path: &str,
         name: &str,
         range: &str,
         count: usize,
@@ -194,6 +203,10 @@ impl Registry {
             Fault::Redirect(to) => {
                 let head = format!("Location: http://{to}/elsewhere/blobs/{name}\r\n");
                 return reply(stream, "307 Temporary Redirect", &head, b"");
+            }
+            Fault::Moved if !path.contains("/elsewhere/") => {
+                let head = format!("Location: ../elsewhere/blobs/{name}\r\n");
+                return reply(stream, "302 Found", &head, b"");
             }
             Fault::Slow(time) if !small => thread::sleep(*time),
             _ => {}

@@ -1,37 +1,39 @@
-//! Requests to a registry: with what it wants to know, again where something may pass, and along
-//! redirects.
+//! Requests to a registry: with what it wants to know, and again where something may pass.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
 
 use common::Failure;
 use serde::Deserialize;
-use ureq::Body;
-use ureq::http::Response;
+use ureq::http::Method;
 
 use super::auth::{self, Credentials};
 use super::challenge::{self, Challenge};
-use super::files::{huge, quote};
-use super::manifest::{LARGEST, parse};
+use super::files::quote;
+use super::manifest::LARGEST;
 use super::reference::Reference;
-use super::url::{may_ask, redirected, with_query};
-use crate::http::{MOST_REDIRECTS, NAME, agent, longer, reason, same_server};
-
-/// How often something that may pass is tried, and how long the first pause is.
-pub const TRIES: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(250);
+use super::url::{may_ask, with_query};
+use crate::credentials::Header;
+use crate::http::{self, Answer, Trouble};
+use crate::patience::{Patience, retry_after};
+use crate::transfer::Transfer;
 
 /// Who asks, and for what.
 pub struct Client {
-    agent: ureq::Agent,
+    http: http::Client,
+    retries: u32,
     reference: Reference,
     base: String,
-    timeout: u32,
     credentials: Credentials,
     /// What the requests carry, once the registry has asked for it.
-    authorization: Mutex<Option<String>>,
+    authorization: Mutex<Option<Header>>,
+}
+
+/// A body that was read to its end.
+pub struct Document {
+    pub bytes: Vec<u8>,
+    /// What the registry says it is.
+    pub media_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -41,94 +43,93 @@ struct Token {
 }
 
 impl Client {
-    pub fn new(reference: &Reference, timeout: u32, plain_http: bool) -> Result<Self, Failure> {
-        let scheme = if plain_http || reference.is_loopback() { "http" } else { "https" };
+    pub fn new(
+        reference: &Reference,
+        transfer: &Transfer,
+        plain_http: bool,
+    ) -> Result<Self, Failure> {
         Ok(Self {
-            agent: agent(Duration::from_secs(timeout.into())),
-            base: format!("{scheme}://{}/v2/{}", reference.server(), reference.repository),
+            // Headers of the command line are for a URL's server.
+            http: http::Client::new(transfer.timeout, Vec::new()),
+            retries: transfer.retries,
+            base: base(reference, plain_http),
             reference: reference.clone(),
-            timeout,
             credentials: auth::find(reference)?,
             authorization: Mutex::default(),
         })
     }
 
-    /// Gets `PATH` of the repository, from an offset on.
-    pub fn get(&self, path: &str, accept: &str, from: u64) -> Result<Response<Body>, Failure> {
-        let url = format!("{}/{path}", self.base);
-        let (mut tries, mut asked) = (1, false);
-        loop {
-            let outcome = self.follow(&url, accept, from);
-            let last = tries == TRIES;
-            let wait = match outcome {
-                Ok(response) => match response.status().as_u16() {
-                    200 | 206 => return Ok(response),
-                    401 if !asked => {
-                        asked = true;
-                        self.answer(&response)?;
-                        continue;
-                    }
-                    429 | 500.. if !last => retry_after(&response),
-                    _ => return Err(self.refused(&url, response)),
-                },
-                Err((failure, true)) if last => return Err(failure),
-                Err((_, true)) => None,
-                Err((failure, false)) => return Err(failure),
-            };
-            thread::sleep(pause(tries, wait).min(Duration::from_secs(self.timeout.into())));
-            tries += 1;
-        }
+    pub fn patience(&self) -> Patience {
+        Patience::new(self.retries)
     }
 
-    /// Follows redirects, one by one: what identifies us is for the registry alone. A failure
-    /// comes with whether it may pass.
-    fn follow(
+    /// Gets a small thing of the repository whole, however often it takes.
+    pub fn document(&self, path: &str, accept: &str) -> Result<Document, Failure> {
+        self.patience().until(|| {
+            let answer = self.ask(&Method::GET, path, &[("accept", accept)])?;
+            let media_type = answer.header("content-type");
+            let media_type = media_type.map(|kind| kind.split(';').next().unwrap_or(kind).trim());
+            Ok(Document { media_type: media_type.map(str::to_owned), bytes: self.body(answer)? })
+        })
+    }
+
+    /// Begins to get `PATH` of the repository, from an offset on.
+    pub fn begin(&self, path: &str, from: u64) -> Result<Answer, Trouble> {
+        let range = format!("bytes={from}-");
+        let headers = [("accept", "*/*"), ("range", range.as_str())];
+        self.ask(&Method::GET, path, if from > 0 { &headers } else { &headers[..1] })
+    }
+
+    /// What it means that a body broke off.
+    pub fn broken(&self, path: &str, error: &std::io::Error) -> Trouble {
+        self.http.broken(&format!("{}/{path}", self.base), error)
+    }
+
+    /// One attempt, but for telling the registry who asks, if it wants to know.
+    fn ask(
         &self,
-        url: &str,
-        accept: &str,
-        from: u64,
-    ) -> Result<Response<Body>, (Failure, bool)> {
-        let mut at = url.to_owned();
-        for _ in 0..=MOST_REDIRECTS {
-            let mut request = self.agent.get(&at).header("Accept", accept);
-            if let Some(value) =
-                lock(&self.authorization).as_ref().filter(|_| same_server(&at, url))
-            {
-                request = request.header("Authorization", value);
-            }
-            if from > 0 {
-                request = request.header("Range", format!("bytes={from}-"));
-            }
-            let response = request.call().map_err(|error| self.explain(&at, &error))?;
-            let location = response.headers().get("location").and_then(|to| to.to_str().ok());
-            match (response.status().is_redirection(), location) {
-                (true, Some(location)) => at = redirected(&at, location).map_err(|f| (f, false))?,
-                _ => return Ok(response),
-            }
+        method: &Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, Trouble> {
+        let url = format!("{}/{path}", self.base);
+        let what = format!("get {url:?}: the registry");
+        let ask = || {
+            let private: Vec<Header> = lock(&self.authorization).iter().cloned().collect();
+            self.http.follow(method, &url, headers, &private)
+        };
+        let mut answer = ask()?;
+        if answer.status == 401 {
+            let Some(header) = self.identify(&answer)? else {
+                return Err(self.refused(&what, answer));
+            };
+            *lock(&self.authorization) = Some(header);
+            answer = ask()?;
         }
-        let what = format!("get {url:?}: redirected more than {MOST_REDIRECTS} times");
-        Err((Failure::new(what), false))
+        match answer.status {
+            200 | 206 => Ok(answer),
+            _ => Err(self.refused(&what, answer)),
+        }
     }
 
-    /// Gets what the registry wants the next requests to carry.
-    fn answer(&self, response: &Response<Body>) -> Result<(), Failure> {
-        let headers = response.headers().get_all("www-authenticate");
+    /// What the registry wants the next requests to carry, if we have it.
+    fn identify(&self, answer: &Answer) -> Result<Option<Header>, Trouble> {
+        let headers = answer.headers.get_all("www-authenticate");
         let header = challenge::parse(headers.iter().filter_map(|value| value.to_str().ok()));
         let value = match (header, &self.credentials) {
             (Some(Challenge::Bearer { realm, service, scope }), _) => {
                 format!("Bearer {}", self.token(&realm, service.as_deref(), scope.as_deref())?)
             }
             (Some(Challenge::Basic), Credentials::Basic(auth)) => format!("Basic {auth}"),
-            (Some(Challenge::Basic), _) => return Ok(()),
+            (Some(Challenge::Basic), _) => return Ok(None),
             (None, _) => {
-                return Err(Failure::new(format!(
+                return Err(Trouble::lasting(format!(
                     "log in to {}: it does not say how, or by no way that is known",
                     self.reference.host
                 )));
             }
         };
-        *lock(&self.authorization) = Some(value);
-        Ok(())
+        Ok(Some(authorization(value)))
     }
 
     fn token(
@@ -136,10 +137,10 @@ impl Client {
         realm: &str,
         service: Option<&str>,
         scope: Option<&str>,
-    ) -> Result<String, Failure> {
+    ) -> Result<String, Trouble> {
         let what = format!("get a token from {realm:?}");
         if !may_ask(realm, &self.base) {
-            return Err(Failure::new(format!(
+            return Err(Trouble::lasting(format!(
                 "{what}: it is neither https nor on the registry's own host"
             )));
         }
@@ -147,68 +148,73 @@ impl Client {
         let service = service.map(|service| ("service", service));
         let query = service.into_iter().chain([("scope", scope.unwrap_or(&pull))]);
         let url = with_query(realm, query);
-        let mut request = self.agent.get(&url);
-        if let Credentials::Basic(auth) = &self.credentials {
-            request = request.header("Authorization", format!("Basic {auth}"));
+        let private = match &self.credentials {
+            Credentials::Basic(auth) => vec![authorization(format!("Basic {auth}"))],
+            _ => Vec::new(),
+        };
+        let asked = self.http.follow(&Method::GET, &url, &[], &private);
+        let answer =
+            asked.map_err(|why| Trouble { what: format!("get a token: {}", why.what), ..why })?;
+        if answer.status != 200 {
+            return Err(self.refused(&format!("{what}: it"), answer));
         }
-        let failed = |error| Failure::new(format!("{what}: {}", reason(&error)));
-        let response = request.call().map_err(failed)?;
-        match response.status().as_u16() {
-            200 => {}
-            401 | 403 => {
-                return Err(self.denied(format!("{what}: it answers {}", response.status())));
-            }
-            _ => return Err(Failure::new(format!("{what}: it answers {}", response.status()))),
-        }
-        let token: Token = parse(&body(response, "the token")?, "the token")?;
+        let bytes = self.body(answer)?;
+        let token: Token = serde_json::from_slice(&bytes)
+            .map_err(|error| Trouble::lasting(format!("{what}: {error}")))?;
         let plain = token.token.bytes().all(|byte| byte.is_ascii_graphic());
-        if plain && !token.token.is_empty() {
-            Ok(token.token)
-        } else {
-            Err(Failure::new(format!("{what}: it is no token")))
+        match plain && !token.token.is_empty() {
+            true => Ok(token.token),
+            false => Err(Trouble::lasting(format!("{what}: it is no token"))),
         }
     }
 
-    fn explain(&self, url: &str, error: &ureq::Error) -> (Failure, bool) {
-        let failure = Failure::new(format!("get {url:?}: {}", reason(error)));
-        match error {
-            ureq::Error::Timeout(_) => (failure.hint(longer(self.timeout)), true),
-            ureq::Error::HostNotFound => (failure.hint(NAME), false),
-            ureq::Error::Tls(_) | ureq::Error::Rustls(_) if !url.starts_with("http:") => {
-                (failure.hint("a registry without TLS: --plain-http"), false)
-            }
-            ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                (failure.hint("is a registry running there, at this port?"), false)
-            }
-            // What getaddrinfo(3) says comes as text.
-            ureq::Error::Io(error) if error.to_string().contains("lookup address") => {
-                (failure.hint(NAME), false)
-            }
-            _ => (failure, true),
+    /// The whole body, if it is not longer than such a thing may be.
+    fn body(&self, answer: Answer) -> Result<Vec<u8>, Trouble> {
+        let mut bytes = Vec::new();
+        let read = answer.body.take(LARGEST + 1).read_to_end(&mut bytes);
+        read.map_err(|error| self.http.broken(&answer.url, &error))?;
+        if bytes.len() as u64 > LARGEST {
+            let most = common::size::human(LARGEST);
+            let what = format!("get {:?}: it is larger than {most}", answer.url);
+            return Err(Trouble::lasting(what));
         }
+        Ok(bytes)
     }
 
-    fn refused(&self, url: &str, response: Response<Body>) -> Failure {
-        let status = response.status();
-        let what = format!("get {url:?}: the registry answers {status}{}", told(response));
-        match status.as_u16() {
-            401 | 403 => self.denied(what),
-            404 => Failure::new(what).hint("is the name right, and is there such a tag?"),
-            429 => Failure::new(what).hint("too much was asked: log in, or wait, as it says"),
-            500.. => Failure::new(what).hint("the registry is in trouble: try again later"),
-            _ => Failure::new(what),
-        }
+    /// `what` says who answers.
+    fn refused(&self, what: &str, answer: Answer) -> Trouble {
+        let (name, status) = (answer.status_in_words(), answer.status);
+        let (passes, wait) = (answer.passes(), retry_after(&answer));
+        let told = told(&self.body(answer).unwrap_or_default());
+        let hint = match status {
+            401 | 403 => Some(self.denied()),
+            404 => Some("is the name right, and is there such a tag?".into()),
+            429 => Some("too much was asked: log in, or wait, as it says".into()),
+            500.. => Some("the registry is in trouble: try again later".into()),
+            _ => None,
+        };
+        Trouble { what: format!("{what} answers {name}{told}"), hint, passes, wait }
     }
 
-    fn denied(&self, what: String) -> Failure {
+    fn denied(&self) -> String {
         let host = &self.reference.host;
         let login = format!("skopeo login --authfile FILE {host}; REGISTRY_AUTH_FILE=FILE");
-        Failure::new(what).hint(match &self.credentials {
+        match &self.credentials {
             Credentials::Nobody => format!("is there such an image? if it is private: {login}"),
             Credentials::Basic(_) => format!("what is kept for {host} is not enough: {login}"),
             Credentials::Elsewhere(why) => format!("{why}, which is not asked: {login}"),
-        })
+        }
     }
+}
+
+/// Where the repository is.
+fn base(reference: &Reference, plain_http: bool) -> String {
+    let scheme = if plain_http || reference.is_loopback() { "http" } else { "https" };
+    format!("{scheme}://{}/v2/{}", reference.server(), reference.repository)
+}
+
+fn authorization(value: String) -> Header {
+    Header { name: "Authorization".into(), value }
 }
 
 /// A lock whose holder has panicked ends the program anyway.
@@ -216,18 +222,8 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The whole body, if it is not longer than such a thing may be.
-pub fn body(response: Response<Body>, name: &str) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let mut reader = response.into_body().into_reader().take(LARGEST + 1);
-    reader
-        .read_to_end(&mut bytes)
-        .map_err(|error| Failure::new(format!("get {name:?}: {error}")))?;
-    if bytes.len() as u64 > LARGEST { Err(huge(name)) } else { Ok(bytes) }
-}
-
 /// What the registry says itself, if it does as the specification wants.
-fn told(response: Response<Body>) -> String {
+fn told(bytes: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Errors {
         errors: Vec<Error>,
@@ -236,18 +232,7 @@ fn told(response: Response<Body>) -> String {
     struct Error {
         message: String,
     }
-    let bytes = body(response, "the answer").unwrap_or_default();
-    let errors = serde_json::from_slice(&bytes).unwrap_or(Errors { errors: Vec::new() });
+    let errors = serde_json::from_slice(bytes).unwrap_or(Errors { errors: Vec::new() });
     let first = errors.errors.into_iter().next().filter(|error| !error.message.is_empty());
     first.map(|error| format!(", {}", quote(&error.message))).unwrap_or_default()
-}
-
-fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let seconds = response.headers().get("retry-after")?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-/// Twice as long each time, or as long as the server says.
-pub fn pause(tries: u32, told: Option<Duration>) -> Duration {
-    told.unwrap_or(PAUSE * 2u32.pow(tries - 1))
 }

@@ -12,14 +12,13 @@ use std::thread;
 use common::{Failure, Tried, size};
 use nix::errno::Errno;
 use sha2::{Digest as _, Sha256};
-use ureq::Body;
-use ureq::http::Response;
 
 use super::Blob;
-use super::client::{TRIES, lock, pause};
+use super::client::lock;
 use super::digest::{Digest, compare};
 use super::files::{Files, Section};
 use super::registry::Registry;
+use crate::http::{Answer, Trouble};
 
 /// How many at a time: more don't make a line faster, and registries count them.
 const CONNECTIONS: usize = 3;
@@ -116,51 +115,59 @@ impl Shared {
 
     /// A blob, going on where a broken connection has ended.
     fn get(&self, part: &Part) -> Result<(), Failure> {
-        let (mut sum, mut got) = (Sha256::new(), 0);
-        for tries in 1..=TRIES {
-            let response = self.registry.blob(part.digest, got)?;
-            if !continues(&response, got) {
-                (sum, got) = (Sha256::new(), 0);
+        let mut patience = self.registry.patience();
+        let (mut sum, mut got, mut most) = (Sha256::new(), 0, 0);
+        loop {
+            let taken = match self.registry.blob(part.digest, got) {
+                Ok(answer) => {
+                    if !continues(&answer, got) {
+                        (sum, got) = (Sha256::new(), 0);
+                    }
+                    self.take(part, answer, &mut sum, &mut got)?
+                }
+                Err(trouble) => Err(trouble),
+            };
+            let Err(trouble) = taken else {
+                return compare(sum.into(), part.digest, &format!("the layer {}", part.digest));
+            };
+            if got > most {
+                most = got;
+                patience.renew();
             }
-            match self.take(part, response, &mut sum, &mut got)? {
-                Ok(()) => {
-                    let what = format!("the layer {}", part.digest);
-                    return compare(sum.into(), part.digest, &what);
-                }
-                Err(why) if tries == TRIES => {
-                    let (digest, size) = (part.digest, part.size);
-                    return Err(Failure::new(format!(
-                        "get the layer {digest}: {why}, after {got} of {size} bytes"
-                    )));
-                }
-                Err(_) => thread::sleep(pause(tries, None)),
+            if !patience.another(&trouble) {
+                return Err(patience.end(trouble).into());
             }
         }
-        Ok(())
     }
 
-    /// Takes what comes; the inner failure is the connection's.
+    /// Takes what comes; the inner trouble is the connection's.
     fn take(
         &self,
         part: &Part,
-        response: Response<Body>,
+        answer: Answer,
         sum: &mut Sha256,
         got: &mut u64,
-    ) -> Result<io::Result<()>, Failure> {
-        let mut reader = response.into_body().into_reader();
+    ) -> Result<Result<(), Trouble>, Failure> {
+        let Part { digest, size, .. } = *part;
+        let mut body = answer.body;
         let mut piece = vec![0; PIECE];
         loop {
-            let read = match reader.read(&mut piece) {
-                Ok(0) if *got < part.size => {
-                    return Ok(Err(io::Error::other("the connection ended")));
+            let read = match body.read(&mut piece) {
+                Ok(read) if read > 0 => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // How the connection ends does not matter when all is there.
+                Ok(_) | Err(_) if *got == size => return Ok(Ok(())),
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                    return Ok(Err(self.registry.broken(digest, &error)));
                 }
-                Ok(0) => return Ok(Ok(())),
-                Ok(read) => read,
-                Err(error) => return Ok(Err(error)),
+                _ => {
+                    return Ok(Err(Trouble::passing(format!(
+                        "get the layer {digest}: the registry ends it after {got} of {size} bytes"
+                    ))));
+                }
             };
             let bytes = &piece[..read];
-            if *got + read as u64 > part.size {
-                let (digest, size) = (part.digest, part.size);
+            if *got + read as u64 > size {
                 return Err(Failure::new(format!(
                     "get the layer {digest}: it has more than its {size} bytes"
                 )));
@@ -179,8 +186,7 @@ impl Shared {
 }
 
 /// Whether the server goes on where it was asked to; if not, it begins anew.
-fn continues(response: &Response<Body>, from: u64) -> bool {
-    let range = response.headers().get("content-range").and_then(|range| range.to_str().ok());
-    response.status().as_u16() == 206
-        && range.is_some_and(|range| range.starts_with(&format!("bytes {from}-")))
+fn continues(answer: &Answer, from: u64) -> bool {
+    let range = answer.header("content-range");
+    answer.status == 206 && range.is_some_and(|range| range.starts_with(&format!("bytes {from}-")))
 }

@@ -2,20 +2,22 @@
 //! digest.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Mutex;
 
 use common::Failure;
 use serde::Deserialize;
-use ureq::Body;
-use ureq::http::Response;
 
-use super::client::{Client, body, lock};
+use super::client::{Client, Document, lock};
 use super::digest::{Digest, Verified};
 use super::files::huge;
 use super::manifest::{self, Descriptor, Documents, LARGEST, parse};
 use super::platform::Platform;
 use super::reference::Reference;
 use super::{Blob, Choice};
+use crate::http::{Answer, Trouble};
+use crate::patience::Patience;
+use crate::transfer::Transfer;
 
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
@@ -38,8 +40,12 @@ struct Typed {
 }
 
 impl Registry {
-    pub fn new(reference: &Reference, timeout: u32, plain_http: bool) -> Result<Self, Failure> {
-        let client = Client::new(reference, timeout, plain_http)?;
+    pub fn new(
+        reference: &Reference,
+        transfer: &Transfer,
+        plain_http: bool,
+    ) -> Result<Self, Failure> {
+        let client = Client::new(reference, transfer, plain_http)?;
         let (name, digest) = (reference.manifest(), reference.digest);
         Ok(Self { client, name, digest, first: Mutex::default() })
     }
@@ -47,16 +53,14 @@ impl Registry {
     /// The layers of the image.
     pub fn layers(&self, choice: &Choice) -> Result<Vec<Blob>, Failure> {
         let name = &self.name;
-        let response = self.client.get(&format!("manifests/{name}"), ACCEPT, 0)?;
-        let told = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
-        let told = told.map(|kind| kind.split(';').next().unwrap_or(kind).trim().to_owned());
-        let bytes = body(response, name)?;
+        let Document { bytes, media_type } =
+            self.client.document(&format!("manifests/{name}"), ACCEPT)?;
         if let Some(wanted) = self.digest {
             Verified::new(&bytes[..], None).finish(Some(wanted), "the manifest")?;
         }
         let typed: Typed = parse(&bytes, &format!("the manifest {name}"))?;
         let top = Descriptor {
-            media_type: typed.media_type.or(told).unwrap_or_default(),
+            media_type: typed.media_type.or(media_type).unwrap_or_default(),
             digest: Digest::of(&bytes),
             size: bytes.len() as u64,
             platform: None,
@@ -67,9 +71,18 @@ impl Registry {
         manifest::layers(self, vec![top], choice.platform.as_ref().unwrap_or(&machine))
     }
 
+    pub fn patience(&self) -> Patience {
+        self.client.patience()
+    }
+
     /// A blob, from an offset on.
-    pub fn blob(&self, digest: Digest, from: u64) -> Result<Response<Body>, Failure> {
-        self.client.get(&format!("blobs/{digest}"), "*/*", from)
+    pub fn blob(&self, digest: Digest, from: u64) -> Result<Answer, Trouble> {
+        self.client.begin(&format!("blobs/{digest}"), from)
+    }
+
+    /// What it means that a blob broke off.
+    pub fn broken(&self, digest: Digest, error: &io::Error) -> Trouble {
+        self.client.broken(&format!("blobs/{digest}"), error)
     }
 }
 
@@ -95,8 +108,7 @@ impl Registry {
             return Err(huge(&name));
         }
         let accept = if kind == "manifests" { ACCEPT } else { "*/*" };
-        let response = self.client.get(&format!("{kind}/{name}"), accept, 0)?;
-        let bytes = body(response, &name)?;
+        let Document { bytes, .. } = self.client.document(&format!("{kind}/{name}"), accept)?;
         Verified::new(&bytes[..], Some(of.size)).finish(Some(of.digest), &name)?;
         Ok(bytes)
     }

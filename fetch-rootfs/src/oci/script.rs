@@ -33,10 +33,10 @@ pub fn image(
 }
 
 /// How skopeo calls an image in a registry.
-pub fn remote(reference: &Reference, plain_http: bool) -> String {
+pub fn remote(reference: &Reference, plain_http: bool, retries: u32) -> String {
     let http = plain_http || reference.is_loopback();
     let option = if http { "--src-tls-verify=false " } else { "" };
-    format!("{option}{}", shell::word(format!("docker://{reference}")))
+    format!("--retry-times {retries} {option}{}", shell::word(format!("docker://{reference}")))
 }
 
 /// What skopeo calls an image's form, if it is an image.

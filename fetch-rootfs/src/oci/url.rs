@@ -1,6 +1,5 @@
-//! Where a registry's answers may lead: from what is safe never to what is less so.
+//! Where a registry may have a token come from, and how it is asked for.
 
-use common::Failure;
 use ureq::http::Uri;
 
 use super::reference::host_name;
@@ -20,22 +19,6 @@ pub fn may_ask(realm: &str, base: &str) -> bool {
             scheme == "http" && base_scheme == "http" && host_name(&realm) == host_name(&base)
         }
         _ => false,
-    }
-}
-
-pub fn redirected(from: &str, location: &str) -> Result<String, Failure> {
-    let fail =
-        |why: &str| Err(Failure::new(format!("get {from:?}: redirected to {location:?}{why}")));
-    let Some((scheme, authority)) = server(from) else { return fail("") };
-    let to = match location {
-        whole if whole.contains("://") => whole.to_owned(),
-        other if other.starts_with("//") => format!("{scheme}:{other}"),
-        path if path.starts_with('/') => format!("{scheme}://{authority}{path}"),
-        _ => return fail(", which is no place"),
-    };
-    match (scheme.as_str(), server(&to).as_ref().map(|(scheme, _)| scheme.as_str())) {
-        (_, Some("https")) | ("http", Some("http")) => Ok(to),
-        _ => fail(", which is not as safe"),
     }
 }
 
@@ -71,17 +54,6 @@ mod tests {
         }
         for realm in ["http://10.0.0.1/", "http://127.0.0.1@10.0.0.1/", "http://[::1]/"] {
             assert!(!may_ask(realm, here), "{realm}");
-        }
-    }
-
-    #[test]
-    fn redirects_are_never_less_safe() {
-        let to = |from, location| redirected(from, location).ok();
-        assert_eq!(to("https://a/b", "/c?d"), Some("https://a/c?d".into()));
-        assert_eq!(to("http://a/b", "https://c/d"), Some("https://c/d".into()));
-        assert_eq!(to("https://a/b", "//c/d"), Some("https://c/d".into()));
-        for location in ["http://c/d", "file:///etc/passwd", "", "d"] {
-            assert_eq!(to("https://a/b", location), None, "{location}");
         }
     }
 
