@@ -29,6 +29,8 @@ mod namespace;
 mod oci;
 #[path = "fetch_rootfs/registry.rs"]
 mod registry;
+#[path = "fetch_rootfs/registry_caching.rs"]
+mod registry_caching;
 #[path = "fetch_rootfs/registry_network.rs"]
 mod registry_network;
 #[path = "fetch_rootfs/registry_server.rs"]
@@ -133,6 +135,13 @@ support::tests!(
     registry::a_pull_that_is_ended_leaves_nothing,
     registry::a_pull_that_is_killed_is_cleared_away_by_the_next,
     registry::skopeo_and_umoci_make_the_same_tree_of_a_pull,
+    registry_caching::a_second_pull_asks_where_the_tag_leads_and_no_more,
+    registry_caching::what_was_pulled_needs_no_network,
+    registry_caching::the_script_takes_an_image_from_the_cache,
+    registry_caching::a_damaged_blob_of_the_cache_is_removed_and_got_anew,
+    registry_caching::pulls_share_a_cache_at_once_and_leave_no_half_blob,
+    registry_caching::a_killed_pull_leaves_a_cache_that_is_good,
+    registry_caching::a_cache_without_room_is_a_note,
     registry_network::retries_are_for_registries_too,
     registry_network::a_registry_may_lead_elsewhere_by_a_relative_path,
     registry_network::a_registry_is_reached_by_https_and_through_a_proxy,

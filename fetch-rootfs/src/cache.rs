@@ -1,5 +1,6 @@
 //! What was downloaded once: files under the names of their digests, and for each URL the digest
-//! of what it led to and the version that the server called it.
+//! of what it led to and the version that the server called it. An image's documents and layers are
+//! such files, the URL of its manifest such a URL.
 //!
 //! ```text
 //! sha256/DIGEST     the bytes
@@ -15,7 +16,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, report};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::geteuid;
@@ -43,7 +44,8 @@ pub struct Known {
 /// HOME, or if there is no such home.
 pub fn usual_place() -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
-    let base = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
+    let home = || variable("HOME").filter(|home| home.is_dir());
+    let base = variable("XDG_CACHE_HOME").or_else(|| Some(home()?.join(".cache")))?;
     let place = base.join("container-tools");
     let there = place.ancestors().find_map(|dir| Some((dir, fs::metadata(dir).ok()?)));
     let ours = match there {
@@ -66,6 +68,34 @@ pub fn known(place: &Path, url: &str) -> Option<Known> {
     let text = fs::read_to_string(place.join("url").join(name_of(url))).ok()?;
     let known = Known::read(&text)?;
     file(place, known.sha256).map(|_| known)
+}
+
+/// A file of the cache is not what its name says; it goes, unless it is only looked at.
+pub fn damaged(file: &Path, sha256: [u8; 32], remove: bool) -> Failure {
+    let digits = hex(&sha256);
+    let what = format!("read {file:?} of the cache: it is damaged, its SHA-256 is not {digits}");
+    Failure::new(match remove.then(|| fs::remove_file(file)) {
+        Some(Ok(())) => what + "; it was removed",
+        Some(Err(_)) => what + "; it could not be removed",
+        None => what,
+    })
+}
+
+/// Something is wanted from the cache alone.
+pub fn missing(what: &str, place: Option<&Path>) -> Failure {
+    match place {
+        Some(place) => {
+            Failure::new(format!("take {what:?} from the cache {place:?}: it is not there"))
+                .hint("get it once without --offline")
+        }
+        None => Failure::new(format!("take {what:?} from the cache: there is no cache"))
+            .hint("--cache-dir DIR names one; HOME is not set, or its .cache is another user's"),
+    }
+}
+
+/// A cache that does not work is no reason to fail.
+pub fn not_kept(failure: &Failure) {
+    report::tell(&failure.lines("fetch-rootfs: note: it is not kept"));
 }
 
 /// Whether a place belongs to us, and nobody else can write there.
@@ -138,7 +168,8 @@ impl Cache {
         // Another run's sweep may come between making and locking it.
         for number in 0.. {
             let path = self.0.join("unfinished").join(format!("{}.{number}", std::process::id()));
-            let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            let made =
+                OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
             let file = match made {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 100 => {
                     continue;
@@ -156,6 +187,13 @@ impl Cache {
         }
         Err(Errno::EAGAIN.into())
     }
+
+    /// Remembers what a URL led to.
+    pub fn remember(&self, url: &str, known: &Known) -> io::Result<()> {
+        let mut about = self.begin()?;
+        about.write_all(known.text(url).as_bytes())?;
+        fs::rename(&about.path, self.0.join("url").join(name_of(url)))
+    }
 }
 
 /// A file that is being written. It goes away with the value, unless it was kept.
@@ -169,10 +207,18 @@ pub struct Pending {
 impl Pending {
     /// Gives the file its name, and remembers what the URL led to.
     pub fn keep(self, url: &str, known: &Known) -> io::Result<()> {
-        fs::rename(&self.path, self.place.join("sha256").join(hex(&known.sha256)))?;
-        let mut about = Cache(self.place.clone()).begin()?;
-        about.write_all(known.text(url).as_bytes())?;
-        fs::rename(&about.path, self.place.join("url").join(name_of(url)))
+        self.name(known.sha256)?;
+        Cache(self.place.clone()).remember(url, known)
+    }
+
+    /// Gives the file its name, which it has to deserve.
+    pub fn name(&self, sha256: [u8; 32]) -> io::Result<()> {
+        fs::rename(&self.path, self.place.join("sha256").join(hex(&sha256)))
+    }
+
+    /// The file itself, under whatever name.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 }
 

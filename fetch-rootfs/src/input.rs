@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 
-use common::{Failure, Tried, report};
+use common::{Failure, Tried};
 
 use crate::cache::{self, Cache, Known, Pending};
 use crate::checksum::{Digest, Digester, Kind};
-use crate::cli::{Source, hex};
+use crate::cli::Source;
 use crate::download::Download;
 use crate::limits::Entries;
 use crate::progress::Progress;
@@ -175,7 +175,7 @@ fn open_url(url: &str, transfer: &Transfer) -> Result<(Origin, Option<u64>), Fai
             .ok_or_else(|| Failure::new(format!("take {url:?} from the cache: it is gone")))?;
         return open_cached(path, sha256);
     };
-    let cache = place.and_then(|place| pending(place).inspect_err(not_cached).ok());
+    let cache = place.and_then(|place| pending(place).inspect_err(cache::not_kept).ok());
     let length = download.length();
     Ok((Origin::Url { download: Box::new(download), url: url.to_owned(), cache }, length))
 }
@@ -184,22 +184,12 @@ fn pending(place: &std::path::Path) -> Result<Pending, Failure> {
     Cache::open(place)?.begin().tried(|| format!("write into the cache {place:?}"))
 }
 
-/// A cache that does not work is no reason to fail.
-fn not_cached(failure: &Failure) {
-    report::tell(&failure.lines("fetch-rootfs: note: it is not kept"));
-}
-
 /// Whether a file of the cache is what its name says. One that is not is removed.
 fn is_whole(digests: &[Digest], path: &std::path::Path, sha256: [u8; 32]) -> Result<(), Failure> {
     if digests.iter().any(|one| one.kind == Kind::Sha256 && one.bytes == sha256) {
         return Ok(());
     }
-    let removed = std::fs::remove_file(path).map_or("could not be removed", |()| "was removed");
-    Err(Failure::new(format!(
-        "read {path:?} of the cache: it is damaged, its SHA-256 is not {}; it {removed}",
-        hex(&sha256)
-    ))
-    .hint("run it again: it is then downloaded anew"))
+    Err(cache::damaged(path, sha256, true).hint("run it again: it is then downloaded anew"))
 }
 
 impl Fetched {
@@ -207,7 +197,7 @@ impl Fetched {
     pub fn keep(&mut self) {
         let Some((pending, url, known)) = self.keep.take() else { return };
         if let Err(failure) = pending.keep(&url, &known).tried(|| "write into the cache") {
-            not_cached(&failure);
+            cache::not_kept(&failure);
         }
     }
 }
@@ -231,7 +221,7 @@ impl Read for Input {
         {
             drop(cache.take()); // its room may be what the tree needs
             if let Err(failure) = Err::<(), _>(error).tried(|| "write into the cache") {
-                not_cached(&failure);
+                cache::not_kept(&failure);
             }
         }
         if let Some(progress) = &mut self.progress {

@@ -14,6 +14,7 @@ pub mod reference;
 mod registry;
 mod save;
 pub mod script;
+mod store;
 mod url;
 pub mod whiteout;
 
@@ -33,6 +34,7 @@ use crate::transfer::Transfer;
 use digest::{Digest, Verified};
 use download::Downloads;
 use files::{Archive, Files, Folder};
+use manifest::Chosen;
 use platform::Platform;
 use reference::Reference;
 use registry::Registry;
@@ -180,9 +182,26 @@ pub fn pull(
     extractor: &mut Extractor,
 ) -> Result<(), Failure> {
     let registry = Registry::new(reference, transfer, rules.plain_http)?;
-    let layers = registry.layers(&rules.choice)?;
+    let layers = registry.choose(&rules.choice)?.layers;
     let downloads = Downloads::start(registry, &layers, scratch, rules.max_size)?;
     apply(&downloads, &layers, extractor)
+}
+
+/// The files of an image that is to be had from the cache alone: manifest, configuration, layers.
+/// They are looked at, and nothing is done to them.
+pub fn cached(
+    reference: &Reference,
+    transfer: &Transfer,
+    rules: &Rules,
+) -> Result<Vec<PathBuf>, Failure> {
+    let mut registry = Registry::new(reference, transfer, rules.plain_http)?;
+    registry.store.tidy = false;
+    let Chosen { manifest, config, layers } = registry.choose(&rules.choice)?;
+    let digests = layers.iter().filter_map(|layer| layer.digest);
+    let file = |digest: Digest| {
+        registry.store.path(digest).ok_or_else(|| registry.store.missing(&digest.to_string()))
+    };
+    [manifest, config].into_iter().chain(digests).map(file).collect()
 }
 
 /// Layers, the lowest first; each is held against its digests.

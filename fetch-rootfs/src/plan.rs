@@ -63,8 +63,20 @@ pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
                     "a registry knows people by skopeo login; REGISTRY_AUTH_FILE names its file",
                 ));
             }
+            let cached = match transfer.offline && cli.narration.mode() != Mode::Act {
+                true => oci::cached(&reference, &transfer, &rules)?,
+                false => Vec::new(),
+            };
             let root = root.clone();
-            steps.push(Step::Pull { reference, transfer, unfinished, root, rules, privileged });
+            steps.push(Step::Pull {
+                reference,
+                transfer,
+                cached,
+                unfinished,
+                root,
+                rules,
+                privileged,
+            });
         }
         Source::Layers(folder) => {
             refuse_to_verify(&wanted, "a folder of layers")?;

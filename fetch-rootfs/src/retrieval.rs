@@ -129,18 +129,6 @@ fn at_hand(source: Source, transfer: &Transfer, checks: &[Check]) -> Result<Sour
     match (cached, transfer.offline) {
         (Some(cached), _) => Ok(cached),
         (None, false) => Ok(source),
-        (None, true) => Err(not_cached(url, place)),
-    }
-}
-
-fn not_cached(url: &str, place: Option<&Path>) -> Failure {
-    let url = credentials::split_url(url).0;
-    match place {
-        Some(place) => {
-            Failure::new(format!("take {url:?} from the cache {place:?}: it is not there"))
-                .hint("get it once without --offline")
-        }
-        None => Failure::new(format!("take {url:?} from the cache: there is no cache"))
-            .hint("--cache-dir DIR names one; HOME is not set, or its .cache is another user's"),
+        (None, true) => Err(cache::missing(&credentials::split_url(url).0, place)),
     }
 }

@@ -66,6 +66,8 @@ pub enum Step {
     Pull {
         reference: Reference,
         transfer: Transfer,
+        /// Its files, if they are to be had from the cache alone, and are to be told.
+        cached: Vec<PathBuf>,
         unfinished: PathBuf,
         root: PathBuf,
         rules: Rules,
@@ -152,11 +154,17 @@ impl common::Step for Step {
                 };
                 extract_line(command, &root, rules, *privileged)
             }
-            Self::Pull { reference, transfer, unfinished, root, rules, privileged } => {
-                let from = script::remote(reference, rules.plain_http, transfer.retries);
-                let root = word(root);
+            Self::Pull { reference, transfer, cached, unfinished, root, rules, privileged } => {
+                let (root, folder) = (word(root), unfinished.join("files"));
+                let (before, from) = match cached.is_empty() {
+                    true => (
+                        String::new(),
+                        script::remote(reference, rules.plain_http, transfer.retries),
+                    ),
+                    false => script::cached(cached, &folder),
+                };
                 let image = script::image(&from, &rules.choice, unfinished, &root, *privileged);
-                extract_line(image, &root, rules, *privileged)
+                extract_line(before + &image, &root, rules, *privileged)
             }
             Self::Layers { layers, unfinished, root, rules, privileged } => {
                 let root = word(root);
@@ -203,6 +211,14 @@ impl common::Step for Step {
             Self::VerifyList { .. } => "by a key of the keyring; gpgv(1)",
             Self::Extract { format: Some(Format::Other), .. } => {
                 "owners by number, exact modes, all attributes; bsdtar(1)"
+            }
+            Self::Pull { transfer: Transfer { cache: Some(cache), .. }, cached, .. }
+                if cached.is_empty() =>
+            {
+                return format!(
+                    "its layers, one on top of the other; fetch-rootfs keeps copies in {cache:?}; \
+                     skopeo(1), umoci(1)"
+                );
             }
             Self::Pull { .. } | Self::Extract { format: Some(_), .. } => {
                 "its layers, one on top of the other; skopeo(1), umoci(1)"

@@ -28,6 +28,10 @@ fn stock() -> (Image, String) {
     (image, digest_of(&index))
 }
 
+pub fn manifest_of_this_machine() -> String {
+    digest_of(&Image::default().add(machine(), &three()))
+}
+
 pub fn shop(auth: Auth, fault: Fault) -> (Registry, String) {
     let (image, digest) = stock();
     (Registry::start(&image, &[("1", &digest), ("latest", &digest)], auth, fault), digest)
@@ -36,7 +40,8 @@ pub fn shop(auth: Auth, fault: Fault) -> (Registry, String) {
 /// Without what this machine's user has in his own files.
 pub fn pull(name: &str, folder: &TempDir, options: &[&str]) -> Ran {
     let mut command = fetch();
-    let command = command.args(options).arg(name).arg(folder.path().join("root"));
+    let command = command.arg("--no-cache").args(options).arg(name);
+    let command = command.arg(folder.path().join("root"));
     run(without_credentials(command, folder.path()))
 }
 
@@ -101,7 +106,8 @@ pub fn credentials_go_to_the_registry_and_its_tokens_alone() -> Test {
             fs::write(&file, &known).expect("our own folder");
             let value = if variable == "REGISTRY_AUTH_FILE" { &file } else { folder.path() };
             let mut command = fetch();
-            let command = without_credentials(command.arg(&name).arg(at("root")), &at("nowhere"));
+            command.arg("--no-cache").arg(&name).arg(at("root"));
+            let command = without_credentials(&mut command, &at("nowhere"));
             run(command.env(variable, value)).silent();
             fs::remove_file(file).expect("our own folder");
             fs::remove_dir_all(at("root")).expect("our own folder");
@@ -210,7 +216,8 @@ pub fn a_pull_that_is_ended_leaves_nothing() -> Test {
         let folder = scratch();
         let before = registry.log().len();
         let mut command = fetch();
-        command.arg(registry.name("box")).arg(folder.path().join("root")).process_group(0);
+        command.arg("--no-cache").arg(registry.name("box")).arg(folder.path().join("root"));
+        command.process_group(0);
         let mut child = without_credentials(&mut command, folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -232,7 +239,8 @@ pub fn a_pull_that_is_killed_is_cleared_away_by_the_next() -> Test {
     let (folder, (registry, _)) = (scratch(), shop(Auth::Token, Fault::Nothing));
     for moment in (0..40).step_by(3) {
         let mut command = fetch();
-        command.arg(registry.name("box")).arg(folder.path().join("root")).process_group(0);
+        command.arg("--no-cache").arg(registry.name("box")).arg(folder.path().join("root"));
+        command.process_group(0);
         let command = without_credentials(&mut command, folder.path());
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("fork");
         thread::sleep(Duration::from_millis(moment));

@@ -57,7 +57,8 @@ pub fn a_registry_is_reached_by_https_and_through_a_proxy() -> Test {
         let ca = site.path().join("ca.pem");
         let command = without_credentials(&mut command, Path::new("/nowhere"));
         let command = command.env("https_proxy", &proxy.address).env("SSL_CERT_FILE", ca);
-        let command = command.envs(variables.iter().copied()).args(["--retries", "0"]);
+        let command =
+            command.envs(variables.iter().copied()).args(["--no-cache", "--retries", "0"]);
         run(command.arg("docker://registry.test/team/box:1").arg(folder.path().join("root")))
     };
     with(&[]).silent();

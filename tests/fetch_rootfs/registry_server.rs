@@ -40,6 +40,8 @@ pub enum Fault {
     Realm(String),
     /// A blob takes that long.
     Slow(Duration),
+    /// It does not tell a manifest's digest alone.
+    NoHead,
     /// Manifests without end.
     Endless,
 }
@@ -57,13 +59,14 @@ pub enum Auth {
 pub struct Registry {
     pub address: String,
     image: Image,
-    tags: HashMap<String, String>,
+    tags: Arc<Mutex<HashMap<String, String>>>,
     auth: Auth,
     fault: Fault,
     log: Arc<Mutex<Vec<String>>>,
 }
 
 struct Request {
+    head: bool,
     path: String,
     headers: HashMap<String, String>,
 }
@@ -73,9 +76,11 @@ impl Registry {
     pub fn start(image: &Image, tags: &[(&str, &str)], auth: Auth, fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port of loopback");
         let address = listener.local_addr().expect("it is bound").to_string();
-        let tags = tags.iter().map(|(tag, digest)| ((*tag).into(), (*digest).into())).collect();
-        let log = Arc::default();
-        let registry = Self { address, image: image.clone(), tags, auth, fault, log };
+        let (log, image) = (Arc::default(), image.clone());
+        let registry = Self { address, image, tags: Arc::default(), auth, fault, log };
+        for (tag, digest) in tags {
+            registry.tag(tag, digest);
+        }
         let server = registry.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -91,7 +96,24 @@ impl Registry {
         format!("docker://{}/{rest}", self.address)
     }
 
-    /// The paths that were asked for, each with its Authorization and Range.
+    /// Has a tag lead there from now on.
+    pub fn tag(&self, tag: &str, digest: &str) {
+        self.tags.lock().expect("nobody panics with it").insert(tag.into(), digest.into());
+    }
+
+    fn digest_of(&self, name: &str) -> String {
+        let tags = self.tags.lock().expect("nobody panics with it");
+        tags.get(name).map_or(name, String::as_str).to_owned()
+    }
+
+    /// What was asked for since this was last asked, without who asked.
+    pub fn asked(&self) -> Vec<String> {
+        let log = std::mem::take(&mut *self.log.lock().expect("nobody panics with it"));
+        let word = |line: &String| line.split("  ").next().unwrap_or_default().to_owned();
+        log.iter().map(word).collect()
+    }
+
+    /// The paths that were asked for, each with its Authorization and Range; HEAD before a path.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().expect("nobody panics with it").clone()
     }
@@ -102,7 +124,8 @@ impl Registry {
         let (authorization, range) = (header("authorization"), header("range"));
         let count = {
             let mut log = self.log.lock().expect("nobody panics with it");
-            log.push(format!("{} {authorization} {range}", request.path));
+            let method = if request.head { "HEAD " } else { "" };
+            log.push(format!("{method}{} {authorization} {range}", request.path));
             log.len()
         };
         if matches!(self.fault, Fault::TooMany(most) if count <= most) {
@@ -121,6 +144,7 @@ impl Registry {
         }
         let parts: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
         match parts.as_slice() {
+            [_, .., "manifests", name] if request.head => self.head(&mut stream, name),
             ["v2", ""] => reply(&mut stream, "200 OK", "", b"{}"),
             [_, .., "manifests", name] => self.manifest(&mut stream, name),
             [_, .., "blobs", name] => self.blob(&mut stream, &request.path, name, &range, count),
@@ -162,8 +186,17 @@ impl Registry {
         }
     }
 
+    fn head(&self, stream: &mut TcpStream, name: &str) -> std::io::Result<()> {
+        if self.fault == Fault::NoHead {
+            return reply(stream, "405 Method Not Allowed", "", b"");
+        }
+        let digest = self.digest_of(name);
+        reply(stream, "200 OK", &format!("Docker-Content-Digest: {digest}\r\n"), b"")
+    }
+
     fn manifest(&self, stream: &mut TcpStream, name: &str) -> std::io::Result<()> {
-        let digest = self.tags.get(name).map_or(name, String::as_str);
+        let digest = self.digest_of(name);
+        let digest = digest.as_str();
         let Some(bytes) = self.image.blobs.get(digest) else {
             let message =
                 br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
@@ -248,13 +281,14 @@ fn read(stream: &TcpStream) -> std::io::Result<Request> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    let head = first.starts_with("HEAD ");
     let mut headers = HashMap::new();
     while let Some(line) = lines.next().transpose()?.filter(|line| !line.is_empty()) {
         if let Some((name, value)) = line.split_once(':') {
             headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
         }
     }
-    Ok(Request { path, headers })
+    Ok(Request { head, path, headers })
 }
 
 fn reply(stream: &mut TcpStream, status: &str, head: &str, body: &[u8]) -> std::io::Result<()> {

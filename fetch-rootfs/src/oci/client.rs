@@ -9,6 +9,7 @@ use ureq::http::Method;
 
 use super::auth::{self, Credentials};
 use super::challenge::{self, Challenge};
+use super::digest::Digest;
 use super::files::quote;
 use super::manifest::LARGEST;
 use super::reference::Reference;
@@ -63,14 +64,36 @@ impl Client {
         Patience::new(self.retries)
     }
 
-    /// Gets a small thing of the repository whole, however often it takes.
-    pub fn document(&self, path: &str, accept: &str) -> Result<Document, Failure> {
+    /// Gets a small thing of the repository whole, however often it takes; where that fails for now,
+    /// a hint may help.
+    pub fn document(
+        &self,
+        path: &str,
+        accept: &str,
+        hint: Option<&str>,
+    ) -> Result<Document, Failure> {
         self.patience().until(|| {
-            let answer = self.ask(&Method::GET, path, &[("accept", accept)])?;
+            let asked = self.ask(&Method::GET, path, &[("accept", accept)]);
+            let answer = asked.map_err(|trouble| match hint {
+                Some(hint) if trouble.passes => trouble.hint(hint),
+                _ => trouble,
+            })?;
             let media_type = answer.header("content-type");
             let media_type = media_type.map(|kind| kind.split(';').next().unwrap_or(kind).trim());
             Ok(Document { media_type: media_type.map(str::to_owned), bytes: self.body(answer)? })
         })
+    }
+
+    /// The URL of `PATH` of the repository.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}/{path}", self.base)
+    }
+
+    /// What digest a manifest has now, if the registry tells it without sending it: that is not
+    /// counted as a pull where pulls are.
+    pub fn digest(&self, path: &str, accept: &str) -> Option<Digest> {
+        let answer = self.ask(&Method::HEAD, path, &[("accept", accept)]).ok()?;
+        Digest::parse(answer.header("docker-content-digest")?)
     }
 
     /// Begins to get `PATH` of the repository, from an offset on.
@@ -82,7 +105,7 @@ impl Client {
 
     /// What it means that a body broke off.
     pub fn broken(&self, path: &str, error: &std::io::Error) -> Trouble {
-        self.http.broken(&format!("{}/{path}", self.base), error)
+        self.http.broken(&self.url(path), error)
     }
 
     /// One attempt, but for telling the registry who asks, if it wants to know.
@@ -92,7 +115,7 @@ impl Client {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Answer, Trouble> {
-        let url = format!("{}/{path}", self.base);
+        let url = self.url(path);
         let what = format!("get {url:?}: the registry");
         let ask = || {
             let private: Vec<Header> = lock(&self.authorization).iter().cloned().collect();
@@ -208,7 +231,7 @@ impl Client {
 }
 
 /// Where the repository is.
-fn base(reference: &Reference, plain_http: bool) -> String {
+pub fn base(reference: &Reference, plain_http: bool) -> String {
     let scheme = if plain_http || reference.is_loopback() { "http" } else { "https" };
     format!("{scheme}://{}/v2/{}", reference.server(), reference.repository)
 }

@@ -31,6 +31,10 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    pub fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     pub fn hex(&self) -> String {
         hex(&self.0)
     }
@@ -38,6 +42,12 @@ impl Digest {
     /// Where an image layout has the blob.
     pub fn path(&self) -> String {
         format!("blobs/sha256/{}", self.hex())
+    }
+}
+
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 }
 

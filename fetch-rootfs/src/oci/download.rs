@@ -1,12 +1,12 @@
-//! Layers that come several at a time, into one file without a name, while those before them are
-//! extracted.
+//! Layers that come several at a time, into the cache or one file without a name, while those before
+//! them are extracted.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use common::{Failure, Tried, size};
@@ -17,7 +17,7 @@ use super::Blob;
 use super::client::lock;
 use super::digest::{Digest, compare};
 use super::files::{Files, Section};
-use super::registry::Registry;
+use super::registry::{BlobDownload, Registry};
 use crate::http::{Answer, Trouble};
 
 /// How many at a time: more don't make a line faster, and registries count them.
@@ -32,19 +32,26 @@ pub struct Downloads {
 
 struct Shared {
     registry: Registry,
-    file: File,
+    /// What it has for all that is not in the cache.
+    scratch: Arc<File>,
     parts: Vec<Part>,
     next: AtomicUsize,
     /// What came of each.
-    done: Mutex<Vec<Option<Result<(), Failure>>>>,
+    done: Mutex<Vec<Option<Result<Place, Failure>>>>,
     changed: Condvar,
 }
 
-/// A blob, and its place in the file.
+/// A blob, and its place in the file without a name.
 struct Part {
     digest: Digest,
     at: u64,
     size: u64,
+}
+
+/// Where a blob is.
+struct Place {
+    file: Arc<File>,
+    at: u64,
 }
 
 impl Downloads {
@@ -52,7 +59,7 @@ impl Downloads {
     pub fn start(
         registry: Registry,
         blobs: &[Blob],
-        file: File,
+        scratch: File,
         most: u64,
     ) -> Result<Self, Failure> {
         let (mut parts, mut names, mut at) = (Vec::new(), HashMap::new(), 0u64);
@@ -71,7 +78,8 @@ impl Downloads {
         }
         let done = Mutex::new(parts.iter().map(|_| None).collect());
         let (next, changed) = (AtomicUsize::new(0), Condvar::new());
-        let shared = Arc::new(Shared { registry, file, parts, next, done, changed });
+        let scratch = Arc::new(scratch);
+        let shared = Arc::new(Shared { registry, scratch, parts, next, done, changed });
         for _ in 0..CONNECTIONS.min(shared.parts.len()) {
             let shared = Arc::clone(&shared);
             // They are not waited for: if something fails, the program ends, and they with it.
@@ -91,14 +99,20 @@ impl Files for Downloads {
             return Err(Failure::new(format!("open {name:?} of the image: there is no such file")));
         };
         let mut done = lock(&shared.done);
-        while done[*at].is_none() {
-            done = shared.changed.wait(done).unwrap_or_else(std::sync::PoisonError::into_inner);
+        loop {
+            match done[*at].take() {
+                None => {
+                    done = shared.changed.wait(done).unwrap_or_else(PoisonError::into_inner);
+                }
+                Some(Ok(place)) => {
+                    let (file, left) = (Arc::clone(&place.file), shared.parts[*at].size);
+                    let section = Section { file, at: place.at, left };
+                    done[*at] = Some(Ok(place));
+                    return Ok(Box::new(section));
+                }
+                Some(Err(failure)) => return Err(failure),
+            }
         }
-        if let Some(Err(failure)) = done[*at].replace(Ok(())) {
-            return Err(failure);
-        }
-        let Part { at, size, .. } = shared.parts[*at];
-        Ok(Box::new(Section { file: &shared.file, at, left: size }))
     }
 }
 
@@ -113,75 +127,112 @@ impl Shared {
         }
     }
 
-    /// A blob, going on where a broken connection has ended.
-    fn get(&self, part: &Part) -> Result<(), Failure> {
-        let mut patience = self.registry.patience();
-        let (mut sum, mut got, mut most) = (Sha256::new(), 0, 0);
-        loop {
-            let taken = match self.registry.blob(part.digest, got) {
-                Ok(answer) => {
-                    if !continues(&answer, got) {
-                        (sum, got) = (Sha256::new(), 0);
-                    }
-                    self.take(part, answer, &mut sum, &mut got)?
+    /// A blob, from the cache or the registry.
+    fn get(&self, part: &Part) -> Result<Place, Failure> {
+        let Part { digest, at, .. } = *part;
+        let store = &self.registry.store;
+        if let Some(file) = store.layer(digest) {
+            return Ok(Place { file: Arc::new(file), at: 0 });
+        }
+        let mut download = self.registry.download(digest)?;
+        if let Some(pending) = store.begin() {
+            let file = pending.file().try_clone().tried(|| "write into the cache")?;
+            let place = Place { file: Arc::new(file), at: 0 };
+            match fill(part, &place, &mut download) {
+                Ok(()) => {
+                    store.keep(&pending, digest);
+                    return Ok(place);
                 }
-                Err(trouble) => Err(trouble),
-            };
-            let Err(trouble) = taken else {
-                return compare(sum.into(), part.digest, &format!("the layer {}", part.digest));
-            };
-            if got > most {
-                most = got;
-                patience.renew();
+                Err(Stop::Write(failure)) => store.not_kept(&failure),
+                Err(stop) => return Err(stop.into()),
             }
-            if !patience.another(&trouble) {
-                return Err(patience.end(trouble).into());
+        }
+        let place = Place { file: Arc::clone(&self.scratch), at };
+        fill(part, &place, &mut download)?;
+        Ok(place)
+    }
+}
+
+/// Writes it there, going on where a broken connection has ended.
+fn fill(part: &Part, to: &Place, download: &mut BlobDownload) -> Result<(), Stop> {
+    let (mut sum, mut got, mut most) = (Sha256::new(), 0, 0);
+    loop {
+        let outcome = download.begin(got).map_err(Stop::Passing).and_then(|answer| {
+            if !continues(&answer, got) {
+                (sum, got) = (Sha256::new(), 0);
             }
+            take(answer, part, to, download, &mut sum, &mut got)
+        });
+        let Err(Stop::Passing(trouble)) = outcome else {
+            outcome?;
+            let what = format!("the layer {}", part.digest);
+            return compare(sum.into(), part.digest, &what).map_err(Stop::Wrong);
+        };
+        if got > most {
+            most = got;
+            download.patience.renew();
+        }
+        if !download.patience.another(&trouble) {
+            return Err(Stop::Wrong(download.patience.end(trouble).into()));
         }
     }
+}
 
-    /// Takes what comes; the inner trouble is the connection's.
-    fn take(
-        &self,
-        part: &Part,
-        answer: Answer,
-        sum: &mut Sha256,
-        got: &mut u64,
-    ) -> Result<Result<(), Trouble>, Failure> {
-        let Part { digest, size, .. } = *part;
-        let mut body = answer.body;
-        let mut piece = vec![0; PIECE];
-        loop {
-            let read = match body.read(&mut piece) {
-                Ok(read) if read > 0 => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // How the connection ends does not matter when all is there.
-                Ok(_) | Err(_) if *got == size => return Ok(Ok(())),
-                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                    return Ok(Err(self.registry.broken(digest, &error)));
-                }
-                _ => {
-                    return Ok(Err(Trouble::passing(format!(
-                        "get the layer {digest}: the registry ends it after {got} of {size} bytes"
-                    ))));
-                }
-            };
-            let bytes = &piece[..read];
-            if *got + read as u64 > size {
-                return Err(Failure::new(format!(
-                    "get the layer {digest}: it has more than its {size} bytes"
-                )));
-            }
-            self.file.write_all_at(bytes, part.at + *got).tried(|| "keep a layer").map_err(
-                |failure| {
-                    failure.hint_if(Errno::ENOSPC, || {
-                        "the disk is full: df -h shows where there is room".into()
-                    })
-                },
-            )?;
-            sum.update(bytes);
-            *got += read as u64;
+/// Why a blob is not there.
+enum Stop {
+    Passing(Trouble),
+    /// It can't be written there.
+    Write(Failure),
+    Wrong(Failure),
+}
+
+impl From<Stop> for Failure {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Passing(trouble) => trouble.into(),
+            Stop::Write(failure) | Stop::Wrong(failure) => failure,
         }
+    }
+}
+
+/// Takes what comes.
+fn take(
+    mut answer: Answer,
+    part: &Part,
+    to: &Place,
+    download: &BlobDownload,
+    sum: &mut Sha256,
+    got: &mut u64,
+) -> Result<(), Stop> {
+    let Part { digest, size, .. } = *part;
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = match answer.body.read(&mut piece) {
+            Ok(read) if read > 0 => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // How the connection ends does not matter when all is there.
+            Ok(_) | Err(_) if *got == size => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                return Err(Stop::Passing(download.broken(&error)));
+            }
+            _ => {
+                return Err(Stop::Passing(Trouble::passing(format!(
+                    "get the layer {digest}: the registry ends it after {got} of {size} bytes"
+                ))));
+            }
+        };
+        let bytes = &piece[..read];
+        if *got + read as u64 > size {
+            let what = format!("get the layer {digest}: it has more than its {size} bytes");
+            return Err(Stop::Wrong(Failure::new(what)));
+        }
+        to.file.write_all_at(bytes, to.at + *got).tried(|| "keep a layer").map_err(|failure| {
+            Stop::Write(failure.hint_if(Errno::ENOSPC, || {
+                "the disk is full: df -h shows where there is room".into()
+            }))
+        })?;
+        sum.update(bytes);
+        *got += read as u64;
     }
 }
 

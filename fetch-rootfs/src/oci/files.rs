@@ -1,5 +1,6 @@
 //! Where an image's files are: in a folder, or one behind the other in a tar archive.
 
+use std::borrow::Borrow;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
@@ -86,16 +87,16 @@ impl Files for Folder {
 }
 
 /// A part of a file, read at its own offset: several readers don't disturb each other.
-pub struct Section<'a> {
-    pub file: &'a File,
+pub struct Section<F> {
+    pub file: F,
     pub at: u64,
     pub left: u64,
 }
 
-impl Read for Section<'_> {
+impl<F: Borrow<File>> Read for Section<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let read = self.file.read_at(&mut buffer[..most], self.at)?;
+        let read = self.file.borrow().read_at(&mut buffer[..most], self.at)?;
         self.at += read as u64;
         self.left -= read as u64;
         Ok(read)

@@ -44,7 +44,8 @@ pub fn layers(files: &dyn Files, choice: &Choice) -> Result<Vec<Blob>, Failure> 
     let index: Index = parse(&bytes, "\"index.json\"")?;
     let named = named(index.manifests, choice.image.as_deref())?;
     let machine = Platform::machine();
-    manifest::layers(&Layout(files), named, choice.platform.as_ref().unwrap_or(&machine))
+    let wanted = choice.platform.as_ref().unwrap_or(&machine);
+    manifest::choose(&Layout(files), named, wanted).map(|chosen| chosen.layers)
 }
 
 /// Those of one name; without a name asked for there must be but one.

@@ -56,6 +56,14 @@ pub struct RootFs {
     pub diff_ids: Vec<Digest>,
 }
 
+/// An image that was chosen.
+pub struct Chosen {
+    pub manifest: Digest,
+    pub config: Digest,
+    /// The lowest first.
+    pub layers: Vec<Blob>,
+}
+
 /// Where manifests and configurations come from, verified.
 pub trait Documents {
     fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Failure>;
@@ -97,20 +105,22 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Failure
     serde_json::from_slice(bytes).map_err(|error| Failure::new(format!("read {what}: {error}")))
 }
 
-/// The layers for a platform, from what an index or a tag leads to.
-pub fn layers(
+/// The image for a platform, from what an index or a tag leads to.
+pub fn choose(
     documents: &dyn Documents,
     top: Vec<Descriptor>,
     wanted: &Platform,
-) -> Result<Vec<Blob>, Failure> {
+) -> Result<Chosen, Failure> {
     let mut search = Search { documents, left: MOST_DOCUMENTS, found: Vec::new() };
     search.go_through(top, 0)?;
     let fits = |(platform, _): &&(Platform, Found)| wanted.takes(platform);
     let best = search.found.iter().filter(fits).min_by_key(|(platform, _)| platform.rank());
     match best {
         Some((_, Found::Manifest(descriptor))) => {
-            let (manifest, config) = search.read(&descriptor.clone())?;
-            blobs(manifest, config)
+            let descriptor = descriptor.clone();
+            let (manifest, config) = search.read(&descriptor)?;
+            let (of, config_of) = (descriptor.digest, manifest.config.digest);
+            Ok(Chosen { manifest: of, config: config_of, layers: blobs(manifest, config)? })
         }
         Some((_, Found::Sole(..))) | None => Err(none_for(wanted, &search.found)),
     }
@@ -284,7 +294,8 @@ mod tests {
         fn layers(&self, top: &str, wanted: &str) -> Result<Vec<Blob>, String> {
             let top = vec![parse(top.as_bytes(), "it").expect("made here")];
             let wanted = Platform::parse(wanted).expect("made here");
-            layers(self, top, &wanted).map_err(|failure| failure.lines("t"))
+            let chosen = choose(self, top, &wanted).map_err(|failure| failure.lines("t"));
+            chosen.map(|chosen| chosen.layers)
         }
     }
 

@@ -7,14 +7,16 @@ use std::sync::Mutex;
 
 use common::Failure;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
-use super::client::{Client, Document, lock};
-use super::digest::{Digest, Verified};
+use super::Choice;
+use super::client::{Client, Document, base, lock};
+use super::digest::{Digest, Verified, compare};
 use super::files::huge;
-use super::manifest::{self, Descriptor, Documents, LARGEST, parse};
+use super::manifest::{self, Chosen, Descriptor, Documents, LARGEST, parse};
 use super::platform::Platform;
 use super::reference::Reference;
-use super::{Blob, Choice};
+use super::store::Store;
 use crate::http::{Answer, Trouble};
 use crate::patience::Patience;
 use crate::transfer::Transfer;
@@ -24,19 +26,25 @@ const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
-/// One image's repository.
+/// One image's repository, and what the cache has of it.
 pub struct Registry {
-    client: Client,
-    name: String,
-    digest: Option<Digest>,
-    /// The manifest that the name led to.
+    /// Nobody is asked if all is to be had from the cache.
+    client: Option<Client>,
+    pub store: Store,
+    reference: Reference,
+    /// Of the manifest that the name leads to.
+    url: String,
+    /// That manifest.
     first: Mutex<Option<(Digest, Vec<u8>)>>,
 }
 
+/// What tells a document from another, as long as it does not say so itself.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Typed {
     media_type: Option<String>,
+    manifests: Option<IgnoredAny>,
+    layers: Option<IgnoredAny>,
 }
 
 impl Registry {
@@ -45,55 +53,108 @@ impl Registry {
         transfer: &Transfer,
         plain_http: bool,
     ) -> Result<Self, Failure> {
-        let client = Client::new(reference, transfer, plain_http)?;
-        let (name, digest) = (reference.manifest(), reference.digest);
-        Ok(Self { client, name, digest, first: Mutex::default() })
+        let client = match transfer.offline {
+            true => None,
+            false => Some(Client::new(reference, transfer, plain_http)?),
+        };
+        Ok(Self {
+            client,
+            store: Store::new(transfer.cache.clone()),
+            url: format!("{}/manifests/{}", base(reference, plain_http), reference.manifest()),
+            reference: reference.clone(),
+            first: Mutex::default(),
+        })
     }
 
-    /// The layers of the image.
-    pub fn layers(&self, choice: &Choice) -> Result<Vec<Blob>, Failure> {
-        let name = &self.name;
-        let Document { bytes, media_type } =
-            self.client.document(&format!("manifests/{name}"), ACCEPT)?;
-        if let Some(wanted) = self.digest {
-            Verified::new(&bytes[..], None).finish(Some(wanted), "the manifest")?;
-        }
-        let typed: Typed = parse(&bytes, &format!("the manifest {name}"))?;
+    /// The image, of those that the name leads to.
+    pub fn choose(&self, choice: &Choice) -> Result<Chosen, Failure> {
+        let (digest, bytes, told) = self.top()?;
+        let typed: Typed = parse(&bytes, &format!("the manifest {}", self.reference.manifest()))?;
         let top = Descriptor {
-            media_type: typed.media_type.or(media_type).unwrap_or_default(),
-            digest: Digest::of(&bytes),
+            media_type: typed.media_type().or(told).unwrap_or_default(),
+            digest,
             size: bytes.len() as u64,
             platform: None,
             annotations: BTreeMap::new(),
         };
-        *lock(&self.first) = Some((top.digest, bytes));
+        *lock(&self.first) = Some((digest, bytes));
         let machine = Platform::machine();
-        manifest::layers(self, vec![top], choice.platform.as_ref().unwrap_or(&machine))
+        manifest::choose(self, vec![top], choice.platform.as_ref().unwrap_or(&machine))
     }
 
-    pub fn patience(&self) -> Patience {
-        self.client.patience()
+    /// The manifest, or the index, that the name leads to: its digest, and what the registry says it
+    /// is. Where a tag leads is asked each time; what is there now may be known already.
+    fn top(&self) -> Result<(Digest, Vec<u8>, Option<String>), Failure> {
+        let known = self.reference.digest.or_else(|| self.store.known(&self.url));
+        let cached = || known.and_then(|digest| Some((digest, self.store.document(digest)?, None)));
+        let path = format!("manifests/{}", self.reference.manifest());
+        let Some(client) = &self.client else {
+            return cached().ok_or_else(|| self.missing());
+        };
+        let is_known = |known| client.digest(&path, ACCEPT) == Some(known);
+        let still = self.reference.digest.is_some() || known.is_some_and(is_known);
+        if let Some(cached) = still.then(cached).flatten() {
+            return Ok(cached);
+        }
+        let hint = known.map(|_| "--offline takes what is in the cache");
+        let Document { bytes, media_type } = client.document(&path, ACCEPT, hint)?;
+        let digest = Digest::of(&bytes);
+        compare(digest, self.reference.digest.unwrap_or(digest), "the manifest")?;
+        self.store.keep_document(digest, &bytes);
+        self.store.remember(&self.url, digest);
+        Ok((digest, bytes, media_type))
     }
 
-    /// A blob, from an offset on.
-    pub fn blob(&self, digest: Digest, from: u64) -> Result<Answer, Trouble> {
-        self.client.begin(&format!("blobs/{digest}"), from)
+    fn missing(&self) -> Failure {
+        self.store.missing(&format!("docker://{}", self.reference))
     }
 
-    /// What it means that a blob broke off.
-    pub fn broken(&self, digest: Digest, error: &io::Error) -> Trouble {
-        self.client.broken(&format!("blobs/{digest}"), error)
+    fn client(&self, digest: Digest) -> Result<&Client, Failure> {
+        self.client.as_ref().ok_or_else(|| self.store.missing(&digest.to_string()))
+    }
+
+    /// A blob that is not in the cache.
+    pub fn download(&self, digest: Digest) -> Result<BlobDownload<'_>, Failure> {
+        let client = self.client(digest)?;
+        Ok(BlobDownload { client, path: format!("blobs/{digest}"), patience: client.patience() })
+    }
+}
+
+/// A blob that is being asked for.
+pub struct BlobDownload<'a> {
+    client: &'a Client,
+    path: String,
+    pub patience: Patience,
+}
+
+impl BlobDownload<'_> {
+    /// Begins, from an offset on.
+    pub fn begin(&self, from: u64) -> Result<Answer, Trouble> {
+        self.client.begin(&self.path, from)
+    }
+
+    /// What it means that it broke off.
+    pub fn broken(&self, error: &io::Error) -> Trouble {
+        self.client.broken(&self.path, error)
+    }
+}
+
+impl Typed {
+    /// What it says it is, or has the form of.
+    fn media_type(self) -> Option<String> {
+        let form = match (self.manifests, self.layers) {
+            (Some(_), None) => Some("application/vnd.oci.image.index.v1+json"),
+            (None, Some(_)) => Some("application/vnd.oci.image.manifest.v1+json"),
+            _ => None,
+        };
+        self.media_type.or(form.map(str::to_owned))
     }
 }
 
 impl Documents for Registry {
     fn manifest(&self, of: &Descriptor) -> Result<Vec<u8>, Failure> {
-        if let Some((_, bytes)) =
-            lock(&self.first).as_ref().filter(|(first, _)| *first == of.digest)
-        {
-            return Ok(bytes.clone());
-        }
-        self.document("manifests", of)
+        let first = lock(&self.first).clone().filter(|(first, _)| *first == of.digest);
+        first.map_or_else(|| self.document("manifests", of), |(_, bytes)| Ok(bytes))
     }
 
     fn config(&self, of: &Descriptor) -> Result<Vec<u8>, Failure> {
@@ -107,9 +168,14 @@ impl Registry {
         if of.size > LARGEST {
             return Err(huge(&name));
         }
+        if let Some(bytes) = self.store.document(of.digest) {
+            return Ok(bytes);
+        }
         let accept = if kind == "manifests" { ACCEPT } else { "*/*" };
-        let Document { bytes, .. } = self.client.document(&format!("{kind}/{name}"), accept)?;
+        let client = self.client(of.digest)?;
+        let Document { bytes, .. } = client.document(&format!("{kind}/{name}"), accept, None)?;
         Verified::new(&bytes[..], Some(of.size)).finish(Some(of.digest), &name)?;
+        self.store.keep_document(of.digest, &bytes);
         Ok(bytes)
     }
 }

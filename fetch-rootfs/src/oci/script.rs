@@ -39,6 +39,16 @@ pub fn remote(reference: &Reference, plain_http: bool, retries: u32) -> String {
     format!("--retry-times {retries} {option}{}", shell::word(format!("docker://{reference}")))
 }
 
+/// Files of the cache, the manifest first, become what skopeo calls a dir; and what makes them so.
+pub fn cached(files: &[PathBuf], folder: &Path) -> (String, String) {
+    let words: Vec<String> = files.iter().skip(1).map(shell::operand).collect();
+    let to = shell::operand(folder);
+    let manifest = files.first().map(shell::operand).unwrap_or_default();
+    let make =
+        format!("mkdir {to}; cp {} {to}; cp {manifest} {to}/manifest.json; ", words.join(" "));
+    (make, format!("dir:{to}"))
+}
+
 /// What skopeo calls an image's form, if it is an image.
 pub fn transport(format: Format) -> Option<&'static str> {
     match format {
