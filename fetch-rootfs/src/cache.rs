@@ -178,7 +178,7 @@ impl Cache {
             };
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(file) if file.metadata()?.nlink() > 0 => {
-                    return Ok(Pending { file, path, place: self.0.clone() });
+                    return Ok(Pending { file, path, place: self.0.clone(), named: false });
                 }
                 _ if number < 100 => {}
                 Ok(_) => break,
@@ -192,7 +192,7 @@ impl Cache {
     pub fn remember(&self, url: &str, known: &Known) -> io::Result<()> {
         let mut about = self.begin()?;
         about.write_all(known.text(url).as_bytes())?;
-        fs::rename(&about.path, self.0.join("url").join(name_of(url)))
+        about.rename(&self.0.join("url").join(name_of(url)))
     }
 }
 
@@ -202,18 +202,26 @@ pub struct Pending {
     file: Flock<File>,
     path: PathBuf,
     place: PathBuf,
+    named: bool,
 }
 
 impl Pending {
     /// Gives the file its name, and remembers what the URL led to.
-    pub fn keep(self, url: &str, known: &Known) -> io::Result<()> {
+    pub fn keep(mut self, url: &str, known: &Known) -> io::Result<()> {
         self.name(known.sha256)?;
         Cache(self.place.clone()).remember(url, known)
     }
 
     /// Gives the file its name, which it has to deserve.
-    pub fn name(&self, sha256: [u8; 32]) -> io::Result<()> {
-        fs::rename(&self.path, self.place.join("sha256").join(hex(&sha256)))
+    pub fn name(&mut self, sha256: [u8; 32]) -> io::Result<()> {
+        self.rename(&self.place.join("sha256").join(hex(&sha256)))
+    }
+
+    /// Its old name is then free, and may be another file's at once.
+    fn rename(&mut self, to: &Path) -> io::Result<()> {
+        fs::rename(&self.path, to)?;
+        self.named = true;
+        Ok(())
     }
 
     /// The file itself, under whatever name.
@@ -233,8 +241,9 @@ impl Write for Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // After a rename the name is nobody's: it has our PID, and we are still there.
-        let _ = fs::remove_file(&self.path);
+        if !self.named {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -255,6 +264,19 @@ mod tests {
         for text in ["", "sha256: 12\n", "etag: x\n"] {
             assert_eq!(Known::read(text), None);
         }
+    }
+
+    /// A pull has several threads that begin files and name them.
+    #[test]
+    fn what_was_named_does_not_take_its_successor_away() {
+        let place = std::env::temp_dir().join(format!("fetch-cache-two-{}", std::process::id()));
+        let cache = Cache::open(&place).expect("a folder of our own");
+        let mut first = cache.begin().expect("room for a file");
+        first.name([1; 32]).expect("a rename");
+        let mut second = cache.begin().expect("room for a file");
+        drop(first);
+        second.name([2; 32]).expect("it is still there");
+        fs::remove_dir_all(place).expect("our own folder");
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Shared {
             let place = Place { file: Arc::new(file), at: 0 };
             match fill(part, &place, &mut download) {
                 Ok(()) => {
-                    store.keep(&pending, digest);
+                    store.keep(pending, digest);
                     return Ok(place);
                 }
                 Err(Stop::Write(failure)) => store.not_kept(&failure),

@@ -75,7 +75,7 @@ impl Store {
     }
 
     /// A file that was written is what it should be.
-    pub fn keep(&self, pending: &Pending, digest: Digest) {
+    pub fn keep(&self, mut pending: Pending, digest: Digest) {
         if let Err(failure) = pending.name(digest.bytes()).tried(|| "write into the cache") {
             self.not_kept(&failure);
         }
@@ -84,7 +84,7 @@ impl Store {
     pub fn keep_document(&self, digest: Digest, bytes: &[u8]) {
         let Some(mut pending) = self.begin() else { return };
         match pending.write_all(bytes).tried(|| "write into the cache") {
-            Ok(()) => self.keep(&pending, digest),
+            Ok(()) => self.keep(pending, digest),
             Err(failure) => self.not_kept(&failure),
         }
     }
