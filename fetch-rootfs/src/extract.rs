@@ -103,6 +103,11 @@ impl<'a> Extractor<'a> {
         self.rules
     }
 
+    /// Where they are counted.
+    pub fn counter(&self) -> Entries {
+        self.limits.counter()
+    }
+
     /// What came of it all.
     pub fn outcome(self) -> Outcome {
         let (attributes, owners) = self.attributes.not_set();

@@ -25,6 +25,10 @@ impl Limits {
         Self { entries, bytes: 0 }
     }
 
+    pub fn counter(&self) -> Entries {
+        Arc::clone(&self.entries)
+    }
+
     pub fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
     }

@@ -19,7 +19,7 @@ mod url;
 pub mod whiteout;
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use common::{Failure, Tried};
@@ -183,7 +183,8 @@ pub fn pull(
 ) -> Result<(), Failure> {
     let registry = Registry::new(reference, transfer, rules.plain_http)?;
     let layers = registry.choose(&rules.choice)?.layers;
-    let downloads = Downloads::start(registry, &layers, scratch, rules.max_size)?;
+    let entries = (!rules.quiet && io::stderr().is_terminal()).then(|| extractor.counter());
+    let downloads = Downloads::start(registry, &layers, scratch, rules.max_size, entries)?;
     apply(&downloads, &layers, extractor)
 }
 

@@ -21,8 +21,23 @@ impl Progress {
         Self { entries: Entries::default(), length, done: 0, start, shown: start }
     }
 
+    /// Shows a number of entries that somebody else counts.
+    pub fn with_entries(self, entries: Entries) -> Self {
+        Self { entries, ..self }
+    }
+
     pub fn entries(&self) -> Entries {
         self.entries.clone()
+    }
+
+    /// There is more to come than was known.
+    pub fn expect(&mut self, bytes: u64) {
+        self.length = self.length.map(|length| length.saturating_add(bytes));
+    }
+
+    /// What has come has to come again.
+    pub fn lose(&mut self, bytes: u64) {
+        self.done = self.done.saturating_sub(bytes);
     }
 
     pub fn add(&mut self, bytes: u64) {
@@ -36,28 +51,29 @@ impl Progress {
     /// `[########            ]  41 %  17.2 MiB of 41.9 MiB, 11.3 MiB/s, 0:02 left, entry 812`
     fn line(&self, elapsed: Duration) -> String {
         let entry = match self.entries.load(Ordering::Relaxed) {
-            0 => String::new(),
-            entry => format!(", entry {entry}"),
+            0 => None,
+            entry => Some(format!("entry {entry}")),
         };
-        self.bytes(elapsed) + &entry
+        self.bytes(elapsed).into_iter().chain(entry).collect::<Vec<_>>().join(", ")
     }
 
-    fn bytes(&self, elapsed: Duration) -> String {
+    /// When all is there, or nothing has to come, how fast it comes is of no interest.
+    fn bytes(&self, elapsed: Duration) -> Option<String> {
         const WIDTH: u64 = 20;
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
         let per_second = self.done.saturating_mul(1000) / millis;
         let (rate, done) = (size::human(per_second), size::human(self.done));
-        match self.length.filter(|length| *length > 0) {
-            None => format!("{done}, {rate}/s"),
-            Some(length) => {
-                let share = |of: u64| self.done.min(length).saturating_mul(of) / length;
-                let filled = usize::try_from(share(WIDTH)).unwrap_or_default();
-                let left = left(length.saturating_sub(self.done), per_second);
-                let bar = "#".repeat(filled);
-                let length = size::human(length);
-                format!("[{bar:<20}] {:3} %  {done} of {length}, {rate}/s{left}", share(100))
-            }
-        }
+        let Some(length) = self.length else { return Some(format!("{done}, {rate}/s")) };
+        let share = |of: u64| {
+            self.done.min(length).saturating_mul(of).checked_div(length).unwrap_or_default()
+        };
+        let bar = "#".repeat(usize::try_from(share(WIDTH)).unwrap_or_default());
+        let left = match self.done < length {
+            true => format!(", {rate}/s{}", left(length - self.done, per_second)),
+            false => String::new(),
+        };
+        let of = size::human(length);
+        (length > 0).then(|| format!("[{bar:<20}] {:3} %  {done} of {of}{left}", share(100)))
     }
 }
 
@@ -95,8 +111,14 @@ mod tests {
             "[#####               ]  25 %  1 MiB of 4 MiB, 1 MiB/s, 0:03 left"
         );
         assert_eq!(progress(None, 512).line(Duration::from_secs(2)), "512 B, 256 B/s");
-        assert!(progress(Some(0), 0).line(Duration::ZERO).starts_with("0 B"));
+        assert_eq!(progress(Some(0), 0).line(Duration::ZERO), "");
+        let all = progress(Some(2048), 2048).line(Duration::from_secs(9));
+        assert_eq!(all, "[####################] 100 %  2 KiB of 2 KiB");
         assert!(progress(Some(9), 0).line(Duration::from_secs(1)).ends_with("0 B/s"));
+        let mut again = progress(Some(4 << 20), 3 << 20);
+        again.lose(2 << 20);
+        again.expect(4 << 20);
+        assert!(again.line(Duration::from_secs(1)).contains(" 12 %  1 MiB of 8 MiB, "));
         let entries = Progress::new(None);
         entries.entries().store(7, Ordering::Relaxed);
         assert!(entries.line(Duration::from_secs(1)).ends_with("0 B/s, entry 7"));

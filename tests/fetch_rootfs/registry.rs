@@ -196,6 +196,31 @@ pub fn a_registry_that_fails_or_means_harm_is_told_in_a_line() -> Test {
     Ok(())
 }
 
+/// What does not say what it is, is what its form says; what has two forms, nothing.
+pub fn a_manifest_without_a_type_is_told_by_its_form() -> Test {
+    let (folder, (mut image, digest)) = (scratch(), stock());
+    let untyped = |digest: &str| {
+        let mut value: serde_json::Value =
+            serde_json::from_slice(&image.blobs[digest]).expect("made here");
+        value.as_object_mut().expect("made here").remove("mediaType");
+        value
+    };
+    let index = untyped(&digest);
+    let mut both = untyped(&manifest_of_this_machine());
+    let manifest = digest_of(&image.document("text/plain", &both));
+    let index_digest = digest_of(&image.document("text/plain", &index));
+    both["manifests"] = index["manifests"].clone();
+    let both = digest_of(&image.document("text/plain", &both));
+    let tags = [("index", index_digest.as_str()), ("manifest", &manifest), ("both", &both)];
+    let registry = Registry::start(&image, &tags, Auth::Nothing, Fault::Untyped);
+    for name in ["box:index", "box:manifest"] {
+        pull(&registry.name(name), &folder, &[]).silent();
+        compare(&folder);
+    }
+    pull(&registry.name("box:both"), &folder, &[]).fails(1, "fetch-rootfs", &["an index, too"]);
+    Ok(())
+}
+
 /// With layers that take a while each to come, three of them take hardly longer than one.
 pub fn layers_come_at_the_same_time() -> Test {
     let wait = Duration::from_millis(1500);

@@ -1,10 +1,15 @@
 //! What registries are asked through, and how often: as it is with URLs.
 
+use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use support::{Ran, Test, need_program, run, scratch};
 
 use crate::https_server::{self, Proxy};
+use crate::image::{digest, gzip};
+use crate::layers::three;
 use crate::registry::{compare, pull, shop, without_credentials};
 use crate::registry_server::{Auth, Fault};
 use crate::{fetch, names};
@@ -75,5 +80,43 @@ pub fn a_registry_is_reached_by_https_and_through_a_proxy() -> Test {
     assert!(!ran.stderr.contains("secret"), "{ran:?}");
     fails(ran, &["refused (ECONNREFUSED)"]);
     assert!(proxy.asked().is_empty());
+    Ok(())
+}
+
+/// The bytes of all layers together, and the entries; on a terminal alone.
+pub fn the_progress_of_a_pull_is_for_terminals() -> Test {
+    need_program("script")?;
+    let layers = three().map(|layer| gzip(&layer));
+    let all = layers.iter().map(Vec::len).sum::<usize>();
+    assert!((1024..2048).contains(&all), "shown as 1.N KiB: {all}");
+    // The lowest is extracted before the others come.
+    let slow = |at: usize, time| (digest(&layers[at]), Duration::from_millis(time));
+    let slow = Fault::SlowSome(vec![slow(1, 300), slow(2, 600)]);
+    for (options, shown) in [("", true), ("--quiet", false)] {
+        let (folder, (registry, _)) = (scratch(), shop(Auth::Nothing, slow.clone()));
+        let root = folder.path().join("root");
+        let cache = folder.path().join("cache");
+        let pull = || {
+            let line = format!(
+                "{} {options} --cache-dir {} {} {}",
+                env!("CARGO_BIN_EXE_fetch-rootfs"),
+                cache.display(),
+                registry.name("box"),
+                root.display()
+            );
+            let mut command = Command::new("script");
+            let command = command.args(["-qec", &line, "/dev/null"]);
+            let text = run(without_credentials(command, folder.path())).ok();
+            fs::remove_dir_all(&root).expect("it was made");
+            text
+        };
+        let text = pull();
+        assert_eq!(text.contains(" KiB, ") && text.contains(" of 1."), shown, "{text:?}");
+        assert_eq!(text.contains(" left, entry 1"), shown, "{text:?}");
+        assert_eq!(text.contains("\r\x1b[K"), shown, "{text:?}");
+        assert!(text.trim_end().ends_with("/root"), "{text:?}");
+        // From the cache nothing has to come.
+        assert!(!pull().contains(" of "));
+    }
     Ok(())
 }

@@ -40,8 +40,12 @@ pub enum Fault {
     Realm(String),
     /// A blob takes that long.
     Slow(Duration),
+    /// These blobs take that long.
+    SlowSome(Vec<(String, Duration)>),
     /// It does not tell a manifest's digest alone.
     NoHead,
+    /// It calls every manifest plain text.
+    Untyped,
     /// Manifests without end.
     Endless,
 }
@@ -211,9 +215,11 @@ impl Registry {
         // What a header says is the digest is no proof of it.
         let text = String::from_utf8_lossy(bytes);
         let kind = if text.contains("\"manifests\"") { "index" } else { "manifest" };
-        let head = format!(
-            "Content-Type: application/vnd.oci.image.{kind}.v1+json\r\nDocker-Content-Digest: {digest}\r\n"
-        );
+        let kind = match self.fault {
+            Fault::Untyped => "text/plain".into(),
+            _ => format!("application/vnd.oci.image.{kind}.v1+json"),
+        };
+        let head = format!("Content-Type: {kind}\r\nDocker-Content-Digest: {digest}\r\n");
         // By a tag, anything may come: there is nothing to hold it against.
         let bytes = if name == digest { self.changed(bytes) } else { bytes.clone() };
         reply(stream, "200 OK", &head, &bytes)
@@ -242,6 +248,10 @@ impl Registry {
                 return reply(stream, "302 Found", &head, b"");
             }
             Fault::Slow(time) if !small => thread::sleep(*time),
+            Fault::SlowSome(slow) => {
+                let time = slow.iter().find(|(slow, _)| slow == name).map(|(_, time)| *time);
+                thread::sleep(time.unwrap_or_default());
+            }
             _ => {}
         }
         let ranges = self.fault != Fault::CutWithoutRanges;

@@ -70,6 +70,11 @@ impl Registry {
     pub fn choose(&self, choice: &Choice) -> Result<Chosen, Failure> {
         let (digest, bytes, told) = self.top()?;
         let typed: Typed = parse(&bytes, &format!("the manifest {}", self.reference.manifest()))?;
+        // One program would take it for one thing, another for the other: CVE-2021-41190.
+        if typed.manifests.is_some() && typed.layers.is_some() {
+            let name = self.reference.manifest();
+            return Err(Failure::new(format!("read the manifest {name}: it is an index, too")));
+        }
         let top = Descriptor {
             media_type: typed.media_type().or(told).unwrap_or_default(),
             digest,
@@ -142,11 +147,9 @@ impl BlobDownload<'_> {
 impl Typed {
     /// What it says it is, or has the form of.
     fn media_type(self) -> Option<String> {
-        let form = match (self.manifests, self.layers) {
-            (Some(_), None) => Some("application/vnd.oci.image.index.v1+json"),
-            (None, Some(_)) => Some("application/vnd.oci.image.manifest.v1+json"),
-            _ => None,
-        };
+        let index = self.manifests.map(|_| "application/vnd.oci.image.index.v1+json");
+        let manifest = self.layers.map(|_| "application/vnd.oci.image.manifest.v1+json");
+        let form = index.or(manifest);
         self.media_type.or(form.map(str::to_owned))
     }
 }
