@@ -208,9 +208,15 @@ fn usage(name: &str, error: &clap::Error) -> Failure {
     }
 }
 
-/// Joins the lines of a text by spaces.
+/// Joins the lines of a text by spaces. What a terminal would take for a command is escaped,
+/// whoever has written it.
 fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let plain = |character: char| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    lines.join(" ").chars().map(plain).collect()
 }
 
 #[cfg(test)]
@@ -224,6 +230,13 @@ mod tests {
             failure.lines("chrootx"),
             "chrootx: enter \"/x\": No such file or directory (ENOENT)\nhint: make it: mkdir /x\n"
         );
+    }
+
+    #[test]
+    fn a_terminal_is_told_nothing() {
+        let failure = Failure::new("read \u{1b}[2J\u{9b}1m\t.\r\nmore").hint("a\u{7}b\u{7f}");
+        let lines = failure.lines("t");
+        assert_eq!(lines, "t: read \\u{1b}[2J\\u{9b}1m\\t. more\nhint: a\\u{7}b\\u{7f}\n");
     }
 
     #[test]
