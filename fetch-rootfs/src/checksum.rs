@@ -154,12 +154,13 @@ pub fn listed(list: &str, text: &[u8], name: &str) -> Result<Vec<Digest>, Failur
     let text = String::from_utf8_lossy(text);
     let mut weak = false;
     let mut found = Vec::new();
-    for (digits, listed) in text.lines().filter_map(entry) {
+    for (tag, digits, listed) in text.lines().filter_map(entry) {
         if listed.strip_prefix("./").unwrap_or(listed) != name {
             continue;
         }
-        let kinds = [Kind::Sha256, Kind::Sha512];
-        match kinds.into_iter().find_map(|kind| Digest::parse(kind, digits).ok()) {
+        let kinds = [(Kind::Sha256, "SHA256"), (Kind::Sha512, "SHA512")].into_iter();
+        let mut kinds = kinds.filter(|(_, name)| tag.is_none_or(|tag| tag == *name));
+        match kinds.find_map(|(kind, _)| Digest::parse(kind, digits).ok()) {
             Some(digest) => found.push(digest),
             None => weak = true,
         }
@@ -174,15 +175,16 @@ pub fn listed(list: &str, text: &[u8], name: &str) -> Result<Vec<Digest>, Failur
     }
 }
 
-/// `HASH  NAME`, `HASH *NAME` or `SHA256 (NAME) = HASH`: the digits, and the name.
-fn entry(line: &str) -> Option<(&str, &str)> {
+/// `HASH  NAME`, `HASH *NAME` or `SHA256 (NAME) = HASH`: the kind if it is named, the digits, and
+/// the name.
+fn entry(line: &str) -> Option<(Option<&str>, &str, &str)> {
     let line = line.trim_end();
     if let Some((digits, name)) = line.split_once(' ').filter(|(word, _)| bytes(word).is_some()) {
-        return Some((digits, name.strip_prefix([' ', '*']).unwrap_or(name)));
+        return Some((None, digits, name.strip_prefix([' ', '*']).unwrap_or(name)));
     }
     let (tag, digits) = line.rsplit_once(") = ")?;
-    let (_, name) = tag.split_once(" (")?;
-    bytes(digits).map(|_| (digits, name))
+    let (tag, name) = tag.split_once(" (")?;
+    bytes(digits).map(|_| (Some(tag), digits, name))
 }
 
 #[cfg(test)]
@@ -235,6 +237,20 @@ mod tests {
         for (name, why) in [("d", "neither"), ("e", "neither"), ("b.tar", "not listed")] {
             let failure = listed(name).expect_err(name).lines("t");
             assert!(failure.contains(why), "{failure}");
+        }
+    }
+
+    /// NetBSD's pkgsrc has BLAKE2s beside SHA512, OpenSSL SHA3-256: of the same length as SHA256.
+    #[test]
+    fn a_tag_says_of_which_kind_a_digest_is() {
+        let (one, two) = ("11".repeat(32), "22".repeat(64));
+        let text = format!("BLAKE2s (a) = {one}\nSHA3-512 (a) = {two}\nSHA512 (a) = {two}\n");
+        let found = listed("SUMS", text.as_bytes(), "a").expect("one of them");
+        assert_eq!(found, [Digest::parse(Kind::Sha512, &two).expect("its digits")]);
+        for tag in ["BLAKE2s", "SHA3-256", "SHA512/256", "SHA512"] {
+            let text = format!("{tag} (a) = {one}\n");
+            let lines = listed("SUMS", text.as_bytes(), "a").expect_err(tag).lines("t");
+            assert!(lines.contains("neither"), "{lines}");
         }
     }
 
