@@ -49,9 +49,10 @@ impl Limits {
         self.count(entry, rules)
     }
 
-    /// What is going to be written of it, holes and all.
+    /// What is going to be written of it, holes, attributes and all.
     pub fn add(&mut self, entry: &Entry, rules: &Rules) -> Result<(), Failure> {
-        self.bytes = self.bytes.saturating_add(entry.length());
+        let attributes = entry.xattrs.iter().map(|(name, value)| (name.len() + value.len()) as u64);
+        self.bytes = self.bytes.saturating_add(entry.length()).saturating_add(attributes.sum());
         if self.bytes > rules.max_size {
             let most = size::human(rules.max_size);
             return Err(entry

@@ -53,6 +53,18 @@ fn sextet(byte: u8) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            for text in [STANDARD.encode(&bytes), STANDARD_NO_PAD.encode(&bytes)] {
+                prop_assert_eq!(value(text.as_bytes()), Some(bytes.clone()));
+            }
+        }
+    }
 
     #[test]
     fn names_and_values() {

@@ -2,8 +2,8 @@
 //! certain sense of, it refuses by name.
 
 mod header;
-mod libarchive;
-mod pax;
+pub mod libarchive;
+pub mod pax;
 mod sparse;
 
 use std::io::{self, BufRead, Read};
@@ -63,7 +63,7 @@ impl<R: BufRead> Reader<R> {
                     if !all.is_for_all() {
                         return fail("a global header gives all entries one name or one size");
                     }
-                    self.global.overridden(all);
+                    self.global.overridden(all)?;
                 }
                 Role::Label => {}
                 _ => return self.entry(header, &block, before).map(Some),
@@ -79,7 +79,7 @@ impl<R: BufRead> Reader<R> {
         before: Before,
     ) -> Result<Entry, Failure> {
         let mut pax = self.global.clone();
-        pax.overridden(before.pax.unwrap_or_default());
+        pax.overridden(before.pax.unwrap_or_default())?;
         let sparse = pax.sparse.take();
         let named = pax.path.is_some() || sparse.as_ref().is_some_and(|s| s.name.is_some());
         if before.name.is_some() && named {

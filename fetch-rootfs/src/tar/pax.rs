@@ -10,6 +10,11 @@ use super::sparse::Map;
 use crate::acl::{self, Unusable};
 use crate::entry::Time;
 
+/// More extended attributes than any file has, and more bytes in them than file systems take.
+/// Global headers add up, and each entry has what they say.
+const MOST_ATTRIBUTES: usize = 1000;
+const LARGEST_ATTRIBUTES: usize = 1 << 20;
+
 /// What the records say of an entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pax {
@@ -52,11 +57,18 @@ pub fn parse(data: &[u8]) -> Result<Pax, Failure> {
         pax.set(key, value).ok_or_else(|| {
             fail(&format!("{} can't be {}", super::quoted(key), super::quoted(value)))
         })?;
+        if pax.xattrs.len() > MOST_ATTRIBUTES {
+            return Err(too_many());
+        }
     }
     match &pax.sparse {
         Some(Sparse { offset: Some(_), .. }) => Err(fail("a part of a sparse file has no size")),
         _ => Ok(pax),
     }
+}
+
+fn too_many() -> Failure {
+    Failure::new("read an extended header: it has more attributes than a file can have")
 }
 
 /// One record and the rest. The length counts all of the record, its own digits too.
@@ -129,6 +141,7 @@ impl Pax {
     fn acl(&mut self, name: &'static str, value: &[u8]) -> Option<()> {
         match acl::attribute(value) {
             Ok(value) => self.xattr(name.as_bytes().to_vec(), value),
+            Err(Unusable::Named) if self.foreign.contains(&name) => {}
             Err(Unusable::Named) => self.foreign.push(name),
             Err(Unusable::Malformed) if value.is_empty() => {}
             Err(Unusable::Malformed) => return None,
@@ -144,7 +157,7 @@ impl Pax {
     }
 
     /// Takes over what another header says; where both say something, the other.
-    pub fn overridden(&mut self, by: Pax) {
+    pub fn overridden(&mut self, by: Pax) -> Result<(), Failure> {
         self.path = by.path.or(self.path.take());
         self.link = by.link.or(self.link.take());
         self.size = by.size.or(self.size);
@@ -154,8 +167,15 @@ impl Pax {
         self.atime = by.atime.or(self.atime);
         self.sparse = by.sparse.or(self.sparse.take());
         self.foreign.extend(by.foreign);
+        self.foreign.sort_unstable();
+        self.foreign.dedup();
         for (name, value) in by.xattrs {
             self.xattr(name, value);
+        }
+        let bytes: usize = self.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        match self.xattrs.len() > MOST_ATTRIBUTES || bytes > LARGEST_ATTRIBUTES {
+            true => Err(too_many()),
+            false => Ok(()),
         }
     }
 }
@@ -248,10 +268,33 @@ mod tests {
         };
         let mut all = parse(&["uid=7", "gid=8", "mtime=1", "SCHILY.xattr.user.a=1"]);
         assert!(all.is_for_all() && !parse(&["size=1"]).is_for_all());
-        all.overridden(parse(&["uid=9", "SCHILY.xattr.user.a=2", "path=x"]));
+        let one = parse(&["uid=9", "SCHILY.xattr.user.a=2", "path=x"]);
+        all.overridden(one).expect("few attributes");
         assert_eq!((all.uid, all.gid, all.mtime), (Some(9), Some(8), Some((1, 0))));
         assert_eq!(all.xattrs, [(b"user.a".to_vec(), b"2".to_vec())]);
         assert!(!all.is_for_all(), "a name is of one entry");
+    }
+
+    #[test]
+    fn attributes_have_an_end() {
+        let many = |start: usize, count: usize| -> Vec<u8> {
+            (start..start + count).flat_map(|at| record(&format!("SCHILY.xattr.{at}=x"))).collect()
+        };
+        let most = MOST_ATTRIBUTES;
+        assert!(parse(&many(0, most)).is_ok() && parse(&many(0, most).repeat(2)).is_ok());
+        assert!(parse(&many(0, most + 1)).is_err());
+        let mut all = parse(&many(0, most)).expect("as many as may be");
+        all.overridden(parse(&many(0, most)).expect("the same")).expect("no more than before");
+        assert!(all.overridden(parse(&many(most, 1)).expect("one")).is_err());
+        let large = |name: &str| {
+            let text = format!("SCHILY.xattr.{name}={}", "x".repeat(LARGEST_ATTRIBUTES / 2));
+            parse(&record(&text)).expect("one")
+        };
+        let mut all = large("a");
+        all.overridden(large("a")).expect("no more than before");
+        assert!(all.overridden(large("b")).is_err());
+        let acl = record("SCHILY.acl.access=user::rwx,user:x:r--,group::r-x,mask::r-x,other::---");
+        assert_eq!(parse(&acl.repeat(9)).expect("all the same").foreign.len(), 1);
     }
 
     #[test]
