@@ -89,6 +89,15 @@ enum Part {
     Set(Vec<(char, char)>, bool),
 }
 
+/// Whether a pattern matches from a part of a name on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    Yes,
+    No,
+    /// Nor from any later one: a star has tried all that comes. A name may have two thousand parts.
+    Never,
+}
+
 impl Pattern {
     pub fn new(text: &str) -> Self {
         let plain = text.strip_prefix("./").unwrap_or(text).trim_start_matches('/');
@@ -107,17 +116,19 @@ impl Pattern {
             return false;
         }
         let starts = (0..rest.len()).filter(|at| *at == 0 || rest[at - 1] == '/');
-        starts.take(if self.anchored { 1 } else { usize::MAX }).any(|at| self.fits(&rest[at..]))
+        let starts = starts.take(if self.anchored { 1 } else { usize::MAX });
+        let fits = starts.map(|at| self.fits(&rest[at..])).find(|fit| *fit != Fit::No);
+        fits == Some(Fit::Yes)
     }
 
     /// Whether it matches up to the end of a part. A star takes as little as it can, and more
     /// where what comes after it does not fit; then no earlier star has to take more.
-    fn fits(&self, name: &[char]) -> bool {
+    fn fits(&self, name: &[char]) -> Fit {
         let (mut at, mut part) = (0, 0);
         let mut star = None;
         loop {
             let fits = match (self.parts.get(part), name.get(at)) {
-                (None, None | Some('/')) => return true,
+                (None, None | Some('/')) => return Fit::Yes,
                 (Some(Part::Star), _) => {
                     star = Some((part + 1, at));
                     part += 1;
@@ -135,7 +146,8 @@ impl Pattern {
                     star = Some((after, from + 1));
                     (at, part) = (from + 1, after);
                 }
-                _ => return false,
+                Some(_) => return Fit::Never,
+                None => return Fit::No,
             }
         }
     }
@@ -269,8 +281,15 @@ mod tests {
         #[test]
         fn stars_take_what_they_have_to(pattern in "[ab*?/]{0,8}", name in "[ab/]{0,10}") {
             let pattern = Pattern::new(&pattern);
-            let name: Vec<char> = name.chars().collect();
-            prop_assert_eq!(pattern.fits(&name), plainly(&pattern.parts, &name));
+            let characters: Vec<char> = name.chars().collect();
+            let fits = pattern.fits(&characters) == Fit::Yes;
+            prop_assert_eq!(fits, plainly(&pattern.parts, &characters));
+            let rest = name.trim_start_matches('/');
+            let starts = rest.match_indices('/').map(|(at, _)| at + 1).filter(|at| *at < rest.len());
+            let mut starts = [0].into_iter().chain(starts.filter(|_| !pattern.anchored));
+            let any = starts.any(|at| plainly(&pattern.parts, &rest.chars().collect::<Vec<_>>()[at..]));
+            let names = !rest.is_empty() && !pattern.parts.is_empty();
+            prop_assert_eq!(pattern.matches(name.as_bytes()), names && any);
         }
     }
 }
