@@ -135,7 +135,8 @@ impl Download {
     /// The part must be the one that was asked for, of a file of the same length.
     fn follows(&self, answer: Answer) -> Result<Box<dyn Read + Send>, Trouble> {
         let range = answer.header("content-range").unwrap_or_default();
-        let (start, whole) = content_range(range).unwrap_or_default();
+        let (start, whole) = content_range(range).unzip();
+        let whole = whole.flatten();
         let same = self.length.is_none() || whole.is_none() || whole == self.length;
         match start == Some(self.done) && same {
             true => Ok(answer.body),
@@ -231,10 +232,16 @@ fn shown(url: &str) -> String {
 }
 
 /// `bytes 100-199/200`: where it starts, and the length of the whole if that is told.
-fn content_range(text: &str) -> Option<(Option<u64>, Option<u64>)> {
+pub fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let number = |text: &str| text.parse().ok().filter(|_| !text.starts_with('+'));
     let (range, whole) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (start, _) = range.split_once('-')?;
-    Some((Some(start.trim().parse().ok()?), whole.trim().parse().ok()))
+    let (start, end) = range.split_once('-')?;
+    let (start, end): (u64, u64) = (number(start)?, number(end)?);
+    let whole = match whole {
+        "*" => None,
+        whole => Some(number(whole)?),
+    };
+    (start <= end && whole.is_none_or(|whole| end < whole)).then_some((start, whole))
 }
 
 #[cfg(test)]
@@ -243,9 +250,20 @@ mod tests {
 
     #[test]
     fn a_range_has_a_start_and_perhaps_a_whole() {
-        assert_eq!(content_range("bytes 5-9/10"), Some((Some(5), Some(10))));
-        assert_eq!(content_range("bytes 5-9/*"), Some((Some(5), None)));
-        for text in ["", "bytes */10", "bytes x-9/10", "items 5-9/10"] {
+        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
+        for text in [
+            "",
+            "bytes */10",
+            "bytes x-9/10",
+            "items 5-9/10",
+            "bytes 5-/10",
+            "bytes 5-4/10",
+            "bytes 5-10/10",
+            "bytes 5-9/x",
+            "bytes +5-9/10",
+            "bytes 5-9/",
+        ] {
             assert_eq!(content_range(text), None, "{text}");
         }
     }

@@ -189,7 +189,7 @@ fn agent(timeout: Duration) -> ureq::Agent {
         .into()
 }
 
-fn host(url: &str) -> Option<String> {
+pub fn host(url: &str) -> Option<String> {
     url.parse::<Uri>().ok()?.host().map(str::to_owned)
 }
 

@@ -1,28 +1,28 @@
 //! Images: a root file system as layers, one on top of the other, as OCI and Docker keep it.
 
-mod auth;
-mod challenge;
-mod client;
+pub mod auth;
+pub mod challenge;
+pub mod client;
 pub mod digest;
 mod download;
 pub mod files;
 pub mod layer;
-mod layout;
-mod manifest;
+pub mod layout;
+pub mod manifest;
 pub mod platform;
 pub mod reference;
 mod registry;
-mod save;
+pub mod save;
 pub mod script;
 mod store;
-mod url;
+pub mod url;
 pub mod whiteout;
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Cursor, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, shell};
 use nix::errno::Errno;
 
 use crate::archive;
@@ -258,7 +258,7 @@ pub fn extract_layers(layers: &[PathBuf], extractor: &mut Extractor) -> Result<(
 fn several(names: &[String]) -> Failure {
     let first = names.first().map_or("NAME", String::as_str);
     Failure::new(format!("choose an image: there are {}", list(names)))
-        .hint(format!("--image {first}"))
+        .hint(format!("--image {}", shell::word(first)))
 }
 
 fn none_named(wanted: &str, names: &[String]) -> Failure {

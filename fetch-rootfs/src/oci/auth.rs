@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use common::{Failure, Tried};
 use serde::Deserialize;
 
-use super::manifest::{LARGEST, parse};
+use super::manifest::{LARGEST, parse_private};
 use super::reference::Reference;
 
 /// What is known.
@@ -43,8 +43,7 @@ pub fn find(reference: &Reference) -> Result<Credentials, Failure> {
     let mut elsewhere = Credentials::Nobody;
     for (path, must_exist) in files() {
         let Some(bytes) = read(&path, must_exist)? else { continue };
-        let known: Known = parse(&bytes, &format!("{path:?}"))?;
-        match known.find(reference) {
+        match find_in(&bytes, &path, reference)? {
             basic @ Credentials::Basic(_) => return Ok(basic),
             Credentials::Elsewhere(why) if elsewhere == Credentials::Nobody => {
                 elsewhere = Credentials::Elsewhere(format!("{why} by {path:?}"));
@@ -53,6 +52,12 @@ pub fn find(reference: &Reference) -> Result<Credentials, Failure> {
         }
     }
     Ok(elsewhere)
+}
+
+/// Looks into what one of them holds.
+pub fn find_in(file: &[u8], path: &Path, reference: &Reference) -> Result<Credentials, Failure> {
+    let known: Known = parse_private(file, &format!("{path:?}"))?;
+    Ok(known.find(reference))
 }
 
 /// A file that the caller names stands for all others.
@@ -145,8 +150,19 @@ mod tests {
     use super::*;
 
     fn find(json: &str, image: &str) -> Credentials {
-        let known: Known = parse(json.as_bytes(), "it").expect("it is well-formed");
-        known.find(&Reference::parse(image).expect("a name"))
+        let reference = Reference::parse(image).expect("a name");
+        find_in(json.as_bytes(), Path::new("it"), &reference).expect("it is well-formed")
+    }
+
+    #[test]
+    fn what_a_file_holds_is_not_shown() {
+        let reference = Reference::parse("h/a").expect("a name");
+        for json in [r#"{"auths": {"h": "hidden"}}"#, r#"{"auths": "hidden"}"#, "\"hidden\"", "hid"]
+        {
+            let file = Path::new("auth.json");
+            let lines = find_in(json.as_bytes(), file, &reference).expect_err(json).lines("t");
+            assert!(lines.contains("at line 1") && !lines.contains("hid"), "{lines}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::auth::{self, Credentials};
 use super::challenge::{self, Challenge};
 use super::digest::Digest;
 use super::files::quote;
-use super::manifest::LARGEST;
+use super::manifest::{LARGEST, parse_private};
 use super::reference::Reference;
 use super::url::{may_ask, with_query};
 use crate::credentials::Header;
@@ -182,13 +182,7 @@ impl Client {
             return Err(self.refused(&format!("{what}: it"), answer));
         }
         let bytes = self.body(answer)?;
-        let token: Token = serde_json::from_slice(&bytes)
-            .map_err(|error| Trouble::lasting(format!("{what}: {error}")))?;
-        let plain = token.token.bytes().all(|byte| byte.is_ascii_graphic());
-        match plain && !token.token.is_empty() {
-            true => Ok(token.token),
-            false => Err(Trouble::lasting(format!("{what}: it is no token"))),
-        }
+        token_in(&bytes, &what)
     }
 
     /// The whole body, if it is not longer than such a thing may be.
@@ -245,8 +239,17 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The token that an answer has.
+pub fn token_in(answer: &[u8], what: &str) -> Result<String, Trouble> {
+    let plain = |token: &Token| token.token.bytes().all(|byte| byte.is_ascii_graphic());
+    match parse_private::<Token>(answer, "the token") {
+        Ok(token) if plain(&token) && !token.token.is_empty() => Ok(token.token),
+        _ => Err(Trouble::lasting(format!("{what}: it is no token"))),
+    }
+}
+
 /// What the registry says itself, if it does as the specification wants.
-fn told(bytes: &[u8]) -> String {
+pub fn told(bytes: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Errors {
         errors: Vec<Error>,
@@ -258,4 +261,22 @@ fn told(bytes: &[u8]) -> String {
     let errors = serde_json::from_slice(bytes).unwrap_or(Errors { errors: Vec::new() });
     let first = errors.errors.into_iter().next().filter(|error| !error.message.is_empty());
     first.map(|error| format!(", {}", quote(&error.message))).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_a_word_and_not_shown() {
+        let token = |answer: &str| token_in(answer.as_bytes(), "get it").map_err(Failure::from);
+        assert_eq!(token(r#"{"token": "a.b-c="}"#).expect("a word"), "a.b-c=");
+        assert_eq!(token(r#"{"access_token": "a"}"#).expect("a word"), "a");
+        for answer in
+            [r#"{"token": "hid den"}"#, r#"{"token": ""}"#, "\"hidden\"", r#"["hid den"]"#]
+        {
+            let lines = token(answer).expect_err(answer).lines("t");
+            assert!(!lines.contains("hid"), "{lines}");
+        }
+    }
 }

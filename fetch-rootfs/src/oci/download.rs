@@ -18,6 +18,7 @@ use super::client::lock;
 use super::digest::{Digest, compare};
 use super::files::{Files, Section};
 use super::registry::{BlobDownload, Registry};
+use crate::download::content_range;
 use crate::http::{Answer, Trouble};
 use crate::limits::Entries;
 use crate::progress::Progress;
@@ -282,6 +283,6 @@ impl From<Stop> for Failure {
 
 /// Whether the server goes on where it was asked to; if not, it begins anew.
 fn continues(answer: &Answer, from: u64) -> bool {
-    let range = answer.header("content-range");
-    answer.status == 206 && range.is_some_and(|range| range.starts_with(&format!("bytes {from}-")))
+    let range = answer.header("content-range").and_then(content_range);
+    answer.status == 206 && range.is_some_and(|(start, _)| start == from)
 }

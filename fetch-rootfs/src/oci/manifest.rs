@@ -105,6 +105,14 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Failure
     serde_json::from_slice(bytes).map_err(|error| Failure::new(format!("read {what}: {error}")))
 }
 
+/// The same for what may hold a password: nothing of it is repeated.
+pub fn parse_private<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Failure::new(format!("read {what}: it makes no sense at line {line}, column {column}"))
+    })
+}
+
 /// The image for a platform, from what an index or a tag leads to.
 pub fn choose(
     documents: &dyn Documents,
@@ -122,7 +130,14 @@ pub fn choose(
             let (of, config_of) = (descriptor.digest, manifest.config.digest);
             Ok(Chosen { manifest: of, config: config_of, layers: blobs(manifest, config)? })
         }
-        Some((_, Found::Sole(..))) | None => Err(none_for(wanted, &search.found)),
+        Some((_, Found::Sole(..))) | None => {
+            let platforms = search.found.iter().map(|(platform, _)| platform);
+            let other = search.found.first().and_then(|(_, found)| match found {
+                Found::Sole(kind) => Some(kind.as_str()),
+                Found::Manifest(_) => None,
+            });
+            Err(none_for(wanted, platforms, other))
+        }
     }
 }
 
@@ -232,22 +247,31 @@ pub fn check_counts(layers: usize, diff_ids: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-fn none_for(wanted: &Platform, found: &[(Platform, Found)]) -> Failure {
-    let mut names: Vec<String> = found
-        .iter()
-        .filter(|(platform, _)| {
-            !platform.architecture.is_empty() && platform.architecture != "unknown"
-        })
-        .map(|(platform, _)| platform.to_string())
+/// There is no image for a platform, or none at all but something of another kind. Only names that
+/// are some are repeated, and not all of very many.
+pub fn none_for<'a>(
+    wanted: &Platform,
+    there: impl Iterator<Item = &'a Platform>,
+    other: Option<&str>,
+) -> Failure {
+    const ENOUGH: usize = 20;
+    let mut names: Vec<String> = there
+        .filter(|platform| platform.architecture != "unknown")
+        .map(Platform::to_string)
+        .filter(|name| Platform::parse(name).is_ok())
         .collect();
     names.sort();
     names.dedup();
+    if names.len() > ENOUGH {
+        names.truncate(ENOUGH);
+        names.push("more".into());
+    }
     let fail = |why: String| Failure::new(format!("find an image for {wanted}: {why}"));
-    match (names.first(), found.first()) {
+    match (names.first(), other) {
         (Some(first), _) => fail(format!("there is only {}", names.join(", ")))
             .hint(format!("--platform {first} takes an image for another machine")),
-        (None, Some((_, Found::Sole(kind)))) => fail(format!("what is there is {kind:?}")),
-        (None, _) => fail("there is none for any".into()),
+        (None, Some(kind)) => fail(format!("what is there is {kind:?}")),
+        (None, None) => fail("there is none for any".into()),
     }
 }
 
@@ -309,6 +333,19 @@ mod tests {
         assert_eq!(found[0].diff_id, Digest::of(b"linux/amd64"));
         let lines = memory.layers(&top, "linux/s390x").expect_err("it is not");
         assert!(lines.contains("there is only linux/amd64, linux/arm64\nhint: --platform"));
+    }
+
+    #[test]
+    fn only_names_of_platforms_are_said() {
+        let mut memory = Memory::default();
+        let names = ["linux/arm64", "linux/$(id)", "linux/\\u001b[2J", "linux/x y"];
+        let images = names.map(|name| memory.image(name, LAYER, 1));
+        let top = memory.add(INDEX, &format!(r#"{{"manifests":[{}]}}"#, images.join(",")));
+        let lines = memory.layers(&top, "linux/amd64").expect_err("it is not there");
+        assert!(
+            lines.contains("there is only linux/arm64\nhint: --platform linux/arm64 "),
+            "{lines}"
+        );
     }
 
     #[test]

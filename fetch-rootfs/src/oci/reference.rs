@@ -29,11 +29,7 @@ impl Reference {
         };
         let (rest, digest) = match text.split_once('@') {
             None => (text, None),
-            Some((rest, digest)) => {
-                let parsed = Digest::parse(digest);
-                let why = "its digest is not sha256: and 64 hexadecimal digits, lower-case";
-                (rest, Some(parsed.ok_or_else(|| fail(why))?))
-            }
+            Some((rest, digest)) => (rest, Some(Digest::parse(digest).ok_or_else(no_digest)?)),
         };
         let (host, path) = match rest.split_once('/') {
             Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
@@ -73,6 +69,14 @@ impl Reference {
         let tag = || self.tag.clone().unwrap_or_else(|| "latest".into());
         self.digest.map_or_else(tag, |digest| digest.to_string())
     }
+}
+
+/// A user and a password may have been typed there: nothing of it is repeated.
+fn no_digest() -> Failure {
+    Failure::usage(
+        "read the image: what follows its @ is not sha256: and 64 hexadecimal digits, lower-case",
+    )
+    .hint("who you are to a registry is for skopeo login --authfile FILE HOST")
 }
 
 /// A host without its port, and an IPv6 address without its brackets.
@@ -172,6 +176,16 @@ mod tests {
             "a:b:c",
         ] {
             assert!(Reference::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_name_is_not_shown() {
+        for text in
+            ["me:hidden@h/a", "me:hid@den@h/a:1", "me:hidden@a", "hidden@", "me:hid@sha256:1/a"]
+        {
+            let lines = Reference::parse(text).expect_err(text).lines("t");
+            assert!(!lines.contains("hid") && lines.contains("skopeo login"), "{lines}");
         }
     }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::digest::Digest;
 use super::files::{Files, document};
-use super::manifest::{Config, check_counts, parse};
+use super::manifest::{Config, check_counts, none_for, parse};
 use super::platform::Platform;
 use super::{Blob, Choice, layout};
 
@@ -28,9 +28,7 @@ pub fn layers(files: &dyn Files, choice: &Choice) -> Result<Vec<Blob>, Failure> 
     let config: Config = parse(&bytes, &format!("{:?}", saved.config))?;
     let wanted = choice.platform.clone().unwrap_or_else(Platform::machine);
     if !config.platform.architecture.is_empty() && !wanted.takes(&config.platform) {
-        let there = config.platform;
-        return Err(Failure::new(format!("find an image for {wanted}: there is only {there}"))
-            .hint(format!("--platform {there} takes an image for another machine")));
+        return Err(none_for(&wanted, std::iter::once(&config.platform), None));
     }
     check_counts(saved.layers.len(), config.rootfs.diff_ids.len())?;
     let pairs = saved.layers.into_iter().zip(config.rootfs.diff_ids);

@@ -2,22 +2,14 @@
 
 use ureq::http::Uri;
 
-use super::reference::host_name;
-
-/// Scheme and host with port.
-fn server(url: &str) -> Option<(String, String)> {
-    let uri: Uri = url.parse().ok()?;
-    Some((uri.scheme_str()?.to_owned(), uri.authority()?.as_str().to_owned()))
-}
-
 /// A password is sent there: to https, or where the registry itself is spoken to by http.
 pub fn may_ask(realm: &str, base: &str) -> bool {
-    match (server(realm), server(base)) {
-        (Some((scheme, authority)), _) if authority.contains('@') || scheme == "file" => false,
-        (Some((scheme, _)), _) if scheme == "https" => true,
-        (Some((scheme, realm)), Some((base_scheme, base))) => {
-            scheme == "http" && base_scheme == "http" && host_name(&realm) == host_name(&base)
-        }
+    let (Ok(realm), Ok(base)) = (realm.parse::<Uri>(), base.parse::<Uri>()) else { return false };
+    let user = realm.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    match (realm.scheme_str(), base.scheme_str()) {
+        _ if user => false,
+        (Some("https"), _) => true,
+        (Some("http"), Some("http")) => realm.host() == base.host(),
         _ => false,
     }
 }
@@ -52,7 +44,12 @@ mod tests {
         for realm in ["http://r.io/token", "file:///etc/passwd", "ftp://r.io/", "/token", "", "x"] {
             assert!(!may_ask(realm, safe), "{realm}");
         }
-        for realm in ["http://10.0.0.1/", "http://127.0.0.1@10.0.0.1/", "http://[::1]/"] {
+        for realm in [
+            "http://10.0.0.1/",
+            "http://127.0.0.1@10.0.0.1/",
+            "http://[127.0.0.1]@10.0.0.1/",
+            "http://[::1]/",
+        ] {
             assert!(!may_ask(realm, here), "{realm}");
         }
     }
