@@ -122,7 +122,7 @@ pub fn sweep(place: &Path) {
 }
 
 impl Known {
-    fn read(text: &str) -> Option<Self> {
+    pub fn read(text: &str) -> Option<Self> {
         let value = |key: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(key));
             line.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
@@ -132,7 +132,7 @@ impl Known {
         Some(Self { version, sha256 })
     }
 
-    fn text(&self, url: &str) -> String {
+    pub fn text(&self, url: &str) -> String {
         let line = |key: &str, value: Option<&str>| {
             value.map_or_else(String::new, |value| format!("{key}: {value}\n"))
         };

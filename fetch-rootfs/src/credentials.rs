@@ -100,7 +100,7 @@ fn warn(file: &std::path::Path) {
 }
 
 /// The first entry for the host, else the `default` one; netrc(5).
-fn look_up(text: &str, host: &str) -> Option<(String, String)> {
+pub fn look_up(text: &str, host: &str) -> Option<(String, String)> {
     let mut found = None;
     let mut ours = false;
     let text = without_macros(text);

@@ -5,12 +5,12 @@
 //! script finds `/bin/sh` and `/usr/bin/sh` there as it does here. Set-user-ID bits are left
 //! behind: who is root in the new root needs none, and a copy gets no security updates.
 
-mod cache;
+pub mod cache;
 mod libraries;
-mod loader;
+pub mod loader;
 mod machine;
 mod piece;
-mod programs;
+pub mod programs;
 mod skeleton;
 mod tree;
 

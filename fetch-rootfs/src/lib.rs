@@ -29,6 +29,8 @@ mod names;
 mod oci;
 mod outcome;
 mod overlap;
+#[doc(hidden)]
+pub mod parsers;
 mod patience;
 mod plan;
 mod progress;

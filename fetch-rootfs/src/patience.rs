@@ -69,11 +69,14 @@ impl Patience {
 
 /// How long a server wants to be left alone: `Retry-After`, in seconds or as a date.
 pub fn retry_after(answer: &Answer) -> Option<Duration> {
-    wait(answer.header("retry-after")?.trim(), SystemTime::now())
+    wait(answer.header("retry-after")?, SystemTime::now())
 }
 
-fn wait(text: &str, now: SystemTime) -> Option<Duration> {
-    if let Ok(seconds) = text.parse() {
+/// The same, as it is written.
+pub fn wait(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some(seconds) = text.parse().ok().filter(|_| digits) {
         return Some(Duration::from_secs(seconds));
     }
     // A date that is past says to come at once.
@@ -107,7 +110,7 @@ mod tests {
         assert_eq!(seconds("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
         assert_eq!(seconds("Sunday, 06-Nov-94 08:50:37 GMT"), Some(60), "as old servers write it");
         assert_eq!(seconds("Sun Nov  6 08:48:37 1994"), Some(0), "that is past");
-        for text in ["", "-1", "1.5", "soon", "99999999999999999999999"] {
+        for text in ["", "-1", "+1", "1.5", "soon", "99999999999999999999999"] {
             assert_eq!(seconds(text), None, "{text:?}");
         }
     }

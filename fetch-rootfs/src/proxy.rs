@@ -21,7 +21,7 @@ pub fn for_url(url: &str) -> Result<Option<Proxy>, Trouble> {
     choose(url, set)
 }
 
-fn choose(url: &str, set: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>, Trouble> {
+pub fn choose(url: &str, set: impl Fn(&str) -> Option<String>) -> Result<Option<Proxy>, Trouble> {
     let Ok(uri) = url.parse::<Uri>() else { return Ok(None) };
     let names = variables(uri.scheme_str().unwrap_or_default());
     let Some((name, value)) = names.iter().find_map(|name| Some((name, set(name)?))) else {

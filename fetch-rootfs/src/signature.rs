@@ -119,7 +119,7 @@ const NO_KEY: &str = "it is by a key that the keyring does not have";
 
 /// One good signature by a key of the keyring is enough, for makers sign with their next key, too;
 /// a bad one spoils it.
-fn judge(status: &str) -> Result<(), Option<&'static str>> {
+pub fn judge(status: &str) -> Result<(), Option<&'static str>> {
     let words: Vec<&str> = status
         .lines()
         .filter_map(|line| line.strip_prefix("[GNUPG:] ")?.split(' ').next())

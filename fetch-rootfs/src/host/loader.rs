@@ -117,7 +117,7 @@ impl Object {
 
 /// Puts a folder in for `$ORIGIN`. An entry that is relative then, or has other variables, is
 /// left out: it would mean something else inside the root.
-fn expand(entry: &[u8], origin: &Path) -> Option<PathBuf> {
+pub fn expand(entry: &[u8], origin: &Path) -> Option<PathBuf> {
     let mut expanded = Vec::new();
     let mut rest = entry;
     while let Some(at) = rest.iter().position(|byte| *byte == b'$') {

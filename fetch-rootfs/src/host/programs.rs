@@ -127,19 +127,25 @@ fn interpreters(machine: &Machine, script: &Path) -> Result<Vec<PathBuf>, Failur
     let mut head = Vec::new();
     let file = machine.open(script).tried(|| format!("read {script:?}"))?;
     file.take(LONGEST_LINE).read_to_end(&mut head).tried(|| format!("read {script:?}"))?;
-    let Some(line) = head.strip_prefix(b"#!") else { return Ok(Vec::new()) };
-    let line = String::from_utf8_lossy(line.split(|byte| *byte == b'\n').next().unwrap_or(line));
-    let mut words = line.split_ascii_whitespace();
-    let Some(interpreter) = words.next() else { return Ok(Vec::new()) };
+    let Some((interpreter, program)) = first_line(&head) else { return Ok(Vec::new()) };
     let mut found = vec![PathBuf::from(interpreter)];
-    if interpreter.ends_with("/env")
-        && let Some(name) = words.find(|word| !word.starts_with('-') && !word.contains('='))
-    {
-        found.push(machine.find(name).ok_or_else(|| {
+    if let Some(name) = program {
+        found.push(machine.find(&name).ok_or_else(|| {
             Failure::new(format!("find the interpreter {name:?} of {script:?}: it is not in PATH"))
         })?);
     }
     Ok(found)
+}
+
+/// What `#!/usr/bin/env -S A=b perl -w` names: a program, and that which env(1) is to run.
+pub fn first_line(head: &[u8]) -> Option<(String, Option<String>)> {
+    let line = head.strip_prefix(b"#!")?;
+    let line = String::from_utf8_lossy(line.split(|byte| *byte == b'\n').next().unwrap_or(line));
+    let mut words = line.split_ascii_whitespace();
+    let interpreter = words.next()?.to_owned();
+    let program = words.find(|word| !word.starts_with('-') && !word.contains('='));
+    let program = program.filter(|_| interpreter.ends_with("/env")).map(str::to_owned);
+    Some((interpreter, program))
 }
 
 #[cfg(test)]
