@@ -21,6 +21,8 @@ mod https_server;
 mod image;
 #[path = "fetch_rootfs/layers.rs"]
 mod layers;
+#[path = "fetch_rootfs/listing.rs"]
+mod listing;
 #[path = "fetch_rootfs/mapped.rs"]
 mod mapped;
 #[path = "fetch_rootfs/namespace.rs"]
@@ -147,6 +149,10 @@ support::tests!(
     registry_network::a_registry_may_lead_elsewhere_by_a_relative_path,
     registry_network::a_registry_is_reached_by_https_and_through_a_proxy,
     registry_network::the_progress_of_a_pull_is_for_terminals,
+    listing::each_kind_of_entry_is_an_object,
+    listing::an_image_is_listed_as_the_tree_that_it_becomes,
+    listing::layers_by_chance_are_listed_as_they_are_extracted,
+    listing::a_list_is_printed_when_it_is_verified,
     trees::links_within_the_root_lead_where_they_lead_inside,
     trees::a_deep_tree_takes_linear_time,
     trees::a_user_gets_what_a_user_can_have,

@@ -58,7 +58,9 @@ pub struct Cli {
     /// beginning of any part of a name, with a slash in front only from the top
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
-    /// Print the names in the archive, each on a line; extract nothing
+    /// Print the names in the archive, each on a line, and extract nothing; of an image, the names of
+    /// the tree that its layers come to, in order. With --json, an object for each: what it is, mode,
+    /// owner, size, time. Where something is to be verified, nothing is printed before it is
     #[arg(long)]
     pub list_entries: bool,
     /// Refuse an archive whose files are larger together

@@ -50,6 +50,25 @@ pub struct Holes {
 }
 
 impl Entry {
+    /// One of which nothing else is known.
+    pub fn of_kind(kind: Kind) -> Self {
+        Self {
+            kind,
+            name: Vec::new(),
+            link: Vec::new(),
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            mtime: (0, 0),
+            atime: None,
+            device: (0, 0),
+            xattrs: Vec::new(),
+            foreign: Vec::new(),
+            holes: None,
+        }
+    }
+
     /// A failure that names the entry.
     pub fn failure(&self, why: &str) -> Failure {
         Failure::new(format!("extract {}: {why}", quoted(&self.name)))

@@ -7,7 +7,7 @@
 mod data;
 mod devices;
 mod layered;
-mod path;
+pub mod path;
 mod place;
 
 use std::collections::BTreeMap;

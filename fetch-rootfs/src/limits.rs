@@ -65,10 +65,14 @@ impl Limits {
 
 /// How deep it is.
 pub fn depth(entry: &Entry, path: &Path, rules: &Rules) -> Result<(), Failure> {
-    if path.iter().count() > rules.max_depth {
-        return Err(entry
-            .failure(&format!("its name has more than {} parts", rules.max_depth))
-            .hint("--max-depth N allows more"));
+    match path.iter().count() > rules.max_depth {
+        true => Err(too_deep(entry, rules)),
+        false => Ok(()),
     }
-    Ok(())
+}
+
+pub fn too_deep(entry: &Entry, rules: &Rules) -> Failure {
+    entry
+        .failure(&format!("its name has more than {} parts", rules.max_depth))
+        .hint("--max-depth N allows more")
 }

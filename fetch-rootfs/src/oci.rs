@@ -29,6 +29,7 @@ use crate::archive;
 use crate::cli::Rules;
 use crate::codec;
 use crate::extract::Extractor;
+use crate::limits::Entries;
 use crate::overlap;
 use crate::transfer::Transfer;
 use digest::{Digest, Verified};
@@ -64,6 +65,37 @@ pub enum Format {
     Saved,
     /// An archive by cpio, or compressed by lz4.
     Other,
+}
+
+/// What entries are for: a tree, or a list.
+pub trait Target: Send {
+    /// A whole archive that is no image.
+    fn plain(&mut self, input: impl BufRead) -> Result<(), Failure>;
+    /// A layer, on top of those before.
+    fn layer(&mut self, input: impl Read) -> Result<(), Failure>;
+    /// All layers are there.
+    fn end(&mut self) -> Result<(), Failure>;
+    fn rules(&self) -> &Rules;
+    /// Where entries are counted.
+    fn counter(&self) -> Entries;
+}
+
+impl Target for Extractor<'_> {
+    fn plain(&mut self, input: impl BufRead) -> Result<(), Failure> {
+        self.all_of(input)
+    }
+    fn layer(&mut self, input: impl Read) -> Result<(), Failure> {
+        self.add_layer(input)
+    }
+    fn end(&mut self) -> Result<(), Failure> {
+        self.end_layers()
+    }
+    fn rules(&self) -> &Rules {
+        Extractor::rules(self)
+    }
+    fn counter(&self) -> Entries {
+        Extractor::counter(self)
+    }
 }
 
 /// As much of an archive as tells what it is: its first entry has one block, or three with an
@@ -136,12 +168,12 @@ pub fn extract(
     scratch: impl FnOnce() -> Result<File, Failure>,
     most: u64,
     choice: &Choice,
-    extractor: &mut Extractor,
+    target: &mut impl Target,
 ) -> Result<(), Failure> {
     let (is_image, archive) = look(decoded)?;
     if !is_image {
         return match choice {
-            Choice { platform: None, image: None } => extractor.all_of(archive),
+            Choice { platform: None, image: None } => target.plain(archive),
             _ => Err(Failure::new("choose an image by --image or --platform: it is no image")
                 .hint("a plain archive has but one root file system: leave the option out")),
         };
@@ -159,18 +191,18 @@ pub fn extract(
         return Err(Failure::new("read the image: it has no oci-layout and no manifest.json")
             .hint("it begins as an image does; is it complete?"));
     };
-    apply(&archive, &layers, extractor)
+    apply(&archive, &layers, target)
 }
 
 /// Extracts an image from a layout in a folder.
 pub fn extract_folder(
     path: &Path,
     choice: &Choice,
-    extractor: &mut Extractor,
+    target: &mut impl Target,
 ) -> Result<(), Failure> {
     let folder = Folder::open(path)?;
     let layers = layout::layers(&folder, choice)?;
-    apply(&folder, &layers, extractor)
+    apply(&folder, &layers, target)
 }
 
 /// Extracts an image from a registry; `scratch` is where its layers are kept meanwhile.
@@ -179,13 +211,13 @@ pub fn pull(
     rules: &Rules,
     transfer: &Transfer,
     scratch: File,
-    extractor: &mut Extractor,
+    target: &mut impl Target,
 ) -> Result<(), Failure> {
     let registry = Registry::new(reference, transfer, rules.plain_http)?;
     let layers = registry.choose(&rules.choice)?.layers;
-    let entries = (!rules.quiet && io::stderr().is_terminal()).then(|| extractor.counter());
+    let entries = (!rules.quiet && io::stderr().is_terminal()).then(|| target.counter());
     let downloads = Downloads::start(registry, &layers, scratch, rules.max_size, entries)?;
-    apply(&downloads, &layers, extractor)
+    apply(&downloads, &layers, target)
 }
 
 /// The files of an image that is to be had from the cache alone: manifest, configuration, layers.
@@ -206,20 +238,20 @@ pub fn cached(
 }
 
 /// Layers, the lowest first; each is held against its digests.
-fn apply(files: &dyn Files, layers: &[Blob], extractor: &mut Extractor) -> Result<(), Failure> {
+fn apply(files: &dyn Files, layers: &[Blob], target: &mut impl Target) -> Result<(), Failure> {
     for blob in layers {
-        apply_one(files, blob, extractor)?;
+        apply_one(files, blob, target)?;
     }
-    extractor.end()
+    target.end()
 }
 
 /// One thread decodes it, another extracts what comes out.
-fn apply_one(files: &dyn Files, blob: &Blob, extractor: &mut Extractor) -> Result<(), Failure> {
+fn apply_one(files: &dyn Files, blob: &Blob, target: &mut impl Target) -> Result<(), Failure> {
     let layer = format!("the layer {}", files::quote(&blob.name));
     let mut packed = Verified::new(files.open(&blob.name)?, blob.size);
-    let outcome = overlap::decoded(&mut packed, extractor.rules().max_ratio, |pieces| {
+    let outcome = overlap::decoded(&mut packed, target.rules().max_ratio, |pieces| {
         let mut content = Verified::new(pieces, None);
-        extractor.layer(&mut content)?;
+        target.layer(&mut content)?;
         content.finish(Some(blob.diff_id), &format!("the archive in {layer}"))
     });
     // What is wrong inside matters only if these are the right bytes.
@@ -247,12 +279,12 @@ pub fn layers_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Extracts archives on top of each other.
-pub fn extract_layers(layers: &[PathBuf], extractor: &mut Extractor) -> Result<(), Failure> {
+pub fn extract_layers(layers: &[PathBuf], target: &mut impl Target) -> Result<(), Failure> {
     for path in layers {
         let file = File::open(path).tried(|| format!("open {path:?}"))?;
-        overlap::decoded(file, extractor.rules().max_ratio, |pieces| extractor.layer(pieces))?;
+        overlap::decoded(file, target.rules().max_ratio, |pieces| target.layer(pieces))?;
     }
-    extractor.end()
+    target.end()
 }
 
 fn several(names: &[String]) -> Failure {

@@ -9,7 +9,7 @@ use common::{Failure, Tried};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
-use crate::cli::{Cli, Owner, Rules, Source};
+use crate::cli::{Cli, Owner, Source};
 use crate::credentials;
 use crate::host;
 use crate::idmap::IdMap;
@@ -22,17 +22,16 @@ use crate::wanted::Wanted;
 
 /// What fetch-rootfs will do.
 pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
-    let ((source, wanted), rules) = (cli.request()?, cli.rules()?);
+    let (source, wanted) = cli.request()?;
     let transfer = cli.transfer.transfer()?;
     let Some(dir) = cli.dir.as_ref().filter(|_| !cli.list_entries) else {
-        return listing(source, transfer, wanted, rules);
+        return listing(cli, source, transfer, wanted);
     };
     let dir = target(dir)?;
     let unfinished = unfinished(&dir)?;
     let root = unfinished.join("root");
     let about = cli.json.then(|| about(cli, &source));
-    let map = (rules.owner == Owner::Map).then(IdMap::of_user).transpose()?;
-    let privileged = geteuid().is_root() || map.is_some();
+    let map = (cli.owner == Some(Owner::Map)).then(IdMap::of_user).transpose()?;
     let mut steps: Vec<Step> = map.into_iter().map(Step::Map).collect();
     steps.push(Step::Begin {
         unfinished: unfinished.clone(),
@@ -45,6 +44,26 @@ pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
             let pieces = host::pieces(&programs)?;
             steps.extend(pieces.into_iter().map(|piece| Step::Place { piece, root: root.clone() }));
         }
+        source => steps.extend(tree(cli, source, transfer, wanted, &unfinished, |step| step)?),
+    }
+    steps.extend([Step::Publish { root, dir: dir.clone() }, Step::Print { dir, json: about }]);
+    Ok(steps)
+}
+
+/// The steps that make the tree of what is no host's; the one that does it is handed on.
+fn tree(
+    cli: &Cli,
+    source: Source,
+    transfer: Transfer,
+    wanted: Wanted,
+    unfinished: &Path,
+    work: impl FnOnce(Step) -> Step,
+) -> Result<Vec<Step>, Failure> {
+    let rules = cli.rules()?;
+    let mapped = rules.owner == Owner::Map && !cli.list_entries;
+    let privileged = geteuid().is_root() || mapped;
+    let (root, unfinished) = (unfinished.join("root"), unfinished.to_owned());
+    match source {
         Source::Registry(reference) => {
             refuse_to_verify(&wanted, "an image in a registry").map_err(|failure| {
                 failure.hint("its own digest is part of its name: NAME@sha256:DIGITS")
@@ -67,21 +86,14 @@ pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
                 true => oci::cached(&reference, &transfer, &rules)?,
                 false => Vec::new(),
             };
-            let root = root.clone();
-            steps.push(Step::Pull {
-                reference,
-                transfer,
-                cached,
-                unfinished,
-                root,
-                rules,
-                privileged,
-            });
+            let pull =
+                Step::Pull { reference, transfer, cached, unfinished, root, rules, privileged };
+            Ok(vec![work(pull)])
         }
         Source::Layers(folder) => {
             refuse_to_verify(&wanted, "a folder of layers")?;
             let layers = oci::layers_in(&folder)?;
-            steps.push(Step::Layers { layers, unfinished, root: root.clone(), rules, privileged });
+            Ok(vec![work(Step::Layers { layers, unfinished, root, rules, privileged })])
         }
         source => {
             let format = match &source {
@@ -89,23 +101,22 @@ pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
                 _ => None,
             };
             let (show, scratch) = (!rules.quiet, unfinished.clone());
-            let (root, unfinished) = (root.clone(), unfinished);
-            let extract =
-                |archive| Step::Extract { archive, format, unfinished, root, rules, privileged };
+            let extract = |archive| {
+                work(Step::Extract { archive, format, unfinished, root, rules, privileged })
+            };
             match (source, format) {
                 (Source::File(folder), Some(Format::Layout)) => {
                     refuse_to_verify(&wanted, "a folder")?;
-                    steps.push(extract(folder));
+                    Ok(vec![extract(folder)])
                 }
                 (source, _) => {
-                    let retrieval = Retrieval::new(source, transfer, &scratch, cli.json);
-                    steps.extend(retrieval.steps(wanted, show, extract)?);
+                    let tell = cli.json && !cli.list_entries;
+                    let retrieval = Retrieval::new(source, transfer, &scratch, tell);
+                    retrieval.steps(wanted, show, extract)
                 }
             }
         }
     }
-    steps.extend([Step::Publish { root, dir: dir.clone() }, Step::Print { dir, json: about }]);
-    Ok(steps)
 }
 
 /// What is known of the source before it is there.
@@ -117,28 +128,29 @@ fn about(cli: &Cli, source: &Source) -> About {
     About { source: credentials::split_url(cli.source.as_deref().unwrap_or_default()).0, url }
 }
 
-/// The names in an archive: nothing is made.
+/// The names in an archive: nothing is made, but for the time being. Where something is to be
+/// verified, nothing is printed before it is.
 fn listing(
+    cli: &Cli,
     source: Source,
     transfer: Transfer,
     wanted: Wanted,
-    rules: Rules,
 ) -> Result<Vec<Step>, Failure> {
     if matches!(source, Source::Host(_)) {
         return Err(Failure::usage("list the entries of host: it is no archive"));
     }
-    let scratch = std::env::temp_dir().join(format!("fetch-rootfs-{}", std::process::id()));
-    let (show, list) = (!rules.quiet, |archive| Step::List { archive, rules });
-    let retrieval = Retrieval::new(source, transfer, &scratch, false);
-    let mut steps = retrieval.steps(wanted, show, list)?;
-    if steps.iter().any(|step| matches!(step, Step::Get { .. })) {
-        return Err(Failure::usage("list the entries and verify them by what a URL has")
-            .hint("get the checksums or the signature first, and name the file"));
+    let (json, hold) = (cli.json, wanted != Wanted::default());
+    let dir = std::env::temp_dir().join("fetch-rootfs");
+    let unfinished = unfinished(&dir)?;
+    let list = |from| Step::List { from: Box::new(from), json, hold };
+    let mut steps = tree(cli, source, transfer, wanted, &unfinished, list)?;
+    let beside = steps.iter().any(|step| matches!(step, Step::Get { .. }));
+    let for_script = steps.iter().any(|step| step.script_needs(&unfinished));
+    if hold {
+        steps.push(Step::PrintList { unfinished: unfinished.clone() });
     }
-    let copied =
-        |step: &Step| matches!(step, Step::List { archive, .. } if archive.starts_with(&scratch));
-    if steps.iter().any(copied) {
-        steps.insert(0, Step::Scratch(scratch));
+    if beside || hold || for_script {
+        steps.insert(0, Step::Scratch { unfinished, dir, needed: beside });
     }
     Ok(steps)
 }

@@ -14,8 +14,8 @@ use common::{Failure, Tried, shell};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, open, openat, renameat2};
-use nix::sys::stat::{Mode, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use crate::removal::remove_tree;
 
@@ -114,6 +114,14 @@ impl Staging {
     }
 }
 
+/// A file for the time being where there is no staging folder.
+pub fn nameless() -> Result<File, Failure> {
+    let folder = std::env::temp_dir();
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    let file = open(&folder, flags, Mode::S_IRUSR | Mode::S_IWUSR);
+    Ok(file.tried(|| format!("make a temporary file in {folder:?}"))?.into())
+}
+
 fn lock(folder: OwnedFd) -> Option<Flock<File>> {
     Flock::lock(File::from(folder), FlockArg::LockExclusiveNonblock).ok()
 }
@@ -138,6 +146,9 @@ fn clear_dead(parent: &OwnedFd, path: &Path, prefix: &OsStr) -> Result<(), Failu
         }
         // Not to be opened or locked: somebody else's, or alive.
         let Ok(folder) = openat(parent.as_fd(), name, flags, Mode::empty()) else { continue };
+        if fstat(&folder).is_ok_and(|about| about.st_uid != geteuid().as_raw()) {
+            continue;
+        }
         if let Some(_held) = lock(folder) {
             let left = path.join(OsStr::from_bytes(name.to_bytes()));
             remove_tree(parent, name)

@@ -1,9 +1,11 @@
 //! What fetch-rootfs does, step by step.
 
+mod entries;
 mod lines;
 mod sources;
 mod summary;
 
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,21 +16,20 @@ use common::{Failure, Flow, Line, report, shell};
 use crate::cache;
 use crate::checksum::{self, Digest, Kind};
 use crate::cli::{Rules, Source};
-use crate::extract::Extractor;
 use crate::host::Piece;
 use crate::idmap::IdMap;
 use crate::input::{Fetched, Input};
-use crate::list::list;
+use crate::list;
+use crate::oci::Format;
 use crate::oci::reference::Reference;
-use crate::oci::{self, Format, script};
 use crate::outcome::Outcome;
-use crate::overlap::{self, Pieces};
 use crate::signature;
 use crate::staging::{self, Staging};
 use crate::transfer::Transfer;
 use crate::wanted::Check;
 
-use lines::{extract_line, tar_line};
+use entries::{extract, list};
+use lines::{is_image, list_line, tree_line};
 use sources::{get, open, verified_list};
 pub use summary::About;
 use summary::summary;
@@ -83,10 +84,12 @@ pub enum Step {
     },
     /// It is what it should be.
     Verify { archive: PathBuf, unfinished: PathBuf, check: Check },
-    /// A folder for it, if only its names are asked for: nothing is kept.
-    Scratch(PathBuf),
-    /// Its names.
-    List { archive: PathBuf, rules: Rules },
+    /// A folder for what a list needs, in which nothing is kept; perhaps only a script needs it.
+    Scratch { unfinished: PathBuf, dir: PathBuf, needed: bool },
+    /// The names of what one of the steps above would extract; held back until they are verified.
+    List { from: Box<Step>, json: bool, hold: bool },
+    /// They are.
+    PrintList { unfinished: PathBuf },
     /// Something of the machine's own.
     Place { piece: Piece, root: PathBuf },
     /// The finished tree gets its name.
@@ -105,6 +108,8 @@ pub struct Hands {
     listed: Vec<Digest>,
     fetched: Fetched,
     kept: Vec<Fetched>,
+    /// What waits to be printed.
+    waiting: Option<File>,
     outcome: Option<Outcome>,
     start: Option<Instant>,
 }
@@ -141,47 +146,17 @@ impl common::Step for Step {
                 format!("test -r {}", word(file))
             }
             Self::Open { archive, .. } => format!("cat >{}", word(archive)),
-            Self::Extract { archive, format, unfinished, root, rules, privileged } => {
-                let root = word(root);
-                let command = match format.and_then(script::transport) {
-                    None => {
-                        tar_line(*format, &word(archive), unfinished, &root, rules, *privileged)
-                    }
-                    Some(transport) => {
-                        let from = script::local(transport, archive, &rules.choice);
-                        script::image(&from, &rules.choice, unfinished, &root, *privileged)
-                    }
-                };
-                extract_line(command, &root, rules, *privileged)
-            }
-            Self::Pull { reference, transfer, cached, unfinished, root, rules, privileged } => {
-                let (root, folder) = (word(root), unfinished.join("files"));
-                let (before, from) = match cached.is_empty() {
-                    true => (
-                        String::new(),
-                        script::remote(reference, rules.plain_http, transfer.retries),
-                    ),
-                    false => script::cached(cached, &folder),
-                };
-                let image = script::image(&from, &rules.choice, unfinished, &root, *privileged);
-                extract_line(before + &image, &root, rules, *privileged)
-            }
-            Self::Layers { layers, unfinished, root, rules, privileged } => {
-                let root = word(root);
-                let command = script::layers(layers, unfinished, &root, *privileged);
-                extract_line(command, &root, rules, *privileged)
-            }
+            Self::Extract { .. } | Self::Pull { .. } | Self::Layers { .. } => tree_line(self),
             Self::Verify { archive, unfinished, check } => check.line(archive, unfinished),
-            Self::Scratch(folder) => {
-                let folder = word(folder);
+            Self::Scratch { unfinished, .. } => {
+                let folder = word(unfinished);
                 format!(
                     "mkdir -m 700 {folder}; trap {} EXIT",
                     shell::quote(&format!("rm -rf {folder}"))
                 )
             }
-            Self::List { archive, rules } => {
-                format!("tar --list --file {}{}", word(archive), rules.names.options())
-            }
+            Self::List { from, hold, .. } => list_line(from, *hold),
+            Self::PrintList { unfinished } => format!("cat {}", word(&unfinished.join("list"))),
             Self::Place { piece, root } => piece.line(root),
             Self::Publish { root, dir } => format!("mv -T {} {}", word(root), word(dir)),
             Self::Print { dir, json: None } => format!("echo {}", word(dir)),
@@ -225,8 +200,10 @@ impl common::Step for Step {
             }
             Self::Layers { .. } => "one on top of the other; zstd(1), umoci(1)",
             Self::Extract { .. } => "owners by number, exact modes, all attributes; tar(1)",
-            Self::Scratch(_) => "to read it twice takes a file; mktemp(1)",
-            Self::List { .. } => "what is in it; tar(1)",
+            Self::Scratch { .. } => "what is needed meanwhile; mkdir(2)",
+            Self::List { json: true, .. } => "what is in it, here but the names; tar(1), find(1)",
+            Self::List { .. } => "what is in it; tar(1), find(1)",
+            Self::PrintList { .. } => "it is verified",
             Self::Verify { check, .. } => check.why(),
             Self::Place { piece, .. } => return piece.why(),
             Self::Publish { .. } => "all of it appears at once; rename(2)",
@@ -238,7 +215,9 @@ impl common::Step for Step {
     fn act(&self, hands: &mut Hands) -> Result<Flow, Failure> {
         match self {
             Self::Map(map) => map.enter()?,
-            Self::Begin { dir, cache, .. } => return begin(dir, cache.as_deref(), hands),
+            Self::Begin { dir, cache, .. } => return begin(dir, cache.as_deref(), true, hands),
+            Self::Scratch { dir, needed: true, .. } => return begin(dir, None, false, hands),
+            Self::Scratch { .. } => {}
             Self::Open { source, transfer, checks, show, digest, .. } => {
                 let kinds = if *digest { vec![Kind::Sha256] } else { Vec::new() };
                 hands.input = Some(open(source, transfer, checks, kinds, *show, hands)?);
@@ -247,26 +226,12 @@ impl common::Step for Step {
             Self::VerifyList { list, shown, signature, keyring } => {
                 hands.list = Some(verified_list(list, shown, signature, keyring)?);
             }
-            Self::Extract { archive, format: Some(Format::Layout), rules, .. } => {
-                with_extractor(rules, hands, |extractor| {
-                    oci::extract_folder(archive, &rules.choice, extractor)
-                })?;
+            Self::Extract { .. } | Self::Pull { .. } | Self::Layers { .. } => {
+                extract(self, hands)?;
             }
-            Self::Extract { rules, .. } => extract(rules, hands)?,
-            Self::Pull { reference, transfer, rules, .. } => {
-                let scratch = hands.staging()?.scratch()?;
-                with_extractor(rules, hands, |extractor| {
-                    oci::pull(reference, rules, transfer, scratch, extractor)
-                })?;
-            }
-            Self::Layers { layers, rules, .. } => {
-                with_extractor(rules, hands, |extractor| oci::extract_layers(layers, extractor))?;
-            }
-            // Names are printed as they come.
-            Self::Scratch(_) => {}
-            Self::List { rules, .. } => {
-                ((), hands.fetched) =
-                    read(hands.input.take(), rules, |pieces| list(pieces, rules))?;
+            Self::List { from, json, hold } => list(from, *json, *hold, hands)?,
+            Self::PrintList { .. } => {
+                hands.waiting.take().map_or(Ok(()), |list| list::print(&list))?;
             }
             Self::Verify { check, .. } => verify(check, hands)?,
             Self::Place { piece, .. } => piece.place(hands.staging()?.tree().as_fd())?,
@@ -287,6 +252,28 @@ impl common::Step for Step {
     }
 }
 
+impl Step {
+    /// Whether a script keeps something in that folder to list what is in it.
+    pub fn script_needs(&self, folder: &Path) -> bool {
+        match self {
+            Self::List { from, .. } => match &**from {
+                Self::Extract { archive, .. } => is_image(from) || archive.starts_with(folder),
+                _ => true,
+            },
+            _ => false,
+        }
+    }
+
+    fn rules(&self) -> Option<&Rules> {
+        match self {
+            Self::Extract { rules, .. } | Self::Pull { rules, .. } | Self::Layers { rules, .. } => {
+                Some(rules)
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Hands {
     fn staging(&self) -> Result<&Staging, Failure> {
         self.staging.as_ref().ok_or_else(|| Failure::new("go on without a folder to work in"))
@@ -295,7 +282,7 @@ impl Hands {
 
 /// A child does all the rest: whatever ends it, a signal or a full disk, its parent is there to
 /// clear up. If the parent is killed, so is the child, and the next run clears up.
-fn begin(dir: &Path, cache: Option<&Path>, hands: &mut Hands) -> Result<Flow, Failure> {
+fn begin(dir: &Path, cache: Option<&Path>, keep: bool, hands: &mut Hands) -> Result<Flow, Failure> {
     hands.start = Some(Instant::now());
     let staging = Staging::new(dir)?;
     match resident::fork(true).inspect_err(|_| drop(staging.discard()))? {
@@ -306,53 +293,14 @@ fn begin(dir: &Path, cache: Option<&Path>, hands: &mut Hands) -> Result<Flow, Fa
         }
         Side::Parent(child) => {
             let status = child.wait()?;
-            if status != 0 {
+            if status != 0 || !keep {
                 staging.discard()?;
+            }
+            if status != 0 {
                 cache.into_iter().for_each(cache::sweep);
             }
             Ok(Flow::Done(status))
         }
-    }
-}
-
-/// Extracts something that is no single stream.
-fn with_extractor(
-    rules: &Rules,
-    hands: &mut Hands,
-    work: impl FnOnce(&mut Extractor) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut extractor = Extractor::new(hands.staging()?.tree().as_fd(), rules);
-    work(&mut extractor)?;
-    hands.outcome = Some(extractor.outcome());
-    Ok(())
-}
-
-fn extract(rules: &Rules, hands: &mut Hands) -> Result<(), Failure> {
-    let input = hands.input.take();
-    let counter = input.as_ref().map(Input::entries).unwrap_or_default();
-    let staging = hands.staging()?;
-    let (outcome, fetched) = read(input, rules, |pieces| {
-        let mut extractor = Extractor::new(staging.tree().as_fd(), rules).counted_in(counter);
-        let (scratch, choice) = (|| staging.scratch(), &rules.choice);
-        oci::extract(pieces, scratch, rules.max_size, choice, &mut extractor)?;
-        Ok(extractor.outcome())
-    })?;
-    hands.outcome = Some(outcome);
-    hands.fetched = fetched;
-    Ok(())
-}
-
-/// Reads, decodes and does something with it in one pass; then reads what is left, for the digest
-/// is of all.
-fn read<T: Send>(
-    input: Option<Input>,
-    rules: &Rules,
-    work: impl FnOnce(Pieces) -> Result<T, Failure> + Send,
-) -> Result<(T, Fetched), Failure> {
-    let mut input = input.ok_or_else(|| Failure::new("read without an archive"))?;
-    match overlap::decoded(&mut input, rules.max_ratio, work) {
-        Ok(made) => Ok((made, input.finish()?)),
-        Err(failure) => Err(input.blame(failure)),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::oci::whiteout::{self, Mark};
 
 impl Extractor<'_> {
     /// Extracts a layer on top of those before; it may take away what they have brought.
-    pub fn layer(&mut self, input: impl Read) -> Result<(), Failure> {
+    pub fn add_layer(&mut self, input: impl Read) -> Result<(), Failure> {
         let lowest = self.layer.is_none();
         self.devices.next_layer();
         self.layer = Some(if lowest { Layer::lowest() } else { Layer::default() });
@@ -37,7 +37,7 @@ impl Extractor<'_> {
     }
 
     /// All layers are there.
-    pub fn end(&mut self) -> Result<(), Failure> {
+    pub fn end_layers(&mut self) -> Result<(), Failure> {
         self.folders = std::mem::take(&mut self.closed).into_values().collect();
         self.finish()
     }

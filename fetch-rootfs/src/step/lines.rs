@@ -1,11 +1,80 @@
-//! Extracting, as a script does it.
+//! Extracting and listing, as a script does it.
 
 use std::path::Path;
 
 use common::shell;
 
+use super::Step;
 use crate::cli::{Owner, Rules};
-use crate::oci::Format;
+use crate::oci::{Format, script};
+
+/// Makes the tree that a step extracts.
+pub fn tree_line(step: &Step) -> String {
+    match step {
+        Step::Extract { archive, format, unfinished, root, rules, privileged } => {
+            let (root, archive) = (shell::operand(root), archive);
+            let command = match format.and_then(script::transport) {
+                None => {
+                    let archive = shell::operand(archive);
+                    tar_line(*format, &archive, unfinished, &root, rules, *privileged)
+                }
+                Some(transport) => {
+                    let from = script::local(transport, archive, &rules.choice);
+                    script::image(&from, &rules.choice, unfinished, &root, *privileged)
+                }
+            };
+            extract_line(command, &root, rules, *privileged)
+        }
+        Step::Pull { reference, transfer, cached, unfinished, root, rules, privileged } => {
+            let (before, from) = match cached.is_empty() {
+                true => {
+                    (String::new(), script::remote(reference, rules.plain_http, transfer.retries))
+                }
+                false => script::cached(cached, &unfinished.join("files")),
+            };
+            let root = shell::operand(root);
+            let image = script::image(&from, &rules.choice, unfinished, &root, *privileged);
+            extract_line(before + &image, &root, rules, *privileged)
+        }
+        Step::Layers { layers, unfinished, root, rules, privileged } => {
+            let root = shell::operand(root);
+            let command = script::layers(layers, unfinished, &root, *privileged);
+            extract_line(command, &root, rules, *privileged)
+        }
+        _ => String::new(),
+    }
+}
+
+/// Whether what a step extracts is an image.
+pub fn is_image(step: &Step) -> bool {
+    match step {
+        Step::Extract { format, .. } => format.and_then(script::transport).is_some(),
+        step => matches!(step, Step::Pull { .. } | Step::Layers { .. }),
+    }
+}
+
+/// Tells the names in it: of an archive as they come, of layers when they are a tree.
+pub fn list_line(step: &Step, hold: bool) -> String {
+    let (line, unfinished) = match step {
+        Step::Extract { archive, format, unfinished, rules, .. } if !is_image(step) => {
+            let tar = if format.is_some() { "bsdtar" } else { "tar" };
+            let (file, options) = (shell::operand(archive), rules.names.options());
+            (format!("{tar} --list --file {file}{options}"), unfinished)
+        }
+        Step::Extract { unfinished, root, .. }
+        | Step::Pull { unfinished, root, .. }
+        | Step::Layers { unfinished, root, .. } => {
+            let names = "'(' -type d -printf '%P/\\n' -o -printf '%P\\n' ')' | LC_ALL=C sort";
+            let find = format!("find {} -mindepth 1 {names}", shell::operand(root));
+            (format!("{}; {find}", tree_line(step)), unfinished)
+        }
+        _ => return String::new(),
+    };
+    match hold {
+        true => format!("{line} >{}", shell::operand(unfinished.join("list"))),
+        false => line,
+    }
+}
 
 /// Whether the files are to belong to whom the archive says.
 fn keeps_owners(rules: &Rules, privileged: bool) -> bool {
@@ -18,7 +87,7 @@ fn makes_devices(rules: &Rules, privileged: bool) -> bool {
 }
 
 /// libarchive's tar(1) reads more than GNU's.
-pub fn tar_line(
+fn tar_line(
     format: Option<Format>,
     archive: &str,
     unfinished: &Path,
@@ -65,7 +134,7 @@ fn without_devices(tar: &str, archive: &str, devices: &str, rules: &Rules) -> (S
     }
 }
 
-pub fn extract_line(command: String, root: &str, rules: &Rules, privileged: bool) -> String {
+fn extract_line(command: String, root: &str, rules: &Rules, privileged: bool) -> String {
     let mut commands = vec![command];
     if !keeps_owners(rules, privileged) {
         commands.push(format!("find {root} -type f -perm /6000 -exec chmod ug-s {{}} +"));
