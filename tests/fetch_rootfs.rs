@@ -33,6 +33,8 @@ mod oci;
 mod registry;
 #[path = "fetch_rootfs/registry_caching.rs"]
 mod registry_caching;
+#[path = "fetch_rootfs/registry_helpers.rs"]
+mod registry_helpers;
 #[path = "fetch_rootfs/registry_network.rs"]
 mod registry_network;
 #[path = "fetch_rootfs/registry_server.rs"]
@@ -145,6 +147,8 @@ support::tests!(
     registry_caching::pulls_share_a_cache_at_once_and_leave_no_half_blob,
     registry_caching::a_killed_pull_leaves_a_cache_that_is_good,
     registry_caching::a_cache_without_room_is_a_note,
+    registry_helpers::a_helper_is_asked_for_a_password,
+    registry_helpers::an_identity_token_is_given_for_a_token,
     registry_network::retries_are_for_registries_too,
     registry_network::a_registry_may_lead_elsewhere_by_a_relative_path,
     registry_network::a_registry_is_reached_by_https_and_through_a_proxy,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use common::Failure;
 use nix::errno::Errno;
-use ureq::http::{HeaderMap, Method, StatusCode, Uri};
+use ureq::Body;
+use ureq::http::{HeaderMap, Method, Response, StatusCode, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::credentials::{self, Header};
@@ -153,7 +154,22 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = request.call().map_err(|error| explain(url, &error, self.timeout))?;
+        self.answer(url, request.call())
+    }
+
+    /// Sends a form, to this server and no other: what is in it is private.
+    pub fn post(&self, url: &str, form: &str) -> Result<Answer, Trouble> {
+        let request = self.agent.post(url).config().proxy(proxy::for_url(url)?).build();
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        self.answer(url, request.send(form))
+    }
+
+    fn answer(
+        &self,
+        url: &str,
+        response: Result<Response<Body>, ureq::Error>,
+    ) -> Result<Answer, Trouble> {
+        let response = response.map_err(|error| explain(url, &error, self.timeout))?;
         let (parts, body) = response.into_parts();
         let length = body.content_length();
         let body = Box::new(body.into_reader());

@@ -6,6 +6,7 @@ pub mod client;
 pub mod digest;
 mod download;
 pub mod files;
+mod helper;
 pub mod layer;
 pub mod layout;
 pub mod manifest;

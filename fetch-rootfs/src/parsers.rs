@@ -98,7 +98,7 @@ pub fn auth(file: &str, image: &str) -> Result<Option<String>, String> {
     let reference = Reference::parse(image).map_err(said)?;
     match auth::find_in(file.as_bytes(), Path::new("auth.json"), &reference).map_err(said)? {
         auth::Credentials::Basic(auth) => Ok(Some(auth)),
-        auth::Credentials::Nobody | auth::Credentials::Elsewhere(_) => Ok(None),
+        _ => Ok(None),
     }
 }
 

@@ -2,7 +2,7 @@
 //! told.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -56,6 +56,8 @@ pub enum Auth {
     Nothing,
     Token,
     TokenForPassword,
+    /// A token for what is posted, which has to have this in it.
+    TokenForToken(&'static str),
     Basic,
 }
 
@@ -123,7 +125,8 @@ impl Registry {
     }
 
     fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let request = read(&stream)?;
+        let mut input = BufReader::new(stream.try_clone()?);
+        let request = read(&mut input)?;
         let header = |name: &str| request.headers.get(name).cloned().unwrap_or_default();
         let (authorization, range) = (header("authorization"), header("range"));
         let count = {
@@ -138,6 +141,19 @@ impl Registry {
         if matches!(self.fault, Fault::Busy(most) if count <= most) {
             let head = "Retry-After: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
             return reply(&mut stream, "503 Service Unavailable", head, b"");
+        }
+        if let Auth::TokenForToken(wanted) = self.auth
+            && request.path == "/token"
+        {
+            let mut form = vec![0; header("content-length").parse().unwrap_or(0)];
+            input.read_exact(&mut form)?;
+            let form = String::from_utf8_lossy(&form).into_owned();
+            let good = ["grant_type=refresh_token", "service=a%20shop", wanted]
+                .iter()
+                .all(|part| form.split('&').any(|found| found == *part));
+            let body = format!("{{\"access_token\":\"{TOKEN}\"}}");
+            let status = if good { "200 OK" } else { "401 Unauthorized" };
+            return reply(&mut stream, status, "", if good { body.as_bytes() } else { b"" });
         }
         if let Some(query) = request.path.strip_prefix("/token?") {
             return self.token(&mut stream, query, &authorization);
@@ -160,7 +176,9 @@ impl Registry {
         match self.auth {
             _ if self.fault == Fault::NeverSatisfied => false,
             Auth::Nothing => true,
-            Auth::Token | Auth::TokenForPassword => authorization == format!("Bearer {TOKEN}"),
+            Auth::Token | Auth::TokenForPassword | Auth::TokenForToken(_) => {
+                authorization == format!("Bearer {TOKEN}")
+            }
             Auth::Basic => authorization == format!("Basic {PASSWORD}"),
         }
     }
@@ -183,7 +201,9 @@ impl Registry {
         let known = self.auth != Auth::TokenForPassword || password == format!("Basic {PASSWORD}");
         match (wanted, known) {
             (true, true) => {
-                reply(stream, "200 OK", "", format!("{{\"access_token\":\"{TOKEN}\"}}").as_bytes())
+                // By both names, as Docker's own does.
+                let body = format!("{{\"token\":\"{TOKEN}\",\"access_token\":\"{TOKEN}\"}}");
+                reply(stream, "200 OK", "", body.as_bytes())
             }
             (true, false) => reply(stream, "401 Unauthorized", "", b""),
             (false, _) => reply(stream, "400 Bad Request", "", b""),
@@ -287,8 +307,8 @@ impl Registry {
     }
 }
 
-fn read(stream: &TcpStream) -> std::io::Result<Request> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
+fn read(input: impl BufRead) -> std::io::Result<Request> {
+    let mut lines = input.lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
     let head = first.starts_with("HEAD ");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,17 +11,35 @@ use std::path::{Path, PathBuf};
 use common::{Failure, Tried};
 use serde::Deserialize;
 
+use super::helper::Helper;
 use super::manifest::{LARGEST, parse_private};
 use super::reference::Reference;
 
 /// What is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
     Nobody,
     /// `USER:PASSWORD` in base64, as the file and the header have it.
     Basic(String),
-    /// Kept where we don't look: the reason.
+    /// What a token is given for, instead of a password.
+    IdentityToken(String),
+    /// A program knows.
+    Helper(Helper),
+    /// They are not to be had: the reason.
     Elsewhere(String),
+}
+
+/// A secret is not printed.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("Nobody"),
+            Self::Basic(_) => f.write_str("Basic(…)"),
+            Self::IdentityToken(_) => f.write_str("IdentityToken(…)"),
+            Self::Helper(helper) => write!(f, "{helper:?}"),
+            Self::Elsewhere(why) => write!(f, "Elsewhere({why:?})"),
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -44,10 +63,8 @@ pub fn find(reference: &Reference) -> Result<Credentials, Failure> {
     for (path, must_exist) in files() {
         let Some(bytes) = read(&path, must_exist)? else { continue };
         match find_in(&bytes, &path, reference)? {
-            basic @ Credentials::Basic(_) => return Ok(basic),
-            Credentials::Elsewhere(why) if elsewhere == Credentials::Nobody => {
-                elsewhere = Credentials::Elsewhere(format!("{why} by {path:?}"));
-            }
+            found @ (Credentials::Basic(_) | Credentials::IdentityToken(_)) => return Ok(found),
+            found if elsewhere == Credentials::Nobody => elsewhere = found,
             _ => {}
         }
     }
@@ -101,24 +118,22 @@ impl Known {
             [full.len()].into_iter().chain(ends).map(|end| &full[..end]).collect();
         for name in names {
             if let Some(helper) = value(&self.cred_helpers, name) {
-                return helper_only(helper);
+                return Credentials::Helper(Helper::new(helper, name));
             }
             match value(&self.auths, name) {
+                // The password beside it, if any, is of nobody.
+                Some(entry) if !entry.identitytoken.is_empty() => {
+                    return Credentials::IdentityToken(entry.identitytoken.clone());
+                }
                 Some(entry) if is_base64(&entry.auth) => {
                     return Credentials::Basic(entry.auth.clone());
-                }
-                Some(entry) if !entry.identitytoken.is_empty() => {
-                    return Credentials::Elsewhere("an identity token is kept".into());
                 }
                 _ => {}
             }
         }
-        self.creds_store.as_deref().map_or(Credentials::Nobody, helper_only)
+        let helper = |name: &String| Credentials::Helper(Helper::new(name, &reference.host));
+        self.creds_store.as_ref().map_or(Credentials::Nobody, helper)
     }
-}
-
-fn helper_only(helper: &str) -> Credentials {
-    Credentials::Elsewhere(format!("the helper docker-credential-{helper} is named"))
 }
 
 fn value<'a, T>(map: &'a BTreeMap<String, T>, name: &str) -> Option<&'a T> {
@@ -176,8 +191,11 @@ mod tests {
         assert_eq!(find(json, "alpine"), basic("aHVi"));
         assert_eq!(find(json, "h:6/a"), Credentials::Nobody);
         assert_eq!(find(json, "e.f/a"), Credentials::Nobody, "no header in a header");
-        assert!(matches!(find(json, "g.h/a"), Credentials::Elsewhere(why) if why.contains("pass")));
+        assert_eq!(find(json, "g.h/a"), Credentials::Helper(Helper::new("pass", "g.h")));
         let store = r#"{"credsStore": "desktop", "auths": {"h.i": {}}}"#;
-        assert!(matches!(find(store, "h.i/a"), Credentials::Elsewhere(_)));
+        assert_eq!(find(store, "h.i/a"), Credentials::Helper(Helper::new("desktop", "h.i")));
+        let token = r#"{"auths": {"h.i": {"auth": "YTo=", "identitytoken": "secret"}}}"#;
+        assert_eq!(find(token, "h.i/a"), Credentials::IdentityToken("secret".into()));
+        assert!(!format!("{:?} {:?}", find(token, "h.i/a"), basic("secret")).contains("secret"));
     }
 }

@@ -13,7 +13,7 @@ use super::digest::Digest;
 use super::files::quote;
 use super::manifest::{LARGEST, parse_private};
 use super::reference::Reference;
-use super::url::{may_ask, with_query};
+use super::url::{form_of, may_ask, with_query};
 use crate::credentials::Header;
 use crate::http::{self, Answer, Trouble};
 use crate::patience::{Patience, retry_after};
@@ -25,7 +25,7 @@ pub struct Client {
     retries: u32,
     reference: Reference,
     base: String,
-    credentials: Credentials,
+    credentials: Mutex<Credentials>,
     /// What the requests carry, once the registry has asked for it.
     authorization: Mutex<Option<Header>>,
 }
@@ -37,10 +37,11 @@ pub struct Document {
     pub media_type: Option<String>,
 }
 
+/// Some say it by one name, some by the other, and some by both.
 #[derive(Deserialize)]
 struct Token {
-    #[serde(alias = "access_token")]
-    token: String,
+    token: Option<String>,
+    access_token: Option<String>,
 }
 
 impl Client {
@@ -55,7 +56,7 @@ impl Client {
             retries: transfer.retries,
             base: base(reference, plain_http),
             reference: reference.clone(),
-            credentials: auth::find(reference)?,
+            credentials: Mutex::new(auth::find(reference)?),
             authorization: Mutex::default(),
         })
     }
@@ -139,9 +140,10 @@ impl Client {
     fn identify(&self, answer: &Answer) -> Result<Option<Header>, Trouble> {
         let headers = answer.headers.get_all("www-authenticate");
         let header = challenge::parse(headers.iter().filter_map(|value| value.to_str().ok()));
-        let value = match (header, &self.credentials) {
+        let value = match (header, self.credentials()) {
             (Some(Challenge::Bearer { realm, service, scope }), _) => {
-                format!("Bearer {}", self.token(&realm, service.as_deref(), scope.as_deref())?)
+                let scope = scope.unwrap_or_else(|| self.scope());
+                format!("Bearer {}", self.token(&realm, service.as_deref(), &scope)?)
             }
             (Some(Challenge::Basic), Credentials::Basic(auth)) => format!("Basic {auth}"),
             (Some(Challenge::Basic), _) => return Ok(None),
@@ -155,27 +157,42 @@ impl Client {
         Ok(Some(authorization(value)))
     }
 
-    fn token(
-        &self,
-        realm: &str,
-        service: Option<&str>,
-        scope: Option<&str>,
-    ) -> Result<String, Trouble> {
+    /// Who we are; a helper is asked when somebody wants to know, and once.
+    fn credentials(&self) -> Credentials {
+        let mut known = lock(&self.credentials);
+        if let Credentials::Helper(helper) = &*known {
+            *known = helper.ask();
+        }
+        known.clone()
+    }
+
+    fn scope(&self) -> String {
+        format!("repository:{}:pull", self.reference.repository)
+    }
+
+    fn token(&self, realm: &str, service: Option<&str>, scope: &str) -> Result<String, Trouble> {
         let what = format!("get a token from {realm:?}");
         if !may_ask(realm, &self.base) {
             return Err(Trouble::lasting(format!(
                 "{what}: it is neither https nor on the registry's own host"
             )));
         }
-        let pull = format!("repository:{}:pull", self.reference.repository);
-        let service = service.map(|service| ("service", service));
-        let query = service.into_iter().chain([("scope", scope.unwrap_or(&pull))]);
-        let url = with_query(realm, query);
-        let private = match &self.credentials {
-            Credentials::Basic(auth) => vec![authorization(format!("Basic {auth}"))],
-            _ => Vec::new(),
+        let query = service.map(|service| ("service", service)).into_iter();
+        let query = query.chain([("scope", scope)]);
+        let asked = match self.credentials() {
+            Credentials::IdentityToken(token) => {
+                let more = [("client_id", "fetch-rootfs"), ("grant_type", "refresh_token")];
+                let form = query.chain(more).chain([("refresh_token", token.as_str())]);
+                self.http.post(realm, &form_of(form))
+            }
+            credentials => {
+                let private = match credentials {
+                    Credentials::Basic(auth) => vec![authorization(format!("Basic {auth}"))],
+                    _ => Vec::new(),
+                };
+                self.http.follow(&Method::GET, &with_query(realm, query), &[], &private)
+            }
         };
-        let asked = self.http.follow(&Method::GET, &url, &[], &private);
         let answer =
             asked.map_err(|why| Trouble { what: format!("get a token: {}", why.what), ..why })?;
         if answer.status != 200 {
@@ -216,10 +233,10 @@ impl Client {
     fn denied(&self) -> String {
         let host = &self.reference.host;
         let login = format!("skopeo login --authfile FILE {host}; REGISTRY_AUTH_FILE=FILE");
-        match &self.credentials {
+        match &*lock(&self.credentials) {
             Credentials::Nobody => format!("is there such an image? if it is private: {login}"),
-            Credentials::Basic(_) => format!("what is kept for {host} is not enough: {login}"),
-            Credentials::Elsewhere(why) => format!("{why}, which is not asked: {login}"),
+            Credentials::Elsewhere(why) => format!("{why}; {login}"),
+            _ => format!("what is kept for {host} is not enough: {login}"),
         }
     }
 }
@@ -241,11 +258,11 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The token that an answer has.
 pub fn token_in(answer: &[u8], what: &str) -> Result<String, Trouble> {
-    let plain = |token: &Token| token.token.bytes().all(|byte| byte.is_ascii_graphic());
-    match parse_private::<Token>(answer, "the token") {
-        Ok(token) if plain(&token) && !token.token.is_empty() => Ok(token.token),
-        _ => Err(Trouble::lasting(format!("{what}: it is no token"))),
-    }
+    let token = parse_private::<Token>(answer, "the token").ok();
+    let token = token.and_then(|token| token.token.or(token.access_token));
+    let plain = |token: &String| token.bytes().all(|byte| byte.is_ascii_graphic());
+    let none = || Trouble::lasting(format!("{what}: it is no token"));
+    token.filter(|token| plain(token) && !token.is_empty()).ok_or_else(none)
 }
 
 /// What the registry says itself, if it does as the specification wants.

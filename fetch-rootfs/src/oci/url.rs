@@ -22,6 +22,12 @@ pub fn with_query<'a>(url: &str, query: impl Iterator<Item = (&'a str, &'a str)>
     })
 }
 
+/// The same as a body, which no log has.
+pub fn form_of<'a>(query: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let pairs = query.map(|(key, value)| format!("{key}={}", encoded(value)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
 fn encoded(value: &str) -> String {
     let byte = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
@@ -59,6 +65,7 @@ mod tests {
         assert_eq!(encoded("repository:a/b:pull&x=é"), "repository%3Aa%2Fb%3Apull%26x%3D%C3%A9");
         let query = [("a", "b c"), ("d", "e")];
         assert_eq!(with_query("https://h/t", query.into_iter()), "https://h/t?a=b%20c&d=e");
+        assert_eq!(form_of(query.into_iter()), "a=b%20c&d=e");
         assert_eq!(with_query("https://h/t?x=y", query.into_iter()), "https://h/t?x=y&a=b%20c&d=e");
     }
 }
