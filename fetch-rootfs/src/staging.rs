@@ -15,7 +15,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, open, openat, renameat2};
 use nix::sys::stat::{Mode, fstat, mkdirat};
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlink, unlinkat};
 
 use crate::removal::remove_tree;
 
@@ -114,12 +114,25 @@ impl Staging {
     }
 }
 
-/// A file for the time being where there is no staging folder.
+/// A file for the time being where there is no staging folder. Not every file system makes one
+/// without a name (`O_TMPFILE`), so it has one for a moment.
 pub fn nameless() -> Result<File, Failure> {
     let folder = std::env::temp_dir();
-    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    let file = open(&folder, flags, Mode::S_IRUSR | Mode::S_IWUSR);
-    Ok(file.tried(|| format!("make a temporary file in {folder:?}"))?.into())
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let mut number = 0;
+    loop {
+        let path = folder.join(format!(".fetch-rootfs.{}.{number}", std::process::id()));
+        match open(&path, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+            // In a folder that is everybody's, somebody else may have taken it.
+            Err(Errno::EEXIST) if number < 100 => number += 1,
+            file => {
+                let failed = || format!("make the temporary file {path:?}");
+                let file = file.tried(failed)?;
+                unlink(&path).tried(failed)?;
+                return Ok(file.into());
+            }
+        }
+    }
 }
 
 fn lock(folder: OwnedFd) -> Option<Flock<File>> {

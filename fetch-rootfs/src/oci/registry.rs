@@ -101,7 +101,8 @@ impl Registry {
         if let Some(cached) = still.then(cached).flatten() {
             return Ok(cached);
         }
-        let hint = known.map(|_| "--offline takes what is in the cache");
+        let there = known.and_then(|digest| self.store.path(digest));
+        let hint = there.map(|_| "--offline takes what is in the cache");
         let Document { bytes, media_type } = client.document(&path, ACCEPT, hint)?;
         let digest = Digest::of(&bytes);
         compare(digest, self.reference.digest.unwrap_or(digest), "the manifest")?;
