@@ -155,6 +155,8 @@ pub fn read_failure(error: &io::Error) -> Failure {
     match (error.kind(), error.raw_os_error()) {
         (io::ErrorKind::UnexpectedEof, _) => truncated(),
         (_, Some(number)) => Failure::errno("read the archive", Errno::from_raw(number)),
+        (io::ErrorKind::OutOfMemory, _) => Failure::new(format!("read the archive: {error}"))
+            .hint("xz -dc FILE | fetch-rootfs - DIR, if you trust its maker"),
         _ => Failure::new(format!("read the archive: {error}")),
     }
 }

@@ -126,6 +126,29 @@ mod tests {
         }
     }
 
+    /// The size of a block's dictionary is a byte of its header: a few bytes ask for a gigabyte.
+    #[test]
+    fn a_dictionary_has_an_end_and_the_way_round_it_is_told() {
+        let mut xz = Vec::new();
+        liblzma::read::XzEncoder::new(&[1u8; 1024][..], 1).read_to_end(&mut xz).expect("in memory");
+        let header = 12..12 + (usize::from(xz[12]) + 1) * 4 - 4;
+        assert_eq!(xz[14..16], [0x21, 1], "LZMA2 and a byte");
+        for (byte, read) in [(30, true), (36, false), (40, false)] {
+            xz[16] = byte;
+            let mut crc = flate2::Crc::new();
+            crc.update(&xz[header.clone()]);
+            xz[header.end..header.end + 4].copy_from_slice(&crc.sum().to_le_bytes());
+            match self::read(&xz) {
+                Ok(bytes) => assert!(read && bytes == [1; 1024], "{byte}"),
+                Err(error) => {
+                    let lines = crate::archive::read_failure(&error).lines("t");
+                    assert!(!read && lines.contains("more than 256 MiB"), "{byte}: {lines}");
+                    assert!(lines.contains("\nhint: xz -dc "), "{lines}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_formats_are_told_by_content() {
         let mut xz = Vec::new();

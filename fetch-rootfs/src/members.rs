@@ -112,7 +112,17 @@ impl<R: BufRead> Member for Xz<R> {
 
 impl<R: BufRead> Read for Xz<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        self.0.read(buffer).map_err(|error| {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+            match inner {
+                Some(liblzma::stream::Error::MemLimit) => {
+                    let most = common::size::human(XZ_MEMORY);
+                    let why = format!("it takes more than {most} of memory to decode");
+                    io::Error::new(io::ErrorKind::OutOfMemory, why)
+                }
+                _ => error,
+            }
+        })
     }
 }
 
