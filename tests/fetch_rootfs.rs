@@ -45,6 +45,8 @@ mod server;
 mod sources;
 #[path = "fetch_rootfs/trees.rs"]
 mod trees;
+#[path = "fetch_rootfs/unusual.rs"]
+mod unusual;
 #[path = "fetch_rootfs/usage.rs"]
 mod usage;
 #[path = "fetch_rootfs/verification.rs"]
@@ -174,6 +176,9 @@ support::tests!(
     mapped::a_killed_run_is_cleared_away_in_the_namespace,
     mapped::an_owner_beyond_the_map_is_told,
     mapped::what_a_map_needs_is_told,
+    unusual::links_and_folders_may_have_a_size,
+    unusual::sizes_that_are_read_in_two_ways_are_refused,
+    unusual::blocks_and_members_may_be_many,
     usage::wrong_usage_is_one_line,
     usage::the_dry_run_script_does_the_same,
     usage::the_script_for_cpio_and_lz4_does_the_same,

@@ -187,7 +187,7 @@ pub fn global_headers_speak_of_all_that_follows() -> Test {
 pub fn where_tar_guesses_it_is_refused() -> Test {
     let sized = |kind, link| Head { size: 512, link, ..Head::new(kind, "odd") };
     let data = [0x41; 512];
-    for head in [sized(b'1', &b"f"[..]), sized(b'2', b"f"), sized(b'5', b""), sized(b'6', b"")] {
+    for head in [sized(b'2', &b"f"[..]), sized(b'6', b"")] {
         let folder = scratch();
         let archive = Archive::default().file("f", "x").head(&head).raw(&data).end();
         extract(folder.path(), &archive, &[]).fails(

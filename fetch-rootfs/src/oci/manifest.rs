@@ -105,11 +105,16 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Failure
     serde_json::from_slice(bytes).map_err(|error| Failure::new(format!("read {what}: {error}")))
 }
 
-/// The same for what may hold a password: nothing of it is repeated.
+/// The same for what may hold a password: nothing of it is repeated, as is done of a value that has
+/// another type than it should have.
 pub fn parse_private<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Failure> {
     serde_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        Failure::new(format!("read {what}: it makes no sense at line {line}, column {column}"))
+        let why = match error.is_data() {
+            true => format!("another value is wanted at line {line} column {column}"),
+            false => error.to_string(),
+        };
+        Failure::new(format!("read {what}: {why}"))
     })
 }
 

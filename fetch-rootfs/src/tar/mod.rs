@@ -28,6 +28,8 @@ pub struct Reader<R> {
     data: Data<R>,
     /// What global headers said.
     global: Pax,
+    /// An extended header has come.
+    extended: bool,
 }
 
 /// What headers said of the entry that comes after them.
@@ -40,7 +42,7 @@ struct Before {
 
 impl<R: BufRead> Reader<R> {
     pub fn new(input: R) -> Self {
-        Self { data: Data::new(input), global: Pax::default() }
+        Self { data: Data::new(input), global: Pax::default(), extended: false }
     }
 
     /// The next entry; `None` after the last. What was not read of the one before is passed over.
@@ -52,6 +54,7 @@ impl<R: BufRead> Reader<R> {
             let Some(header) = Header::parse(&block)? else { return before.end().map(|()| None) };
             let fail = |why: &str| Err(failure(&header.name, why));
             self.data.expect(header.size, UNIT);
+            self.extended |= matches!(header.role, Role::Pax | Role::PaxGlobal);
             match header.role {
                 Role::LongName if before.name.is_some() => return fail("it has two long names"),
                 Role::LongName => before.name = Some(self.text(&header)?),
@@ -85,7 +88,14 @@ impl<R: BufRead> Reader<R> {
         if before.name.is_some() && named {
             return Err(failure(&header.name, "GNU's and pax's headers are mixed"));
         }
-        let size = pax.size.unwrap_or(header.size);
+        let size = match (header.role, pax.size) {
+            (_, Some(size)) => size,
+            // Of old, a folder had its own size there, a link its file's: no data follow. But a link
+            // of pax may have data, if a program holds that this is pax: bsdtar does, GNU tar not.
+            (Role::Entry(Kind::Folder), None) => 0,
+            (Role::Entry(Kind::HardLink), None) if !self.extended => 0,
+            (_, None) => header.size,
+        };
         if size > LARGEST {
             return Err(failure(&header.name, "its size is no size"));
         }
