@@ -75,7 +75,8 @@ fn redirect(from: &str, to: &str) {
     };
     let safe = url.starts_with("https://");
     assert!(safe || url.starts_with("http://") && !from.starts_with("https://"), "{url}");
-    // Only a whole URL leads to another server.
+    // Only a whole URL leads to another server; spaces around a header's value are none of it.
+    let to = to.trim();
     let scheme = to.split(['/', '?', '#']).next().is_some_and(|start| start.contains(':'));
     if !scheme && !to.starts_with("//") && parsers::server(&url).is_some() {
         assert!(parsers::same_server(from, &url), "{from} to {to:?}: {url}");
