@@ -5,6 +5,8 @@
 mod archive;
 #[path = "fetch_rootfs/caching.rs"]
 mod caching;
+#[path = "fetch_rootfs/denied.rs"]
+mod denied;
 #[path = "fetch_rootfs/devices.rs"]
 mod devices;
 #[path = "fetch_rootfs/downloads.rs"]
@@ -162,6 +164,7 @@ support::tests!(
     trees::links_within_the_root_lead_where_they_lead_inside,
     trees::a_deep_tree_takes_linear_time,
     trees::a_user_gets_what_a_user_can_have,
+    denied::without_openat2_the_same_is_made_and_refused,
     devices::what_can_t_be_made_is_listed_and_never_a_file,
     devices::only_what_the_tree_lacks_is_listed,
     devices::the_script_leaves_out_what_can_t_be_made,

@@ -5,6 +5,8 @@
 //! or with any number of `..`, leads out of it; and what comes back is a descriptor, which
 //! nobody can exchange for something else afterwards.
 
+mod walk;
+
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,6 +17,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
 
 use crate::report::{Failure, Tried};
+use walk::Links;
 
 /// Opens the root itself, on the host's terms.
 pub fn open_root(root: &Path) -> Result<OwnedFd, Failure> {
@@ -30,20 +33,33 @@ pub fn open_root(root: &Path) -> Result<OwnedFd, Failure> {
         })
 }
 
-/// Opens a path with `root` for its root directory. See `openat2(2)`, Linux 5.6.
+/// Opens a path with `root` for its root directory.
 pub fn open_in(root: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(flags | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(root, path, how)
+    resolve(root, path, flags, Links::InRoot)
 }
 
 /// Opens a path below `dir` on whose way, and at whose end, no symbolic link may be.
 pub fn open_plain(dir: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(flags | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    openat2(dir, path, how)
+    resolve(dir, path, flags, Links::Refused)
+}
+
+/// Opens a path below `dir`; a symbolic link that leads out of it is an error (EXDEV).
+pub fn open_beneath(dir: impl AsFd, path: &Path, flags: OFlag) -> nix::Result<OwnedFd> {
+    resolve(dir, path, flags, Links::Beneath)
+}
+
+/// By `openat2(2)`, Linux 5.6; where that is denied, or gives up, name by name.
+fn resolve(dir: impl AsFd, path: &Path, flags: OFlag, links: Links) -> nix::Result<OwnedFd> {
+    let how = match links {
+        Links::InRoot => ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        Links::Beneath => ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS,
+        Links::Refused => ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS,
+    };
+    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(how);
+    match openat2(&dir, path, how) {
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EAGAIN) => walk::open(dir, path, flags, links),
+        outcome => outcome,
+    }
 }
 
 /// Reads a regular file of the root: not a FIFO that would hang, not a file without end.

@@ -9,9 +9,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, inroot};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::digest::{Digest, Verified};
@@ -68,10 +68,9 @@ impl Folder {
 impl Files for Folder {
     fn open(&self, name: &str) -> Result<Box<dyn Read + Send + '_>, Failure> {
         let failed = || format!("open {:?}", self.path.join(name));
-        let how = OpenHow::new()
-            .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let file = openat2(&self.fd, name, how).tried(failed).map_err(|failure| {
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+        let file = inroot::open_beneath(&self.fd, Path::new(name), flags);
+        let file = file.tried(failed).map_err(|failure| {
             failure
                 .hint_if(Errno::EXDEV, || {
                     "it is a link out of the image, to no business of it".into()
