@@ -64,6 +64,11 @@ impl Mounted {
         Ok(())
     }
 
+    /// The last mount that was made: what lies below it is reached by this descriptor alone.
+    pub fn last(&self) -> Result<&OwnedFd, Failure> {
+        self.mounts.last().ok_or_else(|| Failure::new("mount below the last mount: there is none"))
+    }
+
     /// Takes the last mount away: the very one, whatever else is at its path by now.
     pub fn take_back(&mut self) -> Result<(), Failure> {
         let Some(mount) = self.mounts.pop() else { return Ok(()) };
@@ -96,6 +101,24 @@ impl Mounted {
     pub fn unmake(&mut self) -> Result<(), Failure> {
         self.made.pop().unwrap_or_default().iter().rev().try_for_each(Made::remove)
     }
+}
+
+/// Puts a detached mount on what lies in another one, and goes when that is taken away.
+pub fn attach_below(mount: OwnedFd, at: &OwnedFd, name: &str) -> Result<(), Failure> {
+    sys::move_mount(mount, at).tried(|| format!("mount on {name:?}")).map_err(explain_attach_at)
+}
+
+/// A copy of what is at `from`, file or folder, with these options.
+pub fn copy(from: &OwnedFd, name: &str, options: Options) -> Result<OwnedFd, Failure> {
+    let copy = sys::copy_of_mount(from)
+        .tried(|| format!("copy the mount of {name:?}"))
+        .map_err(explain_privilege)?;
+    if let Some(attr) = options.attr() {
+        sys::mount_setattr(&copy, 0, &attr)
+            .tried(|| format!("set {} on the mount for {name:?}", options.words()))
+            .map_err(explain_attributes)?;
+    }
+    Ok(copy)
 }
 
 /// Where the privilege is missing, or the call.
@@ -135,11 +158,13 @@ fn explain_attributes(failure: Failure) -> Failure {
 /// number of mounts is at its limit.
 fn explain_attach(failure: Failure, place: &Place) -> Failure {
     let path = place.word();
-    explain_privilege(failure)
-        .hint_if(Errno::EINVAL, || {
-            format!("a folder goes on a folder, a file on a file; see what DST is: ls -ld {path}")
-        })
-        .hint_if(Errno::ENOSPC, || {
-            "no disk is full, there are too many mounts: sysctl fs.mount-max".into()
-        })
+    explain_attach_at(failure).hint_if(Errno::EINVAL, || {
+        format!("a folder goes on a folder, a file on a file; see what DST is: ls -ld {path}")
+    })
+}
+
+fn explain_attach_at(failure: Failure) -> Failure {
+    explain_privilege(failure).hint_if(Errno::ENOSPC, || {
+        "no disk is full, there are too many mounts: sysctl fs.mount-max".into()
+    })
 }

@@ -4,19 +4,21 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use common::{Failure, Narration};
 
 use crate::options::Options;
 
 /// Make a tree visible at a second place
 ///
-/// With --std the places are those that programs expect in a root file system: /dev as it is
-/// here, a new /proc for this PID namespace, /sys read-only, and /etc/resolv.conf, a copy of the
-/// machine's if it has one. All of it is mounted, nothing is written into ROOTFS. Where ROOTFS
-/// has no file etc/resolv.conf to mount on, an overlay in memory covers its etc: what is written
-/// to etc is not kept then (--mkdir, or touch ROOTFS/etc/resolv.conf, avoids that). A mount point
-/// that is a symbolic link is refused; on the way to DST links are followed inside ROOTFS.
+/// With --std the places are those that programs expect in a root file system: a small /dev, a new
+/// /proc for this PID namespace, /sys read-only, and /etc/resolv.conf, a copy of the machine's if it
+/// has one. Root can't change the machine by them, nor read its memory and keys, as long as it can't
+/// unmount, so give it less power: chrootx --cap-default. All of it is mounted, nothing is written
+/// into ROOTFS. Where ROOTFS has no file etc/resolv.conf to mount on, an overlay in memory covers
+/// its etc: what is written to etc is not kept then (--mkdir, or touch ROOTFS/etc/resolv.conf,
+/// avoids that). A mount point that is a symbolic link is refused; on the way to DST links are
+/// followed inside ROOTFS.
 ///
 /// With COMMAND, become it after the mounts; in a mount namespace of its own (nsenter-lite
 /// --mount) they vanish with it. Without, they stay until bindmount -u.
@@ -53,6 +55,12 @@ pub struct Cli {
     /// With --std: mount SRC, too, at DST of ROOTFS; any number of times
     #[arg(short, long, value_name = "SRC:DST[:OPTIONS]", requires = "std")]
     pub bind: Vec<OsString>,
+    /// With --std: what its /dev has
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t, requires = "std")]
+    pub dev: Dev,
+    /// With --std: how much of the machine its /proc and /sys show
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t, requires = "std")]
+    pub proc: Proc,
     /// The mounts below SRC come along (mount's --rbind)
     #[arg(short = 'R', long, visible_alias = "rbind")]
     pub recursive: bool,
@@ -72,14 +80,14 @@ pub struct Cli {
     #[arg(
         short,
         long,
-        conflicts_with_all = ["std", "list", "mkdir", "read_only", "writable", "options"]
+        conflicts_with_all = ["std", "dev", "proc", "list", "mkdir", "read_only", "writable", "options"]
     )]
     pub unmount: bool,
     /// With --unmount: take it away from the tree now, and clean up when nobody uses it
     #[arg(short, long, requires = "unmount")]
     pub lazy: bool,
     /// List the mounts at and under DIR
-    #[arg(long, conflicts_with_all = ["std", "mkdir", "read_only", "writable", "options", "recursive"])]
+    #[arg(long, conflicts_with_all = ["std", "dev", "proc", "mkdir", "read_only", "writable", "options", "recursive"])]
     pub list: bool,
     /// With --list: as JSON
     #[arg(long, requires = "list")]
@@ -90,6 +98,28 @@ pub struct Cli {
     /// The program to run
     #[arg(last = true, hide = true)]
     pub command: Vec<OsString>,
+}
+
+/// What a root file system gets for its /dev.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Dev {
+    /// null, zero, full, random, urandom, tty; terminals (pts) and shared memory (shm) of its own,
+    /// where the caller's terminal is /dev/tty and has no other name
+    #[default]
+    Minimal,
+    /// the machine's own, with its disks and terminals
+    Machine,
+}
+
+/// How much its /proc and /sys show of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Proc {
+    /// without keys, kcore, timer_list and the like, and firmware in /sys, which are empty; sys,
+    /// bus, fs, irq and sysrq-trigger are read-only
+    #[default]
+    Masked,
+    /// all that the kernel has; root can write to it (/sys stays read-only)
+    Plain,
 }
 
 /// A mount that is asked for: `SRC:DST[:OPTIONS]`.
@@ -104,7 +134,7 @@ pub struct Spec {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
     Bind(Spec),
-    Std { rootfs: PathBuf, binds: Vec<Spec> },
+    Std { rootfs: PathBuf, dev: Dev, proc: Proc, binds: Vec<Spec> },
     Unmount { target: PathBuf, recursive: bool, lazy: bool },
     List { dir: Option<PathBuf>, json: bool },
 }
@@ -133,7 +163,7 @@ impl Cli {
         match (&self.std, paths.as_slice()) {
             (Some(rootfs), []) => {
                 let binds = self.bind.iter().map(|text| spec(text)).collect::<Result<_, _>>()?;
-                Ok(Request::Std { rootfs: rootfs.clone(), binds })
+                Ok(Request::Std { rootfs: rootfs.clone(), dev: self.dev, proc: self.proc, binds })
             }
             (Some(_), _) => Err(wrong("--std takes one ROOTFS, and COMMAND stands behind --")),
             (None, [src, dst]) => Ok(Request::Bind(Spec {
@@ -210,7 +240,12 @@ mod tests {
         let binds = vec![Spec { src: "/x".into(), dst: "/y".into(), options }];
         assert_eq!(
             request(&["--std", "r", "--bind", "/x:/y:ro,nosuid", "--", "true"]),
-            Ok(Request::Std { rootfs: "r".into(), binds })
+            Ok(Request::Std { rootfs: "r".into(), dev: Dev::Minimal, proc: Proc::Masked, binds })
+        );
+        let (dev, proc, binds) = (Dev::Machine, Proc::Plain, Vec::new());
+        assert_eq!(
+            request(&["--std", "r", "--dev", "machine", "--proc=plain"]),
+            Ok(Request::Std { rootfs: "r".into(), dev, proc, binds })
         );
     }
 
@@ -229,6 +264,10 @@ mod tests {
             (&["--std", "r", "--bind", "a:/"], "is no place in ROOTFS"),
             (&["--std", "r", "--read-only"], "cannot be used with"),
             (&["--rw", "--ro", "a", "b"], "cannot be used with"),
+            (&["--std", "r", "--dev", "all"], "invalid value 'all'"),
+            (&["--dev", "machine", "a", "b"], "--std"),
+            (&["-u", "a", "--proc", "plain"], "--proc"),
+            (&["--list", "--dev", "machine"], "--dev"),
             (&["-u"], "--unmount takes one DST"),
             (&["-u", "a", "--", "sh"], "run a COMMAND"),
             (&["--list", "a", "b"], "--list takes one DIR"),

@@ -5,10 +5,13 @@
 
 mod attach;
 mod cli;
+mod devices;
+mod mask;
 mod options;
 mod overlay;
 mod place;
 mod plan;
+mod procfs;
 mod resolver;
 mod script;
 mod spelling;

@@ -67,6 +67,12 @@ impl Options {
         Self { set: set | sys::MOUNT_ATTR_RDONLY, ..Self::default() }
     }
 
+    /// A device: what writes to it needs no writable mount, what changes its inode does.
+    pub fn of_node() -> Self {
+        let set = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC | sys::MOUNT_ATTR_RDONLY;
+        Self { set, ..Self::default() }
+    }
+
     /// Reads a list such as `ro,nosuid`.
     pub fn parse(list: &str) -> Result<Self, Failure> {
         let mut options = Self::default();

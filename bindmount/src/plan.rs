@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use common::{Failure, inroot};
 
-use crate::cli::{Request, Spec};
+use crate::cli::{Dev, Proc, Request, Spec};
 use crate::options::Options;
 use crate::place::{self, Place};
 use crate::resolver::{self, Found};
 use crate::step::Step;
-use crate::{overlay, unmount};
+use crate::{devices, mask, overlay, unmount};
 
 /// What bindmount will do. `--list` has no steps, and does not come here.
 pub fn plan(request: Request, mkdir: bool, command: Vec<OsString>) -> Result<Vec<Step>, Failure> {
@@ -21,7 +21,13 @@ pub fn plan(request: Request, mkdir: bool, command: Vec<OsString>) -> Result<Vec
             steps.push(Step::Bind { src, place, options });
             steps
         }
-        Request::Std { rootfs, binds } => std(&rootfs, binds, mkdir)?,
+        Request::Std { rootfs, dev, proc, binds } => {
+            let mut steps = std(&rootfs, dev, proc, mkdir)?;
+            for spec in binds {
+                steps.extend(bind(&rootfs, spec, mkdir)?);
+            }
+            steps
+        }
         Request::Unmount { target, recursive, lazy } => unmount::plan(&target, recursive, lazy)?,
         Request::List { .. } => Vec::new(),
     };
@@ -36,37 +42,47 @@ fn make(mkdir: bool, folder: bool, place: &Place) -> Option<Step> {
     mkdir.then(|| Step::Make { place: place.clone(), folder })
 }
 
-fn std(rootfs: &Path, binds: Vec<Spec>, mkdir: bool) -> Result<Vec<Step>, Failure> {
+fn std(rootfs: &Path, dev: Dev, proc: Proc, mkdir: bool) -> Result<Vec<Step>, Failure> {
     let root = inroot::open_root(rootfs)?;
     if place::name(&root)? == Path::new("/") {
         return Err(Failure::new(format!("mount into {rootfs:?}: it is the root of this process"))
             .hint("is a shell variable empty? name the root file system"));
     }
-    let tree = |path: &str, options| Step::Bind {
-        src: Path::new("/").join(path),
-        place: Place::inside(rootfs, path),
-        options,
+    let at = |path| Place::inside(rootfs, path);
+    let tree = |path, options| {
+        let src = Path::new("/").join(path);
+        Step::Bind { src, place: at(path), options }
     };
+    let dev = match dev {
+        Dev::Minimal => devices::parts().map(|part| Step::Device { place: at("dev"), part }).into(),
+        Dev::Machine => vec![tree("dev", Options::of_dev())],
+    };
+    let user = overlay::in_user_namespace();
+    let mut procfs = vec![Step::Proc { place: at("proc"), user }];
+    let mut sysfs = vec![tree("sys", Options::of_sys())];
+    if proc == Proc::Masked {
+        let mask = |path, part| Step::Mask { place: at(path), part };
+        procfs.extend([mask("proc", mask::Part::Hidden), mask("proc", mask::Part::ReadOnly)]);
+        sysfs.push(mask("sys", mask::Part::HiddenInSys));
+    }
     let mut steps = Vec::new();
-    for (path, step) in [
-        ("dev", tree("dev", Options::of_dev())),
-        ("proc", Step::Proc(Place::inside(rootfs, "proc"))),
-        ("sys", tree("sys", Options::of_sys())),
-    ] {
-        let place = Place::inside(rootfs, path);
-        place.check(mkdir)?;
-        steps.extend(make(mkdir, true, &place));
-        steps.push(step);
+    for (path, mounts) in [("dev", dev), ("proc", procfs), ("sys", sysfs)] {
+        at(path).check(mkdir)?;
+        steps.extend(make(mkdir, true, &at(path)));
+        steps.extend(mounts);
     }
     if let Some(file) = resolver::of_the_machine() {
         steps.extend(resolver(rootfs, file, mkdir)?);
     }
-    for Spec { src, dst, options } in binds {
-        let place = Place::resolved(rootfs, &dst)?;
-        place.check(true)?; // what is missing may be in a mount that an earlier step makes
-        steps.extend(make(mkdir, mkdir && src.is_dir(), &place));
-        steps.push(Step::Bind { src, place, options });
-    }
+    Ok(steps)
+}
+
+fn bind(rootfs: &Path, spec: Spec, mkdir: bool) -> Result<Vec<Step>, Failure> {
+    let Spec { src, dst, options } = spec;
+    let place = Place::resolved(rootfs, &dst)?;
+    place.check(true)?; // what is missing may be in a mount that an earlier step makes
+    let mut steps = Vec::from_iter(make(mkdir, mkdir && src.is_dir(), &place));
+    steps.push(Step::Bind { src, place, options });
     Ok(steps)
 }
 

@@ -3,13 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use common::{Failure, Flow, Line, Tried, exec, shell, sys};
-use nix::errno::Errno;
+use common::{Failure, Flow, Line, exec, shell};
 
-use crate::attach::{Mounted, explain_privilege};
+use crate::attach::Mounted;
 use crate::options::Options;
 use crate::place::Place;
-use crate::{overlay, resolver, script, unmount};
+use crate::{devices, mask, overlay, procfs, resolver, script, unmount};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +17,12 @@ pub enum Step {
     Make { place: Place, folder: bool },
     /// A tree, or a file, at a second place.
     Bind { src: PathBuf, place: Place, options: Options },
-    /// A new proc.
-    Proc(Place),
+    /// A part of a small dev.
+    Device { place: Place, part: devices::Part },
+    /// A new proc; in a user namespace or not.
+    Proc { place: Place, user: bool },
+    /// What is taken out of the mount that was made last, at `place`.
+    Mask { place: Place, part: mask::Part },
     /// A copy of the machine's resolv.conf.
     Resolver { file: PathBuf, place: Place },
     /// The same where the root has no file for it; in a user namespace or not.
@@ -37,9 +40,9 @@ impl common::Step for Step {
         match self {
             Self::Make { place, folder } => Line::Run(script::make(place, *folder)),
             Self::Bind { src, place, options } => Line::Run(script::bind(src, place, *options)),
-            Self::Proc(place) => {
-                Line::Run(format!("mount -t proc -o nosuid,nodev,noexec proc {}", place.word()))
-            }
+            Self::Device { place, part } => Line::Run(part.line(place)),
+            Self::Proc { place, user } => Line::Run(procfs::line(place, *user)),
+            Self::Mask { place, part } => Line::Run(part.line(place)),
             Self::Resolver { file, place } => Line::Run(script::cover_file(file, place)),
             Self::Cover { file, etc, user } => Line::Run(script::cover_folder(file, etc, *user)),
             Self::Unmount { target, lazy, .. } => {
@@ -58,7 +61,9 @@ impl common::Step for Step {
                  mount_setattr(2), move_mount(2)"
             }
             Self::Bind { .. } => "the same tree at a second place; open_tree(2), move_mount(2)",
-            Self::Proc(_) => "a new proc shows the processes of this PID namespace; proc(5)",
+            Self::Device { part, .. } => part.why(),
+            Self::Mask { part, .. } => part.why(),
+            Self::Proc { .. } => "a new proc shows the processes of this PID namespace; proc(5)",
             Self::Resolver { .. } => {
                 "a copy in memory, so that the one of the machine stays out of reach; resolv.conf(5)"
             }
@@ -76,7 +81,9 @@ impl common::Step for Step {
         match self {
             Self::Make { place, folder } => mounted.make(place, *folder)?,
             Self::Bind { src, place, options } => mounted.bind(src, place, *options)?,
-            Self::Proc(place) => new_proc(mounted, place)?,
+            Self::Device { place, part } => part.act(mounted, place)?,
+            Self::Proc { place, user } => procfs::mount(mounted, place, *user)?,
+            Self::Mask { part, .. } => part.act(mounted)?,
             Self::Resolver { file, place } => resolver::cover_file(mounted, place, file)?,
             Self::Cover { file, etc, user } => overlay::cover(mounted, etc, file, *user)?,
             Self::Unmount { id, target, lazy } => unmount::unmount(*id, target, *lazy)?,
@@ -88,22 +95,15 @@ impl common::Step for Step {
     fn undo(&self, mounted: &mut Mounted) -> Result<(), Failure> {
         match self {
             Self::Make { .. } => mounted.unmake(),
-            Self::Bind { .. } | Self::Proc(_) | Self::Resolver { .. } => mounted.take_back(),
+            Self::Device { part: devices::Part::Memory, .. }
+            | Self::Bind { .. }
+            | Self::Proc { .. }
+            | Self::Resolver { .. } => mounted.take_back(),
             Self::Cover { .. } => mounted.take_back().and_then(|()| mounted.take_back()),
-            Self::Unmount { .. } | Self::Exec(_) => Ok(()),
+            // What was mounted below a mount goes with it.
+            Self::Device { .. } | Self::Mask { .. } | Self::Unmount { .. } | Self::Exec(_) => {
+                Ok(())
+            }
         }
     }
-}
-
-fn new_proc(mounted: &mut Mounted, place: &Place) -> Result<(), Failure> {
-    let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
-    let proc =
-        sys::new_mount(c"proc", &[], attrs).tried(|| "make a new proc").map_err(|failure| {
-            explain_privilege(failure).hint_if(Errno::EPERM, || {
-                "that takes root; in a user namespace it takes a PID namespace of its own, and a \
-                 /proc that no other mount covers in part: findmnt -R /proc"
-                    .into()
-            })
-        })?;
-    mounted.attach(proc, place)
 }

@@ -155,6 +155,13 @@ pub fn open_tree(dir: BorrowedFd<'_>, path: &Path, flags: c_uint) -> nix::Result
     })?)
 }
 
+/// A detached copy of the mount that a descriptor is open on, from there down; what is mounted below
+/// stays behind.
+pub fn copy_of_mount(at: impl AsFd) -> nix::Result<OwnedFd> {
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH.cast_unsigned();
+    open_tree(at.as_fd(), Path::new(""), flags)
+}
+
 /// Attaches the mount `from` on `to`, both by descriptor. See `move_mount(2)`, Linux 5.2.
 pub fn move_mount(from: impl AsFd, to: impl AsFd) -> nix::Result<()> {
     const EMPTY: &CStr = c"";

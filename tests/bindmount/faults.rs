@@ -7,7 +7,7 @@ use support::{Ran, Test, need_program};
 
 use super::{COUNT, bare_root, in_folder, tree};
 
-const CALLS: [&str; 8] = [
+const CALLS: [&str; 10] = [
     "open_tree",
     "mount_setattr",
     "openat2",
@@ -16,6 +16,8 @@ const CALLS: [&str; 8] = [
     "fsconfig",
     "fsmount",
     "mkdirat",
+    "mknodat",
+    "symlinkat",
 ];
 
 /// Runs it with the n-th call of that name refused.

@@ -1,0 +1,247 @@
+//! A small /dev: what every program may expect, and nothing by which the machine can be harmed.
+//!
+//! It lies in memory, and its nodes are new ones: bound, they would be the machine's, and a chmod
+//! inside would reach it. In a user namespace mknod(2) is refused; there the machine's are bound
+//! read-only, which hinders no writing to the device and every change of the node.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use common::{Failure, Tried, sys};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::libc;
+use nix::sys::stat::{Mode, SFlag, fstat, makedev, mkdirat, mknodat, umask};
+use nix::unistd::symlinkat;
+
+use crate::attach::{Mounted, attach_below, copy, explain_privilege};
+use crate::options::Options;
+use crate::place::Place;
+
+/// A step towards it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The file system in memory; all else is in it and goes with it.
+    Memory,
+    Nodes,
+    Links,
+    /// devpts; with the group that terminals have, if there is one here.
+    Terminals {
+        tty: bool,
+    },
+    /// What `shm_open(3)` makes.
+    Shared,
+}
+
+/// A character device that is the same in every container.
+#[derive(Clone, Copy, Debug)]
+pub struct Node {
+    name: &'static str,
+    major: u64,
+    minor: u64,
+}
+
+/// The one that is also used to hide files.
+pub const NULL: Node = Node { name: "null", major: 1, minor: 3 };
+
+const NODES: [Node; 6] = [
+    NULL,
+    Node { name: "zero", major: 1, minor: 5 },
+    Node { name: "full", major: 1, minor: 7 },
+    Node { name: "random", major: 1, minor: 8 },
+    Node { name: "urandom", major: 1, minor: 9 },
+    Node { name: "tty", major: 5, minor: 0 },
+];
+
+const LINKS: [(&str, &str); 5] = [
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
+];
+
+/// The group `tty`, the same number everywhere; glibc expects terminals to have it.
+const TTY: u32 = 5;
+
+/// The steps, in their order.
+pub fn parts() -> [Part; 5] {
+    let tty = std::fs::read_to_string("/proc/self/gid_map").map_or(true, |map| maps(&map, TTY));
+    [Part::Memory, Part::Nodes, Part::Links, Part::Terminals { tty }, Part::Shared]
+}
+
+/// Whether a map of `user_namespaces(7)` has that number inside.
+fn maps(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_ascii_whitespace().map_while(|word| word.parse::<u32>().ok());
+        let (first, count) = (numbers.next(), numbers.nth(1));
+        let distance = first.and_then(|first| id.checked_sub(first));
+        distance.zip(count).is_some_and(|(distance, count)| distance < count)
+    })
+}
+
+impl Part {
+    /// The line of the script.
+    pub fn line(self, place: &Place) -> String {
+        let dev = place.word();
+        match self {
+            Self::Memory => {
+                format!("mount -t tmpfs -o nosuid,noexec,mode=0755,size=1m tmpfs {dev}")
+            }
+            Self::Nodes => {
+                let node = |node: &Node| format!("'{} {} {}'", node.name, node.major, node.minor);
+                let nodes = NODES.iter().map(node).collect::<Vec<_>>().join(" ");
+                let words = Options::of_node().words();
+                format!(
+                    "for n in {nodes}; do (set -- $n; mknod -m 666 {dev}/$1 c $2 $3 2>/dev/null || \
+                     {{ touch {dev}/$1; mount --bind /dev/$1 {dev}/$1; \
+                     mount -o remount,bind,{words} {dev}/$1; }}); done"
+                )
+            }
+            Self::Links => {
+                let link = |(to, name): &(&str, &str)| format!("ln -s {to} {dev}/{name}");
+                LINKS.iter().map(link).collect::<Vec<_>>().join("; ")
+            }
+            Self::Terminals { tty } => {
+                let gid = if tty { format!(",gid={TTY}") } else { String::new() };
+                format!(
+                    "mkdir -m 755 {dev}/pts; mount -t devpts -o \
+                     nosuid,noexec,newinstance,ptmxmode=0666,mode=0620{gid} devpts {dev}/pts"
+                )
+            }
+            Self::Shared => format!(
+                "mkdir -m 755 {dev}/shm; mount -t tmpfs -o \
+                 nosuid,nodev,noexec,mode=1777,size=64m tmpfs {dev}/shm"
+            ),
+        }
+    }
+
+    /// The reason.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Memory => "a dev in memory, without the machine's disks; tmpfs(5)",
+            Self::Nodes => {
+                "new nodes, for a chmod of the machine's would reach it; where mknod(2) is \
+                 refused, the machine's read-only; null(4), random(4), tty(4)"
+            }
+            Self::Links => "names that shells and programs use; proc_pid_fd(5)",
+            Self::Terminals { .. } => "terminals of its own, numbered from 0; pts(4)",
+            Self::Shared => "shared memory of its own; shm_overview(7)",
+        }
+    }
+
+    /// Does it: in the mount that was made last, but for the first, which makes it at `place`.
+    pub fn act(self, mounted: &mut Mounted, place: &Place) -> Result<(), Failure> {
+        if self == Self::Memory {
+            return memory(mounted, place);
+        }
+        let dev = mounted.last()?;
+        match self {
+            Self::Memory => Ok(()),
+            Self::Nodes => NODES.iter().try_for_each(|node| node.make(dev)),
+            Self::Links => LINKS.iter().try_for_each(|(to, name)| {
+                symlinkat(*to, dev, *name).tried(|| format!("make the link {name:?} in memory"))
+            }),
+            Self::Terminals { tty } => terminals(dev, tty),
+            Self::Shared => shared(dev),
+        }
+    }
+}
+
+fn memory(mounted: &mut Mounted, place: &Place) -> Result<(), Failure> {
+    let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC;
+    let memory = sys::new_mount(c"tmpfs", &[(c"mode", c"0755"), (c"size", c"1m")], attrs)
+        .tried(|| "make a file system in memory")
+        .map_err(explain_privilege)?;
+    mounted.attach(memory, place)
+}
+
+fn terminals(dev: &OwnedFd, tty: bool) -> Result<(), Failure> {
+    let group = std::ffi::CString::new(TTY.to_string()).unwrap_or_default();
+    let options = [
+        (c"newinstance", c""),
+        (c"ptmxmode", c"0666"),
+        (c"mode", c"0620"),
+        (c"gid", group.as_c_str()),
+    ];
+    let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC;
+    let terminals = sys::new_mount(c"devpts", &options[..if tty { 4 } else { 3 }], attrs)
+        .tried(|| "make a new devpts")
+        .map_err(explain_privilege)?;
+    attach_below(terminals, &folder(dev, "pts")?, "pts")
+}
+
+fn shared(dev: &OwnedFd) -> Result<(), Failure> {
+    let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
+    let memory = sys::new_mount(c"tmpfs", &[(c"mode", c"1777"), (c"size", c"64m")], attrs)
+        .tried(|| "make a file system in memory")
+        .map_err(explain_privilege)?;
+    attach_below(memory, &folder(dev, "shm")?, "shm")
+}
+
+/// A new folder to mount on.
+fn folder(dev: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
+    let failed = || format!("make the folder {name:?} in memory");
+    mkdirat(dev, name, Mode::from_bits_truncate(0o755)).tried(failed)?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(dev, name, flags, Mode::empty()).tried(failed)
+}
+
+impl Node {
+    /// Makes it, or binds the machine's.
+    fn make(&self, dev: &OwnedFd) -> Result<(), Failure> {
+        let for_all = Mode::from_bits_truncate(0o666);
+        let number = makedev(self.major, self.minor);
+        let callers = umask(Mode::empty());
+        let made = mknodat(dev, self.name, SFlag::S_IFCHR, for_all, number);
+        umask(callers);
+        match made {
+            Err(Errno::EPERM) => self.bind(dev),
+            made => made.tried(|| format!("make the node {:?} in memory", self.name)),
+        }
+    }
+
+    fn bind(&self, dev: &OwnedFd) -> Result<(), Failure> {
+        let node = copy(&self.of_the_machine()?, self.name, Options::of_node())?;
+        let flags = OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let file = openat(dev, self.name, flags, Mode::from_bits_truncate(0o666))
+            .tried(|| format!("make the file {:?} in memory", self.name))?;
+        attach_below(node, &file, self.name)
+    }
+
+    /// The machine's own, if it is what its name says: what is not is bound nowhere.
+    pub fn of_the_machine(&self) -> Result<OwnedFd, Failure> {
+        let path = Path::new("/dev").join(self.name);
+        let failed = || format!("look at the machine's {path:?}");
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let node = open(&path, flags, Mode::empty()).tried(failed)?;
+        let stat = fstat(&node).tried(failed)?;
+        let is_device = stat.st_mode & libc::S_IFMT == libc::S_IFCHR;
+        if is_device && stat.st_rdev == makedev(self.major, self.minor) {
+            return Ok(node);
+        }
+        let (major, minor) = (self.major, self.minor);
+        Err(Failure::new(format!("{}: not the character device {major}:{minor}", failed()))
+            .hint(format!("see what it is: ls -l {}", path.display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_in_the_map_or_not() {
+        for (map, is) in [
+            ("         0          0 4294967295\n", true),
+            ("         0       1000          1\n", false),
+            ("0 1000 1\n1 100000 4\n", false),
+            ("0 1000 1\n1 100000 5\n", true),
+            ("5 0 1\n", true),
+            ("6 5 1\n", false),
+            ("", false),
+        ] {
+            assert_eq!(maps(map, TTY), is, "{map:?}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What a root file system's /proc and /sys do not show, and what can only be read there.
+//!
+//! The paths are those that container engines agree on. They are opened below the descriptor of a
+//! mount that was made here, so it is proc, or the machine's sys, and no path of the root file
+//! system's leads to them; where no link may be on the way, there is nothing else to end up in.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use common::{Failure, Tried, sys};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::libc;
+use nix::sys::stat::fstat;
+
+use crate::attach::{Mounted, attach_below, copy, explain_kernel, explain_privilege};
+use crate::devices;
+use crate::options::Options;
+use crate::place::Place;
+
+/// A kind of mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What tells of the machine's memory, keys, and doings.
+    Hidden,
+    /// What changes the machine.
+    ReadOnly,
+    /// The same as hidden, in sys, all of which is read-only.
+    HiddenInSys,
+}
+
+const HIDDEN: [&str; 10] = [
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
+];
+const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+const HIDDEN_IN_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
+
+impl Part {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Hidden => &HIDDEN,
+            Self::ReadOnly => &READ_ONLY,
+            Self::HiddenInSys => &HIDDEN_IN_SYS,
+        }
+    }
+
+    /// The line of the script.
+    pub fn line(self, place: &Place) -> String {
+        let (node, text) = (Options::of_node().words(), Options::of_resolver().words());
+        let cover = match self {
+            Self::ReadOnly => format!(
+                "[ ! -e \"$f\" ] || {{ mount --bind \"$f\" \"$f\"; \
+                 mount -o remount,bind,{text} \"$f\"; }}"
+            ),
+            Self::Hidden | Self::HiddenInSys => format!(
+                "if [ -d \"$f\" ]; then mount -t tmpfs -o {text},mode=0555 tmpfs \"$f\"; \
+                 elif [ -e \"$f\" ]; then mount --bind /dev/null \"$f\"; \
+                 mount -o remount,bind,{node} \"$f\"; fi"
+            ),
+        };
+        let (names, top) = (self.names().join(" "), place.word());
+        format!("for f in {names}; do f={top}/$f; {cover}; done")
+    }
+
+    /// The reason.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Hidden => {
+                "what tells of the machine is empty: /dev/null on files, an empty folder on \
+                 folders; open_tree(2), move_mount(2)"
+            }
+            Self::ReadOnly => {
+                "what changes the machine can only be read, also by root; mount_setattr(2)"
+            }
+            Self::HiddenInSys => "what tells of the machine's firmware is empty; sysfs(5)",
+        }
+    }
+
+    /// Does it to the mount that was made last. It is taken away with that one.
+    pub fn act(self, mounted: &Mounted) -> Result<(), Failure> {
+        let top = mounted.last()?;
+        for name in self.names() {
+            let Some(at) = self.open(top, name)? else { continue };
+            let cover = match self {
+                Self::ReadOnly => copy(&at, name, Options::of_resolver())?,
+                Self::Hidden | Self::HiddenInSys => empty(&at)?,
+            };
+            attach_below(cover, &at, name)?;
+        }
+        Ok(())
+    }
+
+    /// `None` for what this kernel does not have. A new proc has no mounts below it but ours; in sys
+    /// there are the machine's, among them perhaps the masks of a container that we are in.
+    fn open(self, top: &OwnedFd, name: &str) -> Result<Option<OwnedFd>, Failure> {
+        let one_mount = match self {
+            Self::HiddenInSys => ResolveFlag::empty(),
+            Self::Hidden | Self::ReadOnly => ResolveFlag::RESOLVE_NO_XDEV,
+        };
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(one_mount | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_BENEATH);
+        match openat2(top, Path::new(name), how) {
+            Err(Errno::ENOENT) => Ok(None),
+            opened => opened.map(Some).tried(|| format!("open {name:?} in the new mount")),
+        }
+        .map_err(explain_kernel)
+    }
+}
+
+/// Something empty of the same kind.
+fn empty(at: &OwnedFd) -> Result<OwnedFd, Failure> {
+    let stat = fstat(at).tried(|| "look at what is to be hidden")?;
+    if stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
+        let null = devices::NULL.of_the_machine()?;
+        return copy(&null, "/dev/null", Options::of_node());
+    }
+    let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
+    let options = [(c"ro", c""), (c"mode", c"0555")];
+    sys::new_mount(c"tmpfs", &options, attrs | sys::MOUNT_ATTR_RDONLY)
+        .tried(|| "make an empty folder in memory")
+        .map_err(explain_privilege)
+}
