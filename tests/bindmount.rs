@@ -2,10 +2,14 @@
 
 #[path = "bindmount/bind.rs"]
 mod bind;
+#[path = "bindmount/devices.rs"]
+mod devices;
 #[path = "bindmount/faults.rs"]
 mod faults;
 #[path = "bindmount/hostile.rs"]
 mod hostile;
+#[path = "bindmount/masks.rs"]
+mod masks;
 #[path = "bindmount/resolver.rs"]
 mod resolver;
 #[path = "bindmount/script.rs"]
@@ -38,6 +42,18 @@ support::tests!(
     standard::an_unmount_inside_does_not_reach_the_machine,
     standard::a_user_namespace_is_enough,
     standard::a_user_namespace_without_pids_of_its_own_is_explained,
+    devices::the_nodes_are_those_that_every_program_expects,
+    devices::a_chmod_inside_does_not_reach_the_machine,
+    devices::a_node_that_is_another_is_refused,
+    devices::terminals_and_shared_memory_are_its_own,
+    devices::the_machines_own_is_there_when_asked_for,
+    devices::nodes_of_the_roots_own_are_not_touched,
+    masks::root_with_little_power_changes_nothing,
+    masks::root_with_all_its_power_can_peel_a_mask,
+    masks::the_masks_are_mounts_of_their_kinds,
+    masks::the_table_of_mounts_is_not_read,
+    masks::a_proc_that_is_covered_is_told_of,
+    masks::the_processes_alone_are_better_than_nothing,
     resolver::any_root_has_the_machines_servers,
     resolver::it_is_a_copy_that_all_can_read,
     resolver::a_link_is_followed_inside_the_root,
@@ -55,6 +71,7 @@ support::tests!(
     unmount::the_machines_root_is_refused,
     unmount::a_user_namespace_keeps_trees_together,
     script::the_dry_run_script_does_the_same,
+    script::the_script_does_the_same_in_a_user_namespace,
     script::an_odd_name_is_no_trap,
     script::the_script_takes_away_the_same,
     script::explain_says_what_the_script_has,

@@ -1,8 +1,9 @@
 //! What a root file system's /proc and /sys do not show, and what can only be read there.
 //!
-//! The paths are those that container engines agree on. They are opened below the descriptor of a
-//! mount that was made here, so it is proc, or the machine's sys, and no path of the root file
-//! system's leads to them; where no link may be on the way, there is nothing else to end up in.
+//! The paths are those that container engines agree on. They are opened below the descriptor of the
+//! mount that was just made: that this is proc, and no folder that looks like it, is so by
+//! construction, and fstatfs(2) need not be asked. No link may be on the way, so no path of the root
+//! file system's leads there, and none leads out.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use support::{Test, need_program, run};
 
+use super::standard::in_user_namespace;
 use super::{COUNT, alpine, bare_root, in_folder, tree};
 
 /// The mounts under a folder, without the numbers that no two mounts share.
@@ -66,6 +67,22 @@ pub fn the_dry_run_script_does_the_same() -> Test {
     same_tables(root.path(), "--std .");
     fs::remove_file(root.path().join("etc/resolv.conf")).expect("it was made above");
     same_tables(root.path(), "--mkdir --std . --bind /etc/passwd:/lib/passwd:ro");
+    Ok(())
+}
+
+/// There, the nodes are the machine's, and no group is tty.
+pub fn the_script_does_the_same_in_a_user_namespace() -> Test {
+    let root = alpine()?;
+    let file = root.path().join("compare");
+    let table = |how: &str| {
+        let script = format!("B=$1; set -- \"$PWD\"; {how}; {TABLE}");
+        fs::write(&file, script).expect("our own folder");
+        in_user_namespace(root.path(), "--pid --fork", "sh -e ./compare $1")
+            .map(support::Ran::silent)
+    };
+    let (ours, theirs) = (table("$B --std .")?, table("$B -n --std . | sh")?);
+    assert_eq!(ours, theirs);
+    assert!(ours.contains("/dev/null ro,") && !ours.contains("gid=5"), "{ours}");
     Ok(())
 }
 

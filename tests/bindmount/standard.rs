@@ -75,7 +75,7 @@ pub fn an_unmount_inside_does_not_reach_the_machine() -> Test {
 }
 
 /// A script as root of a user namespace and of what else is named; `$B` is bindmount.
-fn in_user_namespace(folder: &Path, with: &str, script: &str) -> Result<Ran, Skip> {
+pub fn in_user_namespace(folder: &Path, with: &str, script: &str) -> Result<Ran, Skip> {
     let probe = "unshare --map-root-user --mount --pid --fork true 2>/dev/null";
     if run(&mut support::sh(probe)).status != 0 {
         return Err(support::skip("needs user namespaces"));
