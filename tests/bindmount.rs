@@ -82,6 +82,7 @@ support::tests!(
     wrong::without_privileges_it_says_so,
     faults::each_call_that_fails_leaves_nothing,
     faults::what_the_kernel_lacks_is_named,
+    faults::without_openat2_the_same_is_mounted,
 );
 
 const BINDMOUNT: &str = env!("CARGO_BIN_EXE_bindmount");

@@ -133,8 +133,7 @@ pub fn explain_privilege(failure: Failure) -> Failure {
 /// Where the call is missing.
 pub fn explain_kernel(failure: Failure) -> Failure {
     failure.hint_if(Errno::ENOSYS, || {
-        "this takes Linux 5.12 (open_tree, move_mount: 5.2; openat2: 5.6; mount_setattr: 5.12)"
-            .into()
+        "this takes Linux 5.12 (open_tree, move_mount: 5.2; mount_setattr: 5.12)".into()
     })
 }
 

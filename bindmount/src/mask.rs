@@ -8,9 +8,9 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use common::{Failure, Tried, sys};
+use common::{Failure, Tried, inroot, sys};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::stat::fstat;
 
@@ -90,7 +90,7 @@ impl Part {
     pub fn act(self, mounted: &Mounted) -> Result<(), Failure> {
         let top = mounted.last()?;
         for name in self.names() {
-            let Some(at) = self.open(top, name)? else { continue };
+            let Some(at) = Self::open(top, name)? else { continue };
             let cover = match self {
                 Self::ReadOnly => copy(&at, name, Options::of_resolver())?,
                 Self::Hidden | Self::HiddenInSys => empty(&at)?,
@@ -100,17 +100,9 @@ impl Part {
         Ok(())
     }
 
-    /// `None` for what this kernel does not have. A new proc has no mounts below it but ours; in sys
-    /// there are the machine's, among them perhaps the masks of a container that we are in.
-    fn open(self, top: &OwnedFd, name: &str) -> Result<Option<OwnedFd>, Failure> {
-        let one_mount = match self {
-            Self::HiddenInSys => ResolveFlag::empty(),
-            Self::Hidden | Self::ReadOnly => ResolveFlag::RESOLVE_NO_XDEV,
-        };
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-            .resolve(one_mount | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_BENEATH);
-        match openat2(top, Path::new(name), how) {
+    /// `None` for what this kernel does not have.
+    fn open(top: &OwnedFd, name: &str) -> Result<Option<OwnedFd>, Failure> {
+        match inroot::open_plain(top, Path::new(name), OFlag::O_PATH) {
             Err(Errno::ENOENT) => Ok(None),
             opened => opened.map(Some).tried(|| format!("open {name:?} in the new mount")),
         }

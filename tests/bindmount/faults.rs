@@ -93,7 +93,27 @@ pub fn what_the_kernel_lacks_is_named() -> Test {
         assert!(ran.stderr.contains(&format!("({errno})")) && ran.stderr.contains(hint), "{ran:?}");
         assert!(ran.stdout.starts_with("0\n"), "{ran:?}");
     }
-    let ran = refused(folder.path(), "openat2", "ENOSYS", 1, "--mkdir --std .");
-    assert!(ran.stderr.contains("openat2: 5.6"), "{ran:?}");
+    Ok(())
+}
+
+/// Paths are then opened name by name.
+pub fn without_openat2_the_same_is_mounted() -> Test {
+    need_program("strace")?;
+    let mounted = |errno: Option<&str>| {
+        let root = bare_root()?;
+        let inject = errno.map_or_else(String::new, |errno| {
+            format!("strace -qq -o /dev/null -e trace=openat2 -e inject=openat2:error={errno}")
+        });
+        let script = format!(
+            "{inject} $B --mkdir --std . --bind /etc:/a/b:ro; $B --list . | sed \"s|$PWD||g\"
+            $B -u -R .; $B --list . | wc -l"
+        );
+        Ok(in_folder(root.path(), &script).silent())
+    };
+    let plain = mounted(None)?;
+    assert!(plain.lines().count() > 10 && plain.ends_with("\n1\n"), "{plain}");
+    for errno in ["ENOSYS", "EPERM"] {
+        assert_eq!(mounted(Some(errno))?, plain, "{errno}");
+    }
     Ok(())
 }
