@@ -198,8 +198,11 @@ const NOTHING: Option<&str> = None;
 fn chroot_line(identity: Option<&Identity>) -> String {
     let Some(who) = identity else { return "chroot .".into() };
     let uid = who.uid.map(|uid| uid.to_string()).unwrap_or_default();
-    let groups: Vec<String> = who.groups.iter().map(u32::to_string).collect();
-    format!("chroot --userspec={uid}:{} --groups={} .", who.gid, shell::word(groups.join(",")))
+    format!("chroot --userspec={uid}:{} --groups={} .", who.gid, groups(who))
+}
+
+fn groups(who: &Identity) -> String {
+    shell::word(who.groups.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
 }
 
 /// capsh(1) does what it is told in order, and then runs a shell of the new root.
@@ -208,9 +211,7 @@ fn capsh_line(identity: Option<&Identity>, gone: Set) -> String {
     let gone = Some(gone.names()).filter(|names| !names.is_empty());
     line.extend(gone.map(|names| format!(" --drop={names}")));
     if let Some(who) = identity {
-        let groups: Vec<String> = who.groups.iter().map(u32::to_string).collect();
-        let groups = shell::word(groups.join(","));
-        line.extend([format!(" --groups={groups} --gid={}", who.gid)]);
+        line.extend([format!(" --groups={} --gid={}", groups(who), who.gid)]);
         line.extend(who.uid.map(|uid| format!(" --uid={uid}")));
     }
     line + " --shell=/bin/sh -- -c 'exec \"$@\"' sh"

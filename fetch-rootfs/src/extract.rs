@@ -35,7 +35,7 @@ use crate::outcome::Outcome;
 use data::fill;
 use devices::Devices;
 use path::{inner_path, plain_path};
-use place::{clear_inherited, in_the_way, is, is_folder, look, make_way, same};
+use place::{clear_inherited, folder_of, in_the_way, is, is_folder, look, make_way, same};
 
 /// What is known while a tree is being filled.
 pub struct Extractor<'a> {
@@ -267,7 +267,7 @@ impl<'a> Extractor<'a> {
         let folder = if to.parent() == path.parent() {
             parent
         } else {
-            opened = self.folder_of_target(&to).tried(failed).map_err(not_yet)?;
+            opened = folder_of(self.root, &to).tried(failed).map_err(not_yet)?;
             &opened
         };
         let link = || linkat(folder, target, parent, name, AtFlags::empty());
@@ -289,12 +289,6 @@ impl<'a> Extractor<'a> {
             }
             outcome => outcome.tried(failed).map_err(not_yet),
         }
-    }
-
-    fn folder_of_target(&self, target: &Path) -> nix::Result<OwnedFd> {
-        let folder = target.parent().filter(|path| !path.as_os_str().is_empty());
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        inroot::open_in(self.root, folder.unwrap_or(Path::new(".")), flags)
     }
 
     /// One that can't be made is left out, and told of at the end: whatever else was put in its

@@ -6,11 +6,9 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use common::inroot;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 
-use super::place::look;
+use super::place::{folder_of, look};
 use crate::entry::{Entry, Kind};
 use crate::oci::whiteout::Mark;
 use crate::outcome::Device;
@@ -82,9 +80,7 @@ impl Devices {
 
 /// Whether its folder is there, and nothing else has taken its place since.
 fn is_free(root: BorrowedFd, path: &Path) -> bool {
-    let folder = path.parent().filter(|path| !path.as_os_str().is_empty());
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    let folder = inroot::open_in(root, folder.unwrap_or(Path::new(".")), flags);
     let name = path.file_name().map_or(Path::new(""), Path::new);
-    folder.is_ok_and(|folder| matches!(look(folder, name), Ok(None) | Err(Errno::ENOENT)))
+    folder_of(root, path)
+        .is_ok_and(|folder| matches!(look(folder, name), Ok(None) | Err(Errno::ENOENT)))
 }

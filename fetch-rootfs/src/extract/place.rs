@@ -4,9 +4,9 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, inroot};
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use xattr::FileExt;
@@ -44,6 +44,13 @@ pub fn clear_inherited(root: BorrowedFd) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The folder that a path of the root is in.
+pub fn folder_of(root: BorrowedFd, path: &Path) -> nix::Result<OwnedFd> {
+    let folder = path.parent().filter(|path| !path.as_os_str().is_empty());
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    inroot::open_in(root, folder.unwrap_or(Path::new(".")), flags)
 }
 
 /// What is there, not following a link; `None` for nothing.
