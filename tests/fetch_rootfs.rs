@@ -182,6 +182,8 @@ support::tests!(
     unusual::links_and_folders_may_have_a_size,
     unusual::sizes_that_are_read_in_two_ways_are_refused,
     unusual::blocks_and_members_may_be_many,
+    unusual::the_last_of_a_name_counts_however_many_there_are,
+    unusual::a_small_file_that_cannot_be_written_is_named,
     usage::wrong_usage_is_one_line,
     usage::the_dry_run_script_does_the_same,
     usage::the_script_for_cpio_and_lz4_does_the_same,

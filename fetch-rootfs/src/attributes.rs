@@ -62,6 +62,15 @@ impl Attributes {
         futimens(file, &access, &change).tried(|| tried(entry, "set its time"))
     }
 
+    /// Gives a new file its owner, if nothing is left to set then but its time; says whether it is so.
+    pub fn set_but_time(&mut self, entry: &Entry, file: &File) -> Result<bool, Failure> {
+        let plain = self.mode_at_first(entry).is_some() && entry.foreign.is_empty();
+        if plain {
+            self.give(entry, |uid, gid| fchown(file, uid, gid))?;
+        }
+        Ok(plain)
+    }
+
     fn set_attributes(
         &mut self,
         entry: &Entry,
@@ -209,7 +218,7 @@ fn key(entry: &Entry, attribute: &[u8]) -> Vec<u8> {
 }
 
 /// Of access and of change.
-fn times(entry: &Entry) -> (TimeSpec, TimeSpec) {
+pub fn times(entry: &Entry) -> (TimeSpec, TimeSpec) {
     let spec = |(seconds, nanoseconds): Time| TimeSpec::new(seconds, nanoseconds);
     (entry.atime.map_or(TimeSpec::UTIME_OMIT, spec), spec(entry.mtime))
 }

@@ -6,6 +6,7 @@
 
 mod data;
 mod devices;
+mod filler;
 mod layered;
 pub mod path;
 mod place;
@@ -34,6 +35,7 @@ use crate::outcome::Outcome;
 
 use data::fill;
 use devices::Devices;
+use filler::Filler;
 use path::{inner_path, plain_path};
 use place::{clear_inherited, folder_of, in_the_way, is, is_folder, look, make_way, same};
 
@@ -89,13 +91,17 @@ impl<'a> Extractor<'a> {
 
     fn read(&mut self, input: impl BufRead) -> Result<(), Failure> {
         let mut archive = Archive::open(input)?;
-        while let Some(entry) = archive.next()? {
-            self.limits.count(&entry, self.rules)?;
-            if let Some(entry) = self.rules.names.wanted(entry) {
-                self.limits.add(&entry, self.rules)?;
-                self.one(entry, &mut archive).map_err(full)?;
+        filler::beside(|filler| {
+            while let Some(entry) = archive.next()? {
+                self.limits.count(&entry, self.rules)?;
+                if let Some(entry) = self.rules.names.wanted(entry) {
+                    self.limits.add(&entry, self.rules)?;
+                    self.one(entry, &mut archive, filler)?;
+                }
             }
-        }
+            Ok(())
+        })
+        .map_err(full)?;
         archive.drain(self.rules.max_size)
     }
 
@@ -116,7 +122,12 @@ impl<'a> Extractor<'a> {
         Outcome { entries: self.limits.entries(), devices: lacking, owners, attributes }
     }
 
-    fn one(&mut self, entry: Entry, data: &mut impl BufRead) -> Result<(), Failure> {
+    fn one(
+        &mut self,
+        entry: Entry,
+        data: &mut impl BufRead,
+        filler: &mut Filler,
+    ) -> Result<(), Failure> {
         let path = inner_path(&entry)?;
         limits::depth(&entry, &path, self.rules)?;
         let Some(name) = path.file_name().map(PathBuf::from) else {
@@ -135,7 +146,7 @@ impl<'a> Extractor<'a> {
         let parent = self.parent_of(&path, &entry)?;
         self.lower(&entry, mark.as_ref(), &path, &parent)?;
         let made = match mark {
-            None => self.make(&entry, &path, &parent, &name, data),
+            None => self.make(&entry, &path, &parent, &name, data, filler),
             Some(_) => Ok(()),
         };
         // A link may now stand where the next name leads through.
@@ -156,10 +167,11 @@ impl<'a> Extractor<'a> {
         parent: &OwnedFd,
         name: &Path,
         data: &mut impl BufRead,
+        filler: &mut Filler,
     ) -> Result<(), Failure> {
         match entry.kind {
             Kind::Folder => self.folder(entry, path, parent, name),
-            Kind::File => self.file(entry, parent, name, data),
+            Kind::File => self.file(entry, parent, name, data, filler),
             Kind::HardLink => self.hard_link(entry, path, parent, name),
             Kind::Symlink => {
                 let link = Path::new(std::ffi::OsStr::from_bytes(&entry.link));
@@ -236,12 +248,16 @@ impl<'a> Extractor<'a> {
         parent: &OwnedFd,
         name: &Path,
         data: &mut impl BufRead,
+        filler: &mut Filler,
     ) -> Result<(), Failure> {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = self.attributes.mode_at_first(entry).unwrap_or(Mode::S_IRUSR | Mode::S_IWUSR);
         let file = in_the_way(entry, parent, name, || openat(parent, name, flags, mode))?;
         let mut file = File::from(file.tried(|| tried(entry, "make the file"))?);
+        if filler::takes(entry) && self.attributes.set_but_time(entry, &file)? {
+            return filler.take(entry, file, data);
+        }
         fill(entry, &mut file, data)?;
         self.attributes.set(entry, &file)
     }
@@ -353,7 +369,11 @@ fn not_yet(failure: Failure) -> Failure {
 }
 
 pub fn tried(entry: &Entry, what: &str) -> String {
-    format!("extract {}: {what}", quoted(&entry.name))
+    tried_name(&entry.name, what)
+}
+
+fn tried_name(name: &[u8], what: &str) -> String {
+    format!("extract {}: {what}", quoted(name))
 }
 
 fn quote(path: &Path) -> String {

@@ -1,6 +1,7 @@
 //! Archives that are right, but as few programs write them.
 
 use std::fs;
+use std::process::Command;
 
 use support::{Test, need_program, run, run_with_input, scratch};
 
@@ -87,5 +88,62 @@ pub fn blocks_and_members_may_be_many() -> Test {
     }
     let listed = run_with_input(fetch().args(["--list-entries", "-"]), &blocks);
     assert_eq!(listed.ok().lines().count(), 3);
+    Ok(())
+}
+
+/// Files are written while the next ones are made: a name that comes twice, as a file or a link,
+/// is what it was last, and the link to the first one keeps what that held.
+pub fn the_last_of_a_name_counts_however_many_there_are() -> Test {
+    let mut archive = Archive::default();
+    let content = |number: usize| number.to_string().repeat(number % 700);
+    for number in 0..3000 {
+        let name = format!("f{}", number % 1000);
+        archive = archive.file(&name, &content(number)).hard_link(&format!("h{number}"), &name);
+        archive = match number % 3 {
+            0 => archive.symlink(&name, "nowhere"),
+            _ => archive,
+        };
+    }
+    let folder = scratch();
+    let script = "ulimit -n 90; exec \"$@\"";
+    let mut limited = Command::new("sh");
+    limited.args(["-c", script, "sh"]).arg(fetch().get_program()).arg("-q").arg("-");
+    let root = folder.path().join("root");
+    run_with_input(limited.arg(&root), &archive.end()).ok();
+    for number in 0..3000 {
+        let linked = fs::read_to_string(root.join(format!("h{number}"))).expect("a file");
+        assert_eq!(linked, content(number), "{number}");
+    }
+    for number in 2000..3000 {
+        let name = root.join(format!("f{}", number % 1000));
+        match number % 3 {
+            0 => assert!(fs::read_link(&name).is_ok(), "{number}"),
+            _ => assert_eq!(fs::read_to_string(&name).expect("a file"), content(number)),
+        }
+    }
+    Ok(())
+}
+
+/// The thread that writes small files has failed, and the other one tells for which.
+pub fn a_small_file_that_cannot_be_written_is_named() -> Test {
+    need_program("strace")?;
+    let files = (0..500).fold(Archive::default(), |archive, number| {
+        archive.file(&format!("small{number}"), "some bytes\n")
+    });
+    let folder = scratch();
+    let archive = folder.path().join("a.tar");
+    fs::write(&archive, files.end()).expect("our own folder");
+    for (call, what) in [("write", "write the file"), ("utimensat", "set its time")] {
+        // The first write of the process that waits is the message.
+        for when in [2, 17, 500] {
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-qq", "-o", "/dev/null", "-e"]);
+            strace.arg(format!("inject={call}:error=EIO:when={when}"));
+            strace.arg(fetch().get_program()).arg("-q").arg(&archive);
+            let ran = run(strace.arg(folder.path().join("root")));
+            ran.fails(1, "fetch-rootfs", &["extract \"small", what, "I/O error (EIO)"]);
+            assert_eq!(names(folder.path()), ["a.tar"], "{call} {when}");
+        }
+    }
     Ok(())
 }

@@ -19,11 +19,16 @@ pub fn fill(entry: &Entry, file: &mut File, data: &mut impl BufRead) -> Result<(
     file.set_len(holes.length).tried(failed)
 }
 
-fn copy(
+fn copy(entry: &Entry, file: &mut File, data: &mut impl BufRead, size: u64) -> Result<(), Failure> {
+    each(entry, data, size, |part| file.write_all(part).tried(|| tried(entry, "write the file")))
+}
+
+/// Gives so many bytes of an entry to `take`, part by part as they are there.
+pub fn each(
     entry: &Entry,
-    file: &mut File,
     data: &mut impl BufRead,
     mut size: u64,
+    mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     while size > 0 {
         let there = match data.fill_buf() {
@@ -36,7 +41,7 @@ fn copy(
         if most == 0 {
             return Err(entry.failure("the archive ends too early"));
         }
-        file.write_all(&there[..most]).tried(|| tried(entry, "write the file"))?;
+        take(&there[..most])?;
         data.consume(most);
         size -= most as u64;
     }
