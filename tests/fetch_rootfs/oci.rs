@@ -235,16 +235,25 @@ pub fn the_scripts_for_images_and_layers_do_the_same() -> Test {
     for (name, layer) in ["1.tar", "2.tar", "3 .tar"].iter().zip(three()) {
         fs::write(at("the layers").join(name), layer).expect("our own folder");
     }
-    for source in ["layout", "an image.tar", "layers:the layers"] {
+    for (source, chosen) in [
+        ("layout", &[][..]),
+        ("an image.tar", &[]),
+        ("layers:the layers", &[]),
+        ("layout", &["--exclude=var"]),
+        ("an image.tar", &["--exclude", "hostname", "--exclude=/kind3"]),
+        ("layers:the layers", &["--exclude=var"]),
+    ] {
         let with = |options: &[&str], to: &str| {
-            run(fetch().current_dir(folder.path()).args(options).args([source, to]))
+            let mut command = fetch();
+            command.current_dir(folder.path()).args(chosen).args(options);
+            run(command.args([source, to]))
         };
         with(&[], "ours").silent();
         let script = with(&["-n"], "theirs").silent();
         assert!(!at("theirs").exists(), "a dry run does nothing");
         let ran = run(support::sh(&script).current_dir(folder.path()));
         assert_eq!(ran.ok(), format!("{}\n", at("theirs").display()), "{script}");
-        compare(&at("ours"), &at("theirs"), source);
+        compare(&at("ours"), &at("theirs"), &format!("{source} {chosen:?}"));
         for root in ["ours", "theirs"] {
             fs::remove_dir_all(at(root)).expect("our own folder");
         }

@@ -20,7 +20,9 @@ pub fn tree_line(step: &Step) -> String {
                 }
                 Some(transport) => {
                     let from = script::local(transport, archive, &rules.choice);
-                    script::image(&from, &rules.choice, unfinished, &root, *privileged)
+                    chosen(rules, unfinished, &root, |root| {
+                        script::image(&from, &rules.choice, unfinished, root, *privileged)
+                    })
                 }
             };
             extract_line(command, &root, rules, *privileged)
@@ -33,16 +35,42 @@ pub fn tree_line(step: &Step) -> String {
                 false => script::cached(cached, &unfinished.join("files")),
             };
             let root = shell::operand(root);
-            let image = script::image(&from, &rules.choice, unfinished, &root, *privileged);
+            let image = chosen(rules, unfinished, &root, |root| {
+                script::image(&from, &rules.choice, unfinished, root, *privileged)
+            });
             extract_line(before + &image, &root, rules, *privileged)
         }
         Step::Layers { layers, unfinished, root, rules, privileged } => {
             let root = shell::operand(root);
-            let command = script::layers(layers, unfinished, &root, *privileged);
+            let command = chosen(rules, unfinished, &root, |root| {
+                script::layers(layers, unfinished, root, *privileged)
+            });
             extract_line(command, &root, rules, *privileged)
         }
         _ => String::new(),
     }
+}
+
+/// umoci(1) unpacks the whole of an image. Where names are chosen, tar(1) takes them from there.
+fn chosen(
+    rules: &Rules,
+    unfinished: &Path,
+    root: &str,
+    unpacked: impl Fn(&str) -> String,
+) -> String {
+    let options = rules.names.options();
+    if options.is_empty() {
+        return unpacked(root);
+    }
+    let whole = shell::operand(unfinished.join("whole"));
+    let archive = shell::operand(unfinished.join("archive"));
+    let all = "--numeric-owner --xattrs --xattrs-include='*' --acls";
+    format!(
+        "mkdir {whole}; {}; find {whole} -mindepth 1 -maxdepth 1 -printf '%P\\0' | \
+         tar --create --file {archive} --directory {whole} {all} --null --files-from=-; \
+         tar --extract --file {archive} --directory {root} --preserve-permissions {all}{options}",
+        unpacked(&whole)
+    )
 }
 
 /// Whether what a step extracts is an image.
