@@ -16,6 +16,8 @@ mod resolver;
 mod script;
 #[path = "bindmount/standard.rs"]
 mod standard;
+#[path = "bindmount/target.rs"]
+mod target;
 #[path = "bindmount/unmount.rs"]
 mod unmount;
 #[path = "bindmount/wrong.rs"]
@@ -70,6 +72,9 @@ support::tests!(
     unmount::what_is_shared_goes_with_its_twin,
     unmount::the_machines_root_is_refused,
     unmount::a_user_namespace_keeps_trees_together,
+    target::a_tree_of_here_is_seen_there_and_goes_again,
+    target::a_hostile_root_gets_no_mount_elsewhere,
+    target::what_can_t_be_done_there_is_told_and_leaves_nothing,
     script::the_dry_run_script_does_the_same,
     script::the_script_does_the_same_in_a_user_namespace,
     script::an_odd_name_is_no_trap,

@@ -4,7 +4,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, sys};
+use common::{Failure, Tried, shell, sys};
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::mount::{MntFlags, umount2};
@@ -22,12 +22,7 @@ pub struct Mounted {
 impl Mounted {
     /// A copy of the mount at `src`, with these options, at `place`.
     pub fn bind(&mut self, src: &Path, place: &Place, options: Options) -> Result<(), Failure> {
-        let depth = if options.recursive { sys::AT_RECURSIVE } else { 0 };
-        let flags = sys::OPEN_TREE_CLONE | sys::OPEN_TREE_CLOEXEC | depth.cast_unsigned();
-        let tree = sys::open_tree(AT_FDCWD, src, flags)
-            .tried(|| format!("copy the mount of {src:?}"))
-            .map_err(explain_copy)?;
-        self.attach_with(tree, place, options)
+        self.attach_with(tree(src, options)?, place, options)
     }
 
     /// Puts a detached tree in its place, with these options.
@@ -37,29 +32,44 @@ impl Mounted {
         place: &Place,
         options: Options,
     ) -> Result<(), Failure> {
+        self.attach_at(tree, &place.open()?, &place.path(), options)
+    }
+
+    /// The same where the mount point is open already; `path` is what it is called.
+    pub fn attach_at(
+        &mut self,
+        tree: OwnedFd,
+        at: &OwnedFd,
+        path: &Path,
+        options: Options,
+    ) -> Result<(), Failure> {
         let depth = |all| if all { sys::AT_RECURSIVE } else { 0 };
         if let Some(attr) = options.attr() {
             sys::mount_setattr(&tree, depth(options.recursive), &attr)
-                .tried(|| format!("set {} on the mount for {:?}", options.words(), place.path()))
+                .tried(|| format!("set {} on the mount for {path:?}", options.words()))
                 .map_err(explain_attributes)?;
         }
-        self.attach(tree, place)?;
+        self.put(tree, at, path)?;
         // Attached below a shared mount it has become shared itself, so this comes last.
         let (Some((all, attr)), Some(mount)) = (options.propagation_attr(), self.mounts.last())
         else {
             return Ok(());
         };
         sys::mount_setattr(mount, depth(all), &attr)
-            .tried(|| format!("set the propagation of {:?}", place.path()))
+            .tried(|| format!("set the propagation of {path:?}"))
             .map_err(explain_privilege)
             .inspect_err(|_| drop(self.take_back()))
     }
 
     /// Puts a detached mount in its place.
     pub fn attach(&mut self, mount: OwnedFd, place: &Place) -> Result<(), Failure> {
-        sys::move_mount(&mount, place.open()?)
-            .tried(|| format!("mount on {:?}", place.path()))
-            .map_err(|failure| explain_attach(failure, place))?;
+        self.put(mount, &place.open()?, &place.path())
+    }
+
+    fn put(&mut self, mount: OwnedFd, at: &OwnedFd, path: &Path) -> Result<(), Failure> {
+        sys::move_mount(&mount, at)
+            .tried(|| format!("mount on {path:?}"))
+            .map_err(|failure| explain_attach(failure, path))?;
         self.mounts.push(mount);
         Ok(())
     }
@@ -101,6 +111,15 @@ impl Mounted {
     pub fn unmake(&mut self) -> Result<(), Failure> {
         self.made.pop().unwrap_or_default().iter().rev().try_for_each(Made::remove)
     }
+}
+
+/// A detached copy of the mount at a path, if so asked with what is mounted below it.
+pub fn tree(src: &Path, options: Options) -> Result<OwnedFd, Failure> {
+    let depth = if options.recursive { sys::AT_RECURSIVE } else { 0 };
+    let flags = sys::OPEN_TREE_CLONE | sys::OPEN_TREE_CLOEXEC | depth.cast_unsigned();
+    sys::open_tree(AT_FDCWD, src, flags)
+        .tried(|| format!("copy the mount of {src:?}"))
+        .map_err(explain_copy)
 }
 
 /// Puts a detached mount on what lies in another one, and goes when that is taken away.
@@ -155,8 +174,8 @@ fn explain_attributes(failure: Failure) -> Failure {
 
 /// `move_mount(2)` says EINVAL where one is a file and the other a folder, and ENOSPC where the
 /// number of mounts is at its limit.
-fn explain_attach(failure: Failure, place: &Place) -> Failure {
-    let path = place.word();
+fn explain_attach(failure: Failure, path: &Path) -> Failure {
+    let path = shell::operand(path);
     explain_attach_at(failure).hint_if(Errno::EINVAL, || {
         format!("a folder goes on a folder, a file on a file; see what DST is: ls -ld {path}")
     })

@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
-use common::{Failure, Narration};
+use common::{Failure, Narration, pid};
+use nix::unistd::Pid;
 
 use crate::options::Options;
 
@@ -28,6 +29,7 @@ use crate::options::Options;
     version,
     override_usage = "bindmount [OPTIONS] SRC DST [-- COMMAND [ARG]...]\n       \
         bindmount [OPTIONS] --std ROOTFS [--bind SRC:DST[:OPTIONS]]... [-- COMMAND [ARG]...]\n       \
+        bindmount --target PID [OPTIONS] SRC DST\n       \
         bindmount --unmount [--recursive] DST\n       \
         bindmount --list [DIR] [--json]"
 )]
@@ -73,6 +75,9 @@ pub struct Cli {
     /// How it is mounted
     #[arg(short, long, value_name = "OPTIONS")]
     pub options: Vec<String>,
+    /// Do it in the mount namespace of this process: SRC is here, DST is in its root
+    #[arg(short, long, value_name = "PID", conflicts_with_all = ["std", "dev", "proc"])]
+    pub target: Option<String>,
     /// Make mount points that are missing (this does write into ROOTFS)
     #[arg(short, long)]
     pub mkdir: bool,
@@ -134,14 +139,64 @@ pub struct Spec {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
     Bind(Spec),
-    Std { rootfs: PathBuf, dev: Dev, proc: Proc, binds: Vec<Spec> },
-    Unmount { target: PathBuf, recursive: bool, lazy: bool },
-    List { dir: Option<PathBuf>, json: bool },
+    Std {
+        rootfs: PathBuf,
+        dev: Dev,
+        proc: Proc,
+        binds: Vec<Spec>,
+    },
+    Unmount {
+        target: PathBuf,
+        recursive: bool,
+        lazy: bool,
+    },
+    List {
+        dir: Option<PathBuf>,
+        json: bool,
+    },
+    /// In the mount namespace of a process.
+    BindIn {
+        pid: Pid,
+        spec: Spec,
+    },
+    UnmountIn {
+        pid: Pid,
+        target: PathBuf,
+        lazy: bool,
+    },
+    ListIn {
+        pid: Pid,
+        dir: Option<PathBuf>,
+        json: bool,
+    },
 }
 
 impl Cli {
     /// What is asked for, or why it makes no sense.
     pub fn request(&self) -> Result<Request, Failure> {
+        let request = self.request_here()?;
+        let Some(pid) = &self.target else { return Ok(request) };
+        let pid = pid::parse(pid)?;
+        if !self.command.is_empty() {
+            return Err(Failure::usage("run a COMMAND after --target: it would be half in there")
+                .hint(format!("nsenter-lite -t {pid} -a -- COMMAND runs one in a container")));
+        }
+        match request {
+            Request::Bind(spec) => {
+                let dst = place_inside(spec.dst.as_os_str(), spec.dst.as_os_str())?;
+                Ok(Request::BindIn { pid, spec: Spec { dst, ..spec } })
+            }
+            Request::Unmount { target, recursive: false, lazy } => {
+                let target = place_inside(target.as_os_str(), target.as_os_str())?;
+                Ok(Request::UnmountIn { pid, target, lazy })
+            }
+            Request::Unmount { .. } => Err(wrong("with --target one mount is taken away a time")),
+            Request::List { dir, json } => Ok(Request::ListIn { pid, dir, json }),
+            _ => Err(wrong("--target takes SRC and DST, or --unmount, or --list")),
+        }
+    }
+
+    fn request_here(&self) -> Result<Request, Failure> {
         let paths: Vec<&PathBuf> = self.paths.iter().collect();
         if self.unmount || self.list {
             if !self.command.is_empty() {
@@ -204,6 +259,12 @@ fn spec(text: &OsStr) -> Result<Spec, Failure> {
     if src.is_empty() || dst.is_empty() {
         return Err(wrong_spec(text));
     }
+    let dst = place_inside(dst, text)?;
+    Ok(Spec { src: src.into(), dst, options: Options::parse(options)? })
+}
+
+/// A path as it is seen in a root.
+fn place_inside(dst: &OsStr, text: &OsStr) -> Result<PathBuf, Failure> {
     let mut names = Path::new(dst).components();
     if names.clone().any(|name| name == Component::ParentDir)
         || !names.any(|name| matches!(name, Component::Normal(_)))
@@ -213,7 +274,7 @@ fn spec(text: &OsStr) -> Result<Spec, Failure> {
         ))
         .hint("DST is a path as it is seen inside, without .. in it"));
     }
-    Ok(Spec { src: src.into(), dst: dst.into(), options: Options::parse(options)? })
+    Ok(dst.into())
 }
 
 fn wrong_spec(text: &OsStr) -> Failure {

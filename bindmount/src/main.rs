@@ -17,11 +17,12 @@ mod script;
 mod spelling;
 mod step;
 mod table;
+mod target;
 mod unmount;
 
 use std::process::ExitCode;
 
-use common::{Failure, Form, report, step::perform};
+use common::{Failure, Form, Mode, report, step::perform};
 
 use crate::cli::Request;
 use crate::spelling::Spelled;
@@ -32,12 +33,20 @@ fn main() -> ExitCode {
 
 fn run(Spelled(cli): Spelled) -> Result<u8, Failure> {
     let request = cli.request()?;
-    if let Request::List { dir, json } = &request {
-        let mounts = table::under(dir.as_deref())?;
+    let listed = match &request {
+        Request::List { dir, json } => Some((table::under(dir.as_deref())?, json)),
+        Request::ListIn { pid, dir, json } => Some((target::list(*pid, dir.as_deref())?, json)),
+        _ => None,
+    };
+    if let Some((mounts, json)) = listed {
         let shown = if *json { table::json(&mounts) } else { table::text(&mounts) };
         return report::print(&shown).map(|()| 0);
     }
     let mode = cli.narration.mode();
+    if let (Mode::DryRun, Request::BindIn { pid, .. }) = (mode, &request) {
+        return Err(Failure::new("write a script of this: no shell command takes a mount along")
+            .hint(format!("nsenter -t {pid} -m has only the SRC that is in there")));
+    }
     let steps = plan::plan(request, cli.mkdir, cli.command)?;
     perform(&steps, mode, &mut attach::Mounted::default())
 }

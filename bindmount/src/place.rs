@@ -89,14 +89,7 @@ impl Place {
                 inroot::open_plain(root, path, OFlag::O_PATH).tried(failed)
             }
         }
-        .map_err(|failure| {
-            explain_kernel(failure)
-                .hint_if(Errno::ENOENT, || {
-                    let path = self.word();
-                    format!("add --mkdir, or make it: mkdir {path} (touch {path} for a file)")
-                })
-                .hint_if(Errno::ELOOP, explain_link)
-        })
+        .map_err(|failure| explain(failure, &self.word()))
     }
 
     /// Looks whether it can be opened, unless it is missing and may be.
@@ -117,29 +110,52 @@ impl Place {
             Self::In { rootfs, path } => (rootfs.as_path(), path),
         };
         let failed = || format!("make the mount point {:?}", self.path());
-        let mut dir = inroot::open_root(top)?;
-        let names: Vec<_> = path.strip_prefix("/").unwrap_or(path).iter().collect();
-        let Some((last, above)) = names.split_last() else { return Ok(()) };
-        for name in above {
-            let name = Path::new(name);
-            Made::if_missing(&dir, name, true, made).tried(failed)?;
-            let next = self.step_into(&dir, name).tried(failed);
-            dir = next.map_err(|failure| failure.hint_if(Errno::ELOOP, explain_link))?;
-        }
-        Made::if_missing(&dir, Path::new(last), folder, made).tried(failed)
-    }
-
-    /// The machine's own links are followed.
-    fn step_into(&self, dir: &OwnedFd, name: &Path) -> nix::Result<OwnedFd> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let top = inroot::open_root(top)?;
         match self {
-            Self::Host(_) => openat(dir, name, flags, Mode::empty()),
-            Self::In { .. } => inroot::open_plain(dir, name, flags),
+            // The machine's own links are followed.
+            Self::Host(_) => make_below(top, path, folder, made, |dir, name| {
+                openat(dir, name, FOLDER, Mode::empty())
+            }),
+            Self::In { .. } => make_below(top, path, folder, made, |dir, name| {
+                inroot::open_plain(dir, name, FOLDER)
+            }),
         }
+        .tried(failed)
+        .map_err(|failure| failure.hint_if(Errno::ELOOP, explain_link))
     }
 }
 
-fn explain_link() -> String {
+const FOLDER: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+/// Makes a mount point and the folders above it, from one folder to the next as `enter` opens them.
+pub fn make_below(
+    top: OwnedFd,
+    path: &Path,
+    folder: bool,
+    made: &mut Vec<Made>,
+    enter: impl Fn(&OwnedFd, &Path) -> nix::Result<OwnedFd>,
+) -> io::Result<()> {
+    let names: Vec<_> = path.strip_prefix("/").unwrap_or(path).iter().collect();
+    let Some((last, above)) = names.split_last() else { return Ok(()) };
+    let mut dir = top;
+    for name in above {
+        let name = Path::new(name);
+        Made::if_missing(&dir, name, true, made)?;
+        dir = enter(&dir, name)?;
+    }
+    Made::if_missing(&dir, Path::new(last), folder, made)
+}
+
+/// What is wrong with a mount point that can't be opened; `path` as a word of a script.
+pub fn explain(failure: Failure, path: &str) -> Failure {
+    explain_kernel(failure)
+        .hint_if(Errno::ENOENT, || {
+            format!("add --mkdir, or make it: mkdir {path} (touch {path} for a file)")
+        })
+        .hint_if(Errno::ELOOP, explain_link)
+}
+
+pub fn explain_link() -> String {
     "a symbolic link is on the way, and might lead out of the root file system".into()
 }
 

@@ -29,7 +29,9 @@ pub fn plan(request: Request, mkdir: bool, command: Vec<OsString>) -> Result<Vec
             steps
         }
         Request::Unmount { target, recursive, lazy } => unmount::plan(&target, recursive, lazy)?,
-        Request::List { .. } => Vec::new(),
+        Request::BindIn { pid, spec } => vec![Step::BindIn { pid, spec, mkdir }],
+        Request::UnmountIn { pid, target, lazy } => vec![Step::UnmountIn { pid, target, lazy }],
+        Request::List { .. } | Request::ListIn { .. } => Vec::new(),
     };
     if !command.is_empty() {
         steps.push(Step::Exec(command));

@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use common::{Failure, Flow, Line, exec, shell};
+use nix::unistd::Pid;
 
 use crate::attach::Mounted;
+use crate::cli::Spec;
 use crate::options::Options;
 use crate::place::Place;
-use crate::{devices, mask, overlay, procfs, resolver, script, unmount};
+use crate::{devices, mask, overlay, procfs, resolver, script, target, unmount};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub enum Step {
     Cover { file: PathBuf, etc: Place, user: bool },
     /// A mount, by its number and its place, taken away.
     Unmount { id: u64, target: PathBuf, lazy: bool },
+    /// A tree of here in the mount namespace of a process.
+    BindIn { pid: Pid, spec: Spec, mkdir: bool },
+    /// A mount of a process taken away.
+    UnmountIn { pid: Pid, target: PathBuf, lazy: bool },
     /// COMMAND.
     Exec(Vec<OsString>),
 }
@@ -48,6 +54,12 @@ impl common::Step for Step {
             Self::Unmount { target, lazy, .. } => {
                 let lazy = if *lazy { "--lazy " } else { "" };
                 Line::Run(format!("umount {lazy}{}", shell::operand(target)))
+            }
+            Self::BindIn { pid, spec, .. } => Line::Run(target::line(*pid, spec)),
+            Self::UnmountIn { pid, target, lazy } => {
+                let lazy = if *lazy { " -l" } else { "" };
+                let target = shell::operand(target);
+                Line::Run(format!("nsenter --target {pid} --mount --root umount{lazy} {target}"))
             }
             Self::Exec(command) => Line::Exec(exec::line(command)),
         }
@@ -71,6 +83,10 @@ impl common::Step for Step {
                 "no file to mount on, so an overlay in memory holds one and \
                 the root stays as it is; resolv.conf(5)"
             }
+            Self::BindIn { .. } => {
+                "a tree of here at a place of there; open_tree(2), setns(2), move_mount(2)"
+            }
+            Self::UnmountIn { .. } => "the tree below is visible there again; setns(2), umount(2)",
             Self::Unmount { .. } => "the tree below is visible again; umount(2)",
             Self::Exec(_) => "become the command; execve(2)",
         }
@@ -87,6 +103,8 @@ impl common::Step for Step {
             Self::Resolver { file, place } => resolver::cover_file(mounted, place, file)?,
             Self::Cover { file, etc, user } => overlay::cover(mounted, etc, file, *user)?,
             Self::Unmount { id, target, lazy } => unmount::unmount(*id, target, *lazy)?,
+            Self::BindIn { pid, spec, mkdir } => target::bind(*pid, spec, *mkdir)?,
+            Self::UnmountIn { pid, target, lazy } => target::unmount(*pid, target, *lazy)?,
             Self::Exec(command) => return Err(exec::exec(command)),
         }
         Ok(Flow::Next)
@@ -101,9 +119,12 @@ impl common::Step for Step {
             | Self::Resolver { .. } => mounted.take_back(),
             Self::Cover { .. } => mounted.take_back().and_then(|()| mounted.take_back()),
             // What was mounted below a mount goes with it.
-            Self::Device { .. } | Self::Mask { .. } | Self::Unmount { .. } | Self::Exec(_) => {
-                Ok(())
-            }
+            Self::Device { .. }
+            | Self::Mask { .. }
+            | Self::Unmount { .. }
+            | Self::BindIn { .. }
+            | Self::UnmountIn { .. }
+            | Self::Exec(_) => Ok(()),
         }
     }
 }

@@ -1,0 +1,132 @@
+//! Mounts in the mount namespace of another process: into a container that runs already.
+//!
+//! A tree is copied where SRC is, outside; then this process enters the mount namespace of the
+//! target, and attaches the copy at DST, as the target's root leads there. No shell command does
+//! that: nsenter(1) finds no SRC where it is.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use common::mountinfo::{self, Mount};
+use common::{Failure, Tried, inroot, shell, sys};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, fchdir};
+
+use crate::attach::{self, Mounted};
+use crate::cli::Spec;
+use crate::place::{self, Made};
+
+/// The process whose mounts are changed.
+struct Target {
+    pid: Pid,
+    process: OwnedFd,
+    /// Its root, which its own mount namespace need not begin with.
+    root: OwnedFd,
+}
+
+impl Target {
+    /// By the time that its root is open, the process must be the one that it was.
+    fn open(pid: Pid) -> Result<Self, Failure> {
+        let process = sys::pidfd_open(pid)
+            .tried(|| format!("find process {pid}"))
+            .map_err(|failure| failure.hint_if(Errno::ESRCH, || "ps -e lists them".into()))?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let root = open(&PathBuf::from(format!("/proc/{pid}/root")), flags, Mode::empty());
+        let root = root.tried(|| format!("open the root of process {pid}")).map_err(|failure| {
+            failure.hint_if(Errno::EACCES, || "that takes root, or a process of yours".into())
+        })?;
+        let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::ZERO).tried(|| format!("look at process {pid}"))? {
+            0 => Ok(Self { pid, process, root }),
+            _ => Err(Failure::errno(format!("find process {pid}"), Errno::ESRCH)),
+        }
+    }
+
+    /// Makes a mount point in it.
+    fn make(&self, dst: &Path, folder: bool, made: &mut Vec<Made>) -> Result<(), Failure> {
+        let failed = || format!("make the mount point {dst:?} of process {}", self.pid);
+        let top = self.root.try_clone().tried(failed)?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        place::make_below(top, dst, folder, made, |dir, name| inroot::open_plain(dir, name, flags))
+            .tried(failed)
+            .map_err(|failure| failure.hint_if(Errno::ELOOP, place::explain_link))
+    }
+
+    /// From here on the mounts of this process are those of the target.
+    fn enter(&self) -> Result<(), Failure> {
+        setns(&self.process, CloneFlags::CLONE_NEWNS)
+            .tried(|| format!("enter the mount namespace of process {}", self.pid))
+            .map_err(|failure| {
+                failure.hint_if(Errno::EPERM, || {
+                    "that takes root of the user namespace that it is in (sudo)".into()
+                })
+            })
+    }
+}
+
+/// What is done, for --explain: these are no commands of a shell.
+pub fn line(pid: Pid, spec: &Spec) -> String {
+    let [src, dst] = [&spec.src, &spec.dst].map(shell::operand);
+    format!(": open_tree {src}, setns {pid}, move_mount {dst}")
+}
+
+/// Mounts a copy of `src` at `dst` of the process's root.
+pub fn bind(pid: Pid, spec: &Spec, mkdir: bool) -> Result<(), Failure> {
+    let Spec { src, dst, options } = spec;
+    let options = *options;
+    let target = Target::open(pid)?;
+    let tree = attach::tree(src, options)?;
+    let folder = mkdir.then(|| src.is_dir());
+    target.enter()?;
+    let called = shell::operand(dst);
+    let mut made = Vec::new();
+    let outcome = match folder {
+        Some(folder) => target.make(dst, folder, &mut made),
+        None => Ok(()),
+    };
+    let attached = outcome.and_then(|()| {
+        let at = inroot::open_plain(&target.root, dst, OFlag::O_PATH)
+            .tried(|| format!("open the mount point {dst:?} of process {pid}"))
+            .map_err(|failure| place::explain(failure, &called))?;
+        Mounted::default().attach_at(tree, &at, dst, options)
+    });
+    attached.inspect_err(|_| made.iter().rev().for_each(|made| drop(made.remove())))
+}
+
+/// Takes the mount at `dst` of the process's root away.
+pub fn unmount(pid: Pid, dst: &Path, lazy: bool) -> Result<(), Failure> {
+    let failed = || format!("unmount {dst:?} of process {pid}");
+    let (Some(folder), Some(name)) = (dst.parent(), dst.file_name()) else {
+        return Err(Failure::usage(format!("{}: it is the root", failed())));
+    };
+    let target = Target::open(pid)?;
+    target.enter()?;
+    let folder = if folder == Path::new("") { Path::new("/") } else { folder };
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let folder = inroot::open_plain(&target.root, folder, flags).tried(failed)?;
+    fchdir(folder).tried(failed)?;
+    let lazy = if lazy { MntFlags::MNT_DETACH } else { MntFlags::empty() };
+    umount2(name, MntFlags::UMOUNT_NOFOLLOW | lazy).tried(failed).map_err(|failure| {
+        failure
+            .hint_if(Errno::EINVAL, || {
+                format!("nothing is mounted there: bindmount -t {pid} --list shows what is")
+            })
+            .hint_if(Errno::EBUSY, || {
+                "a process is in it; --lazy takes it away all the same".into()
+            })
+    })
+}
+
+/// The mounts that it sees, at and under a folder of its root.
+pub fn list(pid: Pid, dir: Option<&Path>) -> Result<Vec<Mount>, Failure> {
+    let mounts = mountinfo::read_from(&PathBuf::from(format!("/proc/{pid}/mountinfo")))?;
+    Ok(match dir {
+        Some(dir) => crate::table::at_and_under(mounts, &Path::new("/").join(dir)),
+        None => mounts,
+    })
+}

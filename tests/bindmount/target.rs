@@ -1,0 +1,147 @@
+//! Mounts in the mount namespace of a process that runs already.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use support::{Ran, TempDir, Test, alpine, need_program, run, scratch};
+
+use super::{BINDMOUNT, fingerprint};
+
+/// A process with mounts of its own and this root, by chroot(2): its mount namespace begins
+/// elsewhere. It ends with its standard input.
+struct Contained(Child);
+
+impl Contained {
+    fn start(root: &Path) -> Self {
+        let script = "mount -t tmpfs t \"$1/media\"; exec chroot \"$1\" sh -c 'echo up; exec cat'";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-ec", script, "sh"]).arg(root);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare can be run");
+        let mut up = [0; 3];
+        let stdout = child.stdout.as_mut().expect("it is a pipe");
+        stdout.read_exact(&mut up).expect("it says that it is up");
+        Self(child)
+    }
+
+    /// bindmount with it for a target.
+    fn bindmount(&self, args: &[&str]) -> Ran {
+        run(Command::new(BINDMOUNT).args(["-t", &self.0.id().to_string()]).args(args))
+    }
+
+    /// What a shell in there says.
+    fn says(&self, script: &str) -> String {
+        let pid = self.0.id().to_string();
+        let enter = ["--target", &pid, "--mount", "--root", "sh", "-c", script];
+        run(Command::new("nsenter").args(enter)).ok()
+    }
+}
+
+impl Drop for Contained {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+fn data() -> TempDir {
+    let data = scratch();
+    fs::create_dir(data.path().join("sub")).expect("our own folder");
+    fs::write(data.path().join("file"), "from outside\n").expect("our own folder");
+    data
+}
+
+pub fn a_tree_of_here_is_seen_there_and_goes_again() -> Test {
+    let (root, data) = (alpine()?, data());
+    let outside = || fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
+    let (before, table) = (fingerprint(root.path()), outside());
+    let contained = Contained::start(root.path());
+    let src = data.path().display().to_string();
+    contained.bindmount(&["-o", "ro,nosuid", &src, "/mnt"]).silent();
+    assert_eq!(contained.says("cat /mnt/file; touch /mnt/x 2>&1 || :"), {
+        "from outside\ntouch: /mnt/x: Read-only file system\n"
+    });
+    contained.bindmount(&["--mkdir", &format!("{src}/file"), "media/a/b"]).silent();
+    assert_eq!(contained.says("cat /media/a/b"), "from outside\n");
+    let listed = contained.bindmount(&["--list", "/mnt"]).silent();
+    assert!(listed.contains("/mnt") && listed.contains("ro,nosuid"), "{listed}");
+    assert_eq!(contained.bindmount(&["--list", "--json", "/none"]).silent(), "[]\n");
+    assert_eq!(outside(), table, "nothing of it is seen here");
+    contained.bindmount(&["--unmount", "/mnt"]).silent();
+    contained.bindmount(&["-u", "-l", "media/a/b"]).silent();
+    assert_eq!(contained.says("ls /mnt; cat /media/a/b"), "");
+    drop(contained);
+    assert!(fingerprint(root.path()) == before, "the root is what it was");
+    Ok(())
+}
+
+/// Links of the root lead nowhere: not out of it, nor to what it has for /proc.
+pub fn a_hostile_root_gets_no_mount_elsewhere() -> Test {
+    let (root, data, victim) = (alpine()?, data(), scratch());
+    fs::create_dir(victim.path().join("dir")).expect("our own folder");
+    let src = data.path().display().to_string();
+    let link = |name: &str, to: &Path| {
+        std::os::unix::fs::symlink(to, root.path().join(name)).expect("our own folder");
+    };
+    link("away", victim.path());
+    link("up", Path::new("../../../../../../.."));
+    link("magic", Path::new("/proc/self/root"));
+    let contained = Contained::start(root.path());
+    let table = || contained.says("cat /proc/self/mountinfo 2>/dev/null || :");
+    let before = table();
+    for dst in ["/away", "/away/dir", "/up/tmp", "/magic", "/magic/tmp"] {
+        for options in [&[][..], &["--mkdir"]] {
+            let ran = contained.bindmount(&[options, &[&src, dst]].concat());
+            ran.fails(1, "bindmount", &[dst, "(ELOOP)", "hint: a symbolic link is on the way"]);
+        }
+    }
+    contained.bindmount(&["--mkdir", &src, "/missing/sub/."]).silent();
+    contained.bindmount(&["-u", "/missing/sub"]).silent();
+    assert_eq!(table(), before);
+    assert_eq!(fs::read_dir(victim.path().join("dir")).expect("it is there").count(), 0);
+    Ok(())
+}
+
+pub fn what_can_t_be_done_there_is_told_and_leaves_nothing() -> Test {
+    let (root, data) = (alpine()?, data());
+    let src = data.path().display().to_string();
+    let names = || run(support::sh("find \"$1\"").arg(root.path())).ok();
+    let before = names();
+    let contained = Contained::start(root.path());
+    for (args, status, parts) in [
+        (&[&src, "/none"][..], 1, &["process", "(ENOENT)", "hint: add --mkdir"][..]),
+        (&["/no/such/source", "/mnt"], 1, &["copy the mount of", "(ENOENT)"]),
+        (&["--mkdir", &src, "/etc/passwd/x"], 1, &["make the mount point", "(ENOTDIR)"]),
+        (&[&src, "/etc/passwd"], 1, &["mount on \"/etc/passwd\"", "a folder goes on a folder"]),
+        (&["-u", "/mnt"], 1, &["unmount \"/mnt\" of process", "(EINVAL)", "hint: nothing is"]),
+        (&["-u", "-R", "/mnt"], 2, &["one mount is taken away a time"]),
+        (&["-u", "/"], 2, &["is no place in ROOTFS"]),
+        (&[&src, "/../mnt"], 2, &["is no place in ROOTFS"]),
+        (&["-n", &src, "/mnt"], 1, &["write a script of this", "hint: nsenter -t"]),
+        (&[&src, "/mnt", "--", "true"], 125, &["run a COMMAND after --target"]),
+        (&["--std", "/x"], 2, &["cannot be used with"]),
+    ] {
+        contained.bindmount(args).fails(status, "bindmount", parts);
+    }
+    let wrong = run(Command::new(BINDMOUNT).args(["-t", "0x1", &src, "/mnt"]));
+    wrong.fails(2, "bindmount", &["read a PID from \"0x1\""]);
+    need_program("strace")?;
+    let pid = contained.0.id().to_string();
+    for call in ["pidfd_open", "open_tree", "mount_setattr", "setns", "mkdirat", "move_mount"] {
+        let mut strace = Command::new("strace");
+        strace.args(["-qq", "-o", "/dev/null", "-e"]).arg(format!("inject={call}:error=EPERM"));
+        strace.args([BINDMOUNT, "-t", &pid, "--mkdir", "-o", "ro", &src, "/new/place"]);
+        run(&mut strace).fails(1, "bindmount", &["(EPERM)"]);
+    }
+    assert_eq!(contained.says("ls -d /new 2>&1 || :"), "ls: /new: No such file or directory\n");
+    let unmounted = contained.bindmount(&["-n", "-u", "-l", "/media"]).silent();
+    run(&mut support::sh(&unmounted)).silent();
+    drop(contained);
+    assert!(names() == before, "nothing is left");
+    Ok(())
+}
