@@ -10,6 +10,8 @@ mod faults;
 mod hostile;
 #[path = "bindmount/masks.rs"]
 mod masks;
+#[path = "bindmount/named.rs"]
+mod named;
 #[path = "bindmount/resolver.rs"]
 mod resolver;
 #[path = "bindmount/script.rs"]
@@ -72,6 +74,11 @@ support::tests!(
     unmount::what_is_shared_goes_with_its_twin,
     unmount::the_machines_root_is_refused,
     unmount::a_user_namespace_keeps_trees_together,
+    named::root_makes_what_is_named_and_no_more,
+    named::memory_is_as_large_and_as_open_as_asked_for,
+    named::servers_can_be_named,
+    named::a_service_of_the_machine_is_named_where_it_is_heard,
+    named::their_scripts_do_the_same,
     target::a_tree_of_here_is_seen_there_and_goes_again,
     target::a_hostile_root_gets_no_mount_elsewhere,
     target::what_can_t_be_done_there_is_told_and_leaves_nothing,

@@ -4,10 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use common::{Failure, Narration, pid};
 use nix::unistd::Pid;
 
+use crate::inside::{Inside, Tree};
 use crate::options::Options;
 
 /// Make a tree visible at a second place
@@ -21,6 +22,9 @@ use crate::options::Options;
 /// avoids that). A mount point that is a symbolic link is refused; on the way to DST links are
 /// followed inside ROOTFS.
 ///
+/// --root makes only what is named: --dev, --proc, --sys, --resolv-conf, --mqueue, --tmpfs, --bind,
+/// in this order, whatever order they are given in.
+///
 /// With COMMAND, become it after the mounts; in a mount namespace of its own (nsenter-lite
 /// --mount) they vanish with it. Without, they stay until bindmount -u.
 #[derive(Debug, Default, Parser)]
@@ -29,6 +33,7 @@ use crate::options::Options;
     version,
     override_usage = "bindmount [OPTIONS] SRC DST [-- COMMAND [ARG]...]\n       \
         bindmount [OPTIONS] --std ROOTFS [--bind SRC:DST[:OPTIONS]]... [-- COMMAND [ARG]...]\n       \
+        bindmount [OPTIONS] --root ROOTFS [--proc] [--dev] [--tmpfs DST]... [-- COMMAND [ARG]...]\n       \
         bindmount --target PID [OPTIONS] SRC DST\n       \
         bindmount --unmount [--recursive] DST\n       \
         bindmount --list [DIR] [--json]"
@@ -47,22 +52,8 @@ use crate::options::Options;
 pub struct Cli {
     #[command(flatten)]
     pub narration: Narration,
-    /// Mount /dev, /proc, /sys and resolv.conf into a root file system
-    #[arg(
-        long,
-        value_name = "ROOTFS",
-        conflicts_with_all = ["recursive", "read_only", "writable", "options"]
-    )]
-    pub std: Option<PathBuf>,
-    /// With --std: mount SRC, too, at DST of ROOTFS; any number of times
-    #[arg(short, long, value_name = "SRC:DST[:OPTIONS]", requires = "std")]
-    pub bind: Vec<OsString>,
-    /// With --std: what its /dev has
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t, requires = "std")]
-    pub dev: Dev,
-    /// With --std: how much of the machine its /proc and /sys show
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t, requires = "std")]
-    pub proc: Proc,
+    #[command(flatten)]
+    pub inside: Inside,
     /// The mounts below SRC come along (mount's --rbind)
     #[arg(short = 'R', long, visible_alias = "rbind")]
     pub recursive: bool,
@@ -76,7 +67,7 @@ pub struct Cli {
     #[arg(short, long, value_name = "OPTIONS")]
     pub options: Vec<String>,
     /// Do it in the mount namespace of this process: SRC is here, DST is in its root
-    #[arg(short, long, value_name = "PID", conflicts_with_all = ["std", "dev", "proc"])]
+    #[arg(short, long, value_name = "PID", conflicts_with_all = ["std", "root"])]
     pub target: Option<String>,
     /// Make mount points that are missing (this does write into ROOTFS)
     #[arg(short, long)]
@@ -85,14 +76,17 @@ pub struct Cli {
     #[arg(
         short,
         long,
-        conflicts_with_all = ["std", "dev", "proc", "list", "mkdir", "read_only", "writable", "options"]
+        conflicts_with_all = ["std", "root", "list", "mkdir", "read_only", "writable", "options"]
     )]
     pub unmount: bool,
     /// With --unmount: take it away from the tree now, and clean up when nobody uses it
     #[arg(short, long, requires = "unmount")]
     pub lazy: bool,
     /// List the mounts at and under DIR
-    #[arg(long, conflicts_with_all = ["std", "dev", "proc", "mkdir", "read_only", "writable", "options", "recursive"])]
+    #[arg(
+        long,
+        conflicts_with_all = ["std", "root", "mkdir", "read_only", "writable", "options", "recursive"]
+    )]
     pub list: bool,
     /// With --list: as JSON
     #[arg(long, requires = "list")]
@@ -103,28 +97,6 @@ pub struct Cli {
     /// The program to run
     #[arg(last = true, hide = true)]
     pub command: Vec<OsString>,
-}
-
-/// What a root file system gets for its /dev.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Dev {
-    /// null, zero, full, random, urandom, tty; terminals (pts) and shared memory (shm) of its own,
-    /// where the caller's terminal is /dev/tty and has no other name
-    #[default]
-    Minimal,
-    /// the machine's own, with its disks and terminals
-    Machine,
-}
-
-/// How much its /proc and /sys show of the machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Proc {
-    /// without keys, kcore, timer_list and the like, and firmware in /sys, which are empty; sys,
-    /// bus, fs, irq and sysrq-trigger are read-only
-    #[default]
-    Masked,
-    /// all that the kernel has; root can write to it (/sys stays read-only)
-    Plain,
 }
 
 /// A mount that is asked for: `SRC:DST[:OPTIONS]`.
@@ -139,12 +111,7 @@ pub struct Spec {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
     Bind(Spec),
-    Std {
-        rootfs: PathBuf,
-        dev: Dev,
-        proc: Proc,
-        binds: Vec<Spec>,
-    },
+    Into(Tree),
     Unmount {
         target: PathBuf,
         recursive: bool,
@@ -215,12 +182,11 @@ impl Cli {
                 (false, _) => Err(wrong("--list takes one DIR")),
             };
         }
-        match (&self.std, paths.as_slice()) {
-            (Some(rootfs), []) => {
-                let binds = self.bind.iter().map(|text| spec(text)).collect::<Result<_, _>>()?;
-                Ok(Request::Std { rootfs: rootfs.clone(), dev: self.dev, proc: self.proc, binds })
+        match (self.inside.tree()?, paths.as_slice()) {
+            (Some(tree), []) => Ok(Request::Into(tree)),
+            (Some(_), _) => {
+                Err(wrong("--std and --root take one ROOTFS, and COMMAND stands behind --"))
             }
-            (Some(_), _) => Err(wrong("--std takes one ROOTFS, and COMMAND stands behind --")),
             (None, [src, dst]) => Ok(Request::Bind(Spec {
                 src: (*src).clone(),
                 dst: (*dst).clone(),
@@ -244,12 +210,12 @@ impl Cli {
     }
 }
 
-fn wrong(what: &str) -> Failure {
+pub fn wrong(what: &str) -> Failure {
     Failure::usage(format!("read the command line: {what}"))
         .hint("bindmount --help shows the usage")
 }
 
-fn spec(text: &OsStr) -> Result<Spec, Failure> {
+pub fn spec(text: &OsStr) -> Result<Spec, Failure> {
     let parts: Vec<&OsStr> = text.as_bytes().split(|b| *b == b':').map(OsStr::from_bytes).collect();
     let (src, dst, options) = match parts.as_slice() {
         [src, dst] => (src, dst, ""),
@@ -264,7 +230,7 @@ fn spec(text: &OsStr) -> Result<Spec, Failure> {
 }
 
 /// A path as it is seen in a root.
-fn place_inside(dst: &OsStr, text: &OsStr) -> Result<PathBuf, Failure> {
+pub fn place_inside(dst: &OsStr, text: &OsStr) -> Result<PathBuf, Failure> {
     let mut names = Path::new(dst).components();
     if names.clone().any(|name| name == Component::ParentDir)
         || !names.any(|name| matches!(name, Component::Normal(_)))
@@ -285,6 +251,8 @@ fn wrong_spec(text: &OsStr) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inside::{Dev, Proc};
+    use crate::memory::Memory;
 
     fn request(args: &[&str]) -> Result<Request, String> {
         Cli::try_parse_from([&["bindmount"], args].concat())
@@ -299,14 +267,37 @@ mod tests {
         assert_eq!(request(&["-R", "-r", "/a", "b", "--", "sh", "-c", "x"]), Ok(wanted));
         let options = Options::parse("ro,nosuid").expect("known words");
         let binds = vec![Spec { src: "/x".into(), dst: "/y".into(), options }];
+        let std = Tree {
+            rootfs: "r".into(),
+            dev: Some(Dev::Minimal),
+            proc: Some(Proc::Masked),
+            sys: true,
+            resolver: Some(Vec::new()),
+            ..Tree::default()
+        };
         assert_eq!(
             request(&["--std", "r", "--bind", "/x:/y:ro,nosuid", "--", "true"]),
-            Ok(Request::Std { rootfs: "r".into(), dev: Dev::Minimal, proc: Proc::Masked, binds })
+            Ok(Request::Into(Tree { binds, ..std.clone() }))
         );
-        let (dev, proc, binds) = (Dev::Machine, Proc::Plain, Vec::new());
+        let (dev, proc) = (Some(Dev::Machine), Some(Proc::Plain));
         assert_eq!(
-            request(&["--std", "r", "--dev", "machine", "--proc=plain"]),
-            Ok(Request::Std { rootfs: "r".into(), dev, proc, binds })
+            request(&["--std", "r", "--dev=machine", "--proc=plain"]),
+            Ok(Request::Into(Tree { dev, proc, ..std.clone() }))
+        );
+        let resolver = Some(vec!["192.0.2.1".parse().expect("an address")]);
+        assert_eq!(
+            request(&["--std", "r", "--dns", "192.0.2.1", "--mqueue"]),
+            Ok(Request::Into(Tree { resolver: resolver.clone(), mqueue: true, ..std }))
+        );
+        let none = Tree { rootfs: "r".into(), ..Tree::default() };
+        let memory = vec![("/tmp".into(), Memory::parse("size=1M").expect("known words"))];
+        assert_eq!(
+            request(&["--root", "r", "--proc", "--tmpfs", "/tmp:size=1M", "--", "x"]),
+            Ok(Request::Into(Tree { proc: Some(Proc::Masked), memory, ..none.clone() }))
+        );
+        assert_eq!(
+            request(&["--root", "r", "--dns", "192.0.2.1"]),
+            Ok(Request::Into(Tree { resolver, ..none }))
         );
     }
 
@@ -316,7 +307,7 @@ mod tests {
             (&[][..], "SRC and DST are missing"),
             (&["a"], "DST is missing"),
             (&["a", "b", "c"], "COMMAND stands behind --"),
-            (&["--std", "r", "x"], "takes one ROOTFS"),
+            (&["--std", "r", "x"], "take one ROOTFS"),
             (&["--std", "r", "--bind", "x"], "not of the form"),
             (&["--std", "r", "--bind", ":y"], "not of the form"),
             (&["--std", "r", "--bind", "a:b:c:d"], "not of the form"),
@@ -325,10 +316,15 @@ mod tests {
             (&["--std", "r", "--bind", "a:/"], "is no place in ROOTFS"),
             (&["--std", "r", "--read-only"], "cannot be used with"),
             (&["--rw", "--ro", "a", "b"], "cannot be used with"),
-            (&["--std", "r", "--dev", "all"], "invalid value 'all'"),
-            (&["--dev", "machine", "a", "b"], "--std"),
-            (&["-u", "a", "--proc", "plain"], "--proc"),
-            (&["--list", "--dev", "machine"], "--dev"),
+            (&["--std", "r", "--dev=all"], "invalid value 'all'"),
+            (&["--dev", "a", "b"], "--std"),
+            (&["-u", "a", "--proc=plain"], "--std"),
+            (&["--list", "--dev"], "--std"),
+            (&["--root", "r"], "nothing is named"),
+            (&["--root", "r", "--std", "r"], "cannot be used with"),
+            (&["--std", "r", "--dns", "here"], "invalid value 'here'"),
+            (&["--root", "r", "--tmpfs", "/"], "is no place in ROOTFS"),
+            (&["--root", "r", "--tmpfs", "/x:size=much"], "read a size"),
             (&["-u"], "--unmount takes one DST"),
             (&["-u", "a", "--", "sh"], "run a COMMAND"),
             (&["--list", "a", "b"], "--list takes one DIR"),

@@ -15,6 +15,7 @@ use nix::sys::stat::{Mode, SFlag, fstat, makedev, mkdirat, mknodat, umask};
 use nix::unistd::symlinkat;
 
 use crate::attach::{Mounted, attach_below, copy, explain_privilege};
+use crate::memory;
 use crate::options::Options;
 use crate::place::Place;
 
@@ -133,7 +134,7 @@ impl Part {
     /// Does it: in the mount that was made last, but for the first, which makes it at `place`.
     pub fn act(self, mounted: &mut Mounted, place: &Place) -> Result<(), Failure> {
         if self == Self::Memory {
-            return memory(mounted, place);
+            return new(mounted, place);
         }
         let dev = mounted.last()?;
         match self {
@@ -148,12 +149,9 @@ impl Part {
     }
 }
 
-fn memory(mounted: &mut Mounted, place: &Place) -> Result<(), Failure> {
+fn new(mounted: &mut Mounted, place: &Place) -> Result<(), Failure> {
     let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC;
-    let memory = sys::new_mount(c"tmpfs", &[(c"mode", c"0755"), (c"size", c"1m")], attrs)
-        .tried(|| "make a file system in memory")
-        .map_err(explain_privilege)?;
-    mounted.attach(memory, place)
+    mounted.attach(memory::new(c"0755", c"1m", attrs)?, place)
 }
 
 fn terminals(dev: &OwnedFd, tty: bool) -> Result<(), Failure> {
@@ -173,10 +171,7 @@ fn terminals(dev: &OwnedFd, tty: bool) -> Result<(), Failure> {
 
 fn shared(dev: &OwnedFd) -> Result<(), Failure> {
     let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
-    let memory = sys::new_mount(c"tmpfs", &[(c"mode", c"1777"), (c"size", c"64m")], attrs)
-        .tried(|| "make a file system in memory")
-        .map_err(explain_privilege)?;
-    attach_below(memory, &folder(dev, "shm")?, "shm")
+    attach_below(memory::new(c"1777", c"64m", attrs)?, &folder(dev, "shm")?, "shm")
 }
 
 /// A new folder to mount on.

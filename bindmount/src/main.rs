@@ -6,12 +6,15 @@
 mod attach;
 mod cli;
 mod devices;
+mod inside;
 mod mask;
+mod memory;
 mod options;
 mod overlay;
 mod place;
 mod plan;
 mod procfs;
+mod queues;
 mod resolver;
 mod script;
 mod spelling;

@@ -8,16 +8,16 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use common::{Failure, Tried, inroot, sys};
+use common::{Failure, Tried, inroot};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::stat::fstat;
 
-use crate::attach::{Mounted, attach_below, copy, explain_kernel, explain_privilege};
-use crate::devices;
+use crate::attach::{Mounted, attach_below, copy, explain_kernel};
 use crate::options::Options;
 use crate::place::Place;
+use crate::{devices, memory};
 
 /// A kind of mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,9 +117,5 @@ fn empty(at: &OwnedFd) -> Result<OwnedFd, Failure> {
         let null = devices::NULL.of_the_machine()?;
         return copy(&null, "/dev/null", Options::of_node());
     }
-    let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
-    let options = [(c"ro", c""), (c"mode", c"0555")];
-    sys::new_mount(c"tmpfs", &options, attrs | sys::MOUNT_ATTR_RDONLY)
-        .tried(|| "make an empty folder in memory")
-        .map_err(explain_privilege)
+    memory::empty()
 }

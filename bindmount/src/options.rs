@@ -61,6 +61,11 @@ impl Options {
         Self { set: Self::of_resolver().set, ..Self::of_dev() }
     }
 
+    /// What is asked for by --tmpfs.
+    pub fn of_memory() -> Self {
+        Self { set: sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV, ..Self::default() }
+    }
+
     /// A text.
     pub fn of_resolver() -> Self {
         let set = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;

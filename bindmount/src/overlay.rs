@@ -13,23 +13,26 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, fchown};
 
-use std::path::Path;
-
 use crate::attach::{Mounted, explain_privilege};
 use crate::place::Place;
-use crate::resolver;
+use crate::resolver::{self, Servers};
 
-/// Covers `etc` with an overlay that has a copy of `file`.
+/// Covers `etc` with an overlay that has a file for these servers.
 ///
 /// The memory is mounted on etc first, for a layer has to be mounted somewhere; the overlay then
 /// hides it. The layers are named by descriptor, as no path leads to the lower one any more.
-pub fn cover(mounted: &mut Mounted, etc: &Place, file: &Path, user: bool) -> Result<(), Failure> {
+pub fn cover(
+    mounted: &mut Mounted,
+    etc: &Place,
+    servers: &Servers,
+    user: bool,
+) -> Result<(), Failure> {
     let lower = etc.open()?;
     let memory = resolver::memory()?;
     let upper = folder(&memory, "upper")?;
     let work = folder(&memory, "work")?;
     look_like(&upper, &lower).tried(|| "give the folder in memory the owner and mode of etc")?;
-    resolver::copy(file, &upper)?;
+    servers.write(&upper)?;
     mounted.attach(memory, etc)?;
     overlay(&lower, &upper, &work, user)
         .tried(|| format!("make an overlay for {:?}", etc.path()))

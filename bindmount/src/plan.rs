@@ -1,14 +1,15 @@
 //! From the request to the steps. Looks at what is there; changes nothing.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use common::{Failure, inroot};
 
-use crate::cli::{Dev, Proc, Request, Spec};
+use crate::cli::{Request, Spec};
+use crate::inside::{Dev, Proc, Tree};
 use crate::options::Options;
 use crate::place::{self, Place};
-use crate::resolver::{self, Found};
+use crate::resolver::{self, Found, Servers};
 use crate::step::Step;
 use crate::{devices, mask, overlay, unmount};
 
@@ -21,13 +22,7 @@ pub fn plan(request: Request, mkdir: bool, command: Vec<OsString>) -> Result<Vec
             steps.push(Step::Bind { src, place, options });
             steps
         }
-        Request::Std { rootfs, dev, proc, binds } => {
-            let mut steps = std(&rootfs, dev, proc, mkdir)?;
-            for spec in binds {
-                steps.extend(bind(&rootfs, spec, mkdir)?);
-            }
-            steps
-        }
+        Request::Into(tree) => inside(tree, mkdir)?,
         Request::Unmount { target, recursive, lazy } => unmount::plan(&target, recursive, lazy)?,
         Request::BindIn { pid, spec } => vec![Step::BindIn { pid, spec, mkdir }],
         Request::UnmountIn { pid, target, lazy } => vec![Step::UnmountIn { pid, target, lazy }],
@@ -44,37 +39,65 @@ fn make(mkdir: bool, folder: bool, place: &Place) -> Option<Step> {
     mkdir.then(|| Step::Make { place: place.clone(), folder })
 }
 
-fn std(rootfs: &Path, dev: Dev, proc: Proc, mkdir: bool) -> Result<Vec<Step>, Failure> {
+fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
+    let rootfs = tree.rootfs.as_path();
     let root = inroot::open_root(rootfs)?;
     if place::name(&root)? == Path::new("/") {
         return Err(Failure::new(format!("mount into {rootfs:?}: it is the root of this process"))
             .hint("is a shell variable empty? name the root file system"));
     }
     let at = |path| Place::inside(rootfs, path);
-    let tree = |path, options| {
+    let copy = |path, options| {
         let src = Path::new("/").join(path);
         Step::Bind { src, place: at(path), options }
     };
-    let dev = match dev {
-        Dev::Minimal => devices::parts().map(|part| Step::Device { place: at("dev"), part }).into(),
-        Dev::Machine => vec![tree("dev", Options::of_dev())],
+    let dev = match tree.dev {
+        None => Vec::new(),
+        Some(Dev::Minimal) => {
+            devices::parts().map(|part| Step::Device { place: at("dev"), part }).into()
+        }
+        Some(Dev::Machine) => vec![copy("dev", Options::of_dev())],
     };
     let user = overlay::in_user_namespace();
-    let mut procfs = vec![Step::Proc { place: at("proc"), user }];
-    let mut sysfs = vec![tree("sys", Options::of_sys())];
-    if proc == Proc::Masked {
-        let mask = |path, part| Step::Mask { place: at(path), part };
+    let mut procfs = Vec::from_iter(tree.proc.map(|_| Step::Proc { place: at("proc"), user }));
+    let mut sysfs = Vec::from_iter(tree.sys.then(|| copy("sys", Options::of_sys())));
+    let mask = |path, part| Step::Mask { place: at(path), part };
+    if tree.proc == Some(Proc::Masked) {
         procfs.extend([mask("proc", mask::Part::Hidden), mask("proc", mask::Part::ReadOnly)]);
+    }
+    if tree.sys && tree.proc != Some(Proc::Plain) {
         sysfs.push(mask("sys", mask::Part::HiddenInSys));
     }
     let mut steps = Vec::new();
     for (path, mounts) in [("dev", dev), ("proc", procfs), ("sys", sysfs)] {
-        at(path).check(mkdir)?;
-        steps.extend(make(mkdir, true, &at(path)));
-        steps.extend(mounts);
+        if !mounts.is_empty() {
+            at(path).check(mkdir)?;
+            steps.extend(make(mkdir, true, &at(path)));
+            steps.extend(mounts);
+        }
     }
-    if let Some(file) = resolver::of_the_machine() {
-        steps.extend(resolver(rootfs, file, mkdir)?);
+    let servers = match tree.resolver {
+        None => None,
+        Some(none) if none.is_empty() => Servers::of_the_machine(),
+        Some(listed) => Some(Servers::Listed(listed)),
+    };
+    if let Some(servers) = servers {
+        steps.extend(resolver(rootfs, servers, mkdir)?);
+    }
+    if tree.mqueue {
+        // In the small /dev there is none.
+        let place = at("dev/mqueue");
+        steps.extend(make(mkdir || tree.dev == Some(Dev::Minimal), true, &place));
+        steps.push(Step::Queues { place });
+    }
+    for (dst, memory) in tree.memory {
+        let place = Place::resolved(rootfs, &dst)?;
+        place.check(true)?;
+        steps.extend(make(mkdir, true, &place));
+        steps.push(Step::Memory { place, memory });
+    }
+    for spec in tree.binds {
+        steps.extend(bind(rootfs, spec, mkdir)?);
     }
     Ok(steps)
 }
@@ -88,15 +111,18 @@ fn bind(rootfs: &Path, spec: Spec, mkdir: bool) -> Result<Vec<Step>, Failure> {
     Ok(steps)
 }
 
-fn resolver(rootfs: &Path, file: PathBuf, mkdir: bool) -> Result<Vec<Step>, Failure> {
+fn resolver(rootfs: &Path, servers: Servers, mkdir: bool) -> Result<Vec<Step>, Failure> {
     let place = resolver::place(rootfs);
     Ok(match resolver::look(rootfs)? {
-        Found::File(place) => vec![Step::Resolver { file, place }],
+        Found::File(place) => vec![Step::Resolver { servers, place }],
         Found::Nothing if mkdir => {
-            vec![Step::Make { place: place.clone(), folder: false }, Step::Resolver { file, place }]
+            vec![
+                Step::Make { place: place.clone(), folder: false },
+                Step::Resolver { servers, place },
+            ]
         }
         Found::Nothing | Found::NoFile => {
-            vec![Step::Cover { file, etc: place.folder(), user: overlay::in_user_namespace() }]
+            vec![Step::Cover { servers, etc: place.folder(), user: overlay::in_user_namespace() }]
         }
     })
 }

@@ -5,16 +5,18 @@
 
 use std::fs::{File, Permissions};
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, inroot, sys};
+use common::{Failure, Tried, inroot, shell, sys};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 
 use crate::attach::{Mounted, explain_privilege};
+use crate::memory;
 use crate::options::Options;
 use crate::place::Place;
 
@@ -70,15 +72,73 @@ pub fn place(rootfs: &Path) -> Place {
     Place::inside(rootfs, path())
 }
 
-/// The machine's file, behind whatever links lead to it.
-pub fn of_the_machine() -> Option<PathBuf> {
-    std::fs::canonicalize(Path::new("/etc").join(NAME)).ok()
+/// What is to be in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Servers {
+    /// What is in this one.
+    File(PathBuf),
+    /// These.
+    Listed(Vec<IpAddr>),
 }
 
-/// Mounts a copy of `file` on a file.
-pub fn cover_file(mounted: &mut Mounted, place: &Place, file: &Path) -> Result<(), Failure> {
+impl Servers {
+    /// Those of the machine's file, behind whatever links lead to it.
+    ///
+    /// It may name a service of the machine's alone, 127.0.0.53. In a network namespace where that
+    /// does not listen, the file that the service has its own servers from does better.
+    pub fn of_the_machine() -> Option<Self> {
+        let file = std::fs::canonicalize(Path::new("/etc").join(NAME)).ok()?;
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let behind = Path::new("/run/systemd/resolve").join(NAME);
+        let file = if is_deaf(&text) && behind.is_file() { behind } else { file };
+        Some(Self::File(file))
+    }
+
+    fn text(&self) -> Result<Vec<u8>, Failure> {
+        match self {
+            Self::File(file) => std::fs::read(file).tried(|| format!("read {file:?}")),
+            Self::Listed(addresses) => {
+                let line = |address: &IpAddr| format!("nameserver {address}\n");
+                Ok(addresses.iter().map(line).collect::<String>().into_bytes())
+            }
+        }
+    }
+
+    /// A command that writes them to a file, which is a word of the script.
+    pub fn line(&self, to: &str) -> String {
+        match self {
+            Self::File(file) => format!("cp -L {} {to}", shell::operand(file)),
+            Self::Listed(addresses) => {
+                let words: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                format!("printf 'nameserver %s\\n' {} >{to}", words.join(" "))
+            }
+        }
+    }
+}
+
+/// Whether a file names none but one of the machine's own services, and that is not heard here.
+fn is_deaf(text: &str) -> bool {
+    let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver")).map(str::trim);
+    let mut servers = servers.peekable();
+    servers.peek().is_some()
+        && servers.all(|server| {
+            let Ok(server) = server.parse::<Ipv4Addr>() else { return false };
+            server.is_loopback() && !is_heard(server)
+        })
+}
+
+/// Whether somebody waits for questions at this address; see proc_pid_net(5).
+fn is_heard(server: Ipv4Addr) -> bool {
+    let local = format!("{:08X}:0035", u32::from_ne_bytes(server.octets()));
+    let table = std::fs::read_to_string("/proc/self/net/udp");
+    table
+        .is_ok_and(|table| table.lines().any(|line| line.split_whitespace().nth(1) == Some(&local)))
+}
+
+/// Mounts them on a file.
+pub fn cover_file(mounted: &mut Mounted, place: &Place, servers: &Servers) -> Result<(), Failure> {
     let memory = memory()?;
-    copy(file, &memory)?;
+    servers.write(&memory)?;
     let copy = mount_of_file(mounted, memory, &place.folder())?;
     mounted.attach_with(copy, place, Options::of_resolver())
 }
@@ -101,18 +161,38 @@ fn mount_of_file(
 
 /// A new file system in memory.
 pub fn memory() -> Result<OwnedFd, Failure> {
-    sys::new_mount(c"tmpfs", &[(c"mode", c"0755"), (c"size", c"1m")], 0)
-        .tried(|| "make a file system in memory")
-        .map_err(explain_privilege)
+    memory::new(c"0755", c"1m", 0)
 }
 
-/// Copies the file there, readable for all, whatever the umask is.
-pub fn copy(file: &Path, folder: impl AsFd) -> Result<(), Failure> {
-    let text = std::fs::read(file).tried(|| format!("read {file:?}"))?;
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let failed = || format!("copy {file:?} into memory");
-    let copy = openat(folder, NAME, flags, Mode::from_bits_truncate(0o644)).tried(failed)?;
-    let mut copy = File::from(copy);
-    copy.set_permissions(Permissions::from_mode(0o644)).tried(failed)?;
-    copy.write_all(&text).tried(failed)
+impl Servers {
+    /// Writes the file there, readable for all, whatever the umask is.
+    pub fn write(&self, folder: impl AsFd) -> Result<(), Failure> {
+        let text = self.text()?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let failed = || format!("make {NAME:?} in memory");
+        let file = openat(folder, NAME, flags, Mode::from_bits_truncate(0o644)).tried(failed)?;
+        let mut file = File::from(file);
+        file.set_permissions(Permissions::from_mode(0o644)).tried(failed)?;
+        file.write_all(&text).tried(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_is_not_heard_is_told_from_servers() {
+        for (text, deaf) in [
+            ("nameserver 127.0.0.199\n", true),
+            ("# x\nnameserver 127.0.0.199\noptions edns0\n", true),
+            ("nameserver 127.0.0.199\nnameserver 192.0.2.1\n", false),
+            ("nameserver 192.0.2.1\n", false),
+            ("nameserver ::1\n", false),
+            ("search x\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_deaf(text), deaf, "{text:?}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use common::shell;
 
 use crate::options::Options;
 use crate::place::Place;
-use crate::resolver;
+use crate::resolver::{self, Servers};
 
 /// A folder, or an empty file in a folder.
 pub fn make(place: &Place, folder: bool) -> String {
@@ -36,24 +36,26 @@ pub fn bind(src: &Path, place: &Place, options: Options) -> String {
 }
 
 /// The memory is mounted elsewhere until its file is where it belongs.
-pub fn cover_file(file: &Path, place: &Place) -> String {
-    let (file, name, dst) = (shell::operand(file), resolver::NAME, place.word());
+pub fn cover_file(servers: &Servers, place: &Place) -> String {
+    let (name, dst) = (resolver::NAME, place.word());
+    let write = servers.line(&format!("\"$t/{name}\""));
     let words = Options::of_resolver().words();
     format!(
         "t=$(mktemp -d); mount -t tmpfs --make-private -o mode=0755,size=1m tmpfs \"$t\"; \
-         cp -L {file} \"$t/{name}\"; chmod 644 \"$t/{name}\"; mount --bind \"$t/{name}\" {dst}; \
+         {write}; chmod 644 \"$t/{name}\"; mount --bind \"$t/{name}\" {dst}; \
          mount -o remount,bind,{words} {dst}; umount \"$t\"; rmdir \"$t\""
     )
 }
 
 /// No path leads to the lower layer once the memory is mounted, so it is held open.
-pub fn cover_folder(file: &Path, etc: &Place, user: bool) -> String {
-    let (file, name) = (shell::operand(file), resolver::NAME);
+pub fn cover_folder(servers: &Servers, etc: &Place, user: bool) -> String {
+    let name = resolver::NAME;
+    let write = servers.line(&format!("upper/{name}"));
     let user = if user { ",userxattr" } else { "" };
     format!(
         "(cd -P {}; exec 3<.; mount -t tmpfs -o mode=0755,size=1m tmpfs \"$PWD\"; cd \"$PWD\"; \
          mkdir upper work; chown --reference=/proc/self/fd/3/. upper || :; \
-         chmod --reference=/proc/self/fd/3/. upper; cp -L {file} upper/{name}; \
+         chmod --reference=/proc/self/fd/3/. upper; {write}; \
          chmod 644 upper/{name}; mount -t overlay -o \
          lowerdir=/proc/self/fd/3,upperdir=upper,workdir=work{user} overlay \"$PWD\")",
         etc.word()

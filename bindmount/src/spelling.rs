@@ -32,8 +32,11 @@ impl Parser for Spelled {
 /// There, `--bind` is a switch, which asks for what is done here anyway, and a propagation is a
 /// switch of its own.
 fn ours(words: Vec<OsString>) -> Vec<OsString> {
-    let is_std = |word: &OsString| word == "--std" || word.as_bytes().starts_with(b"--std=");
-    let std = words.iter().any(is_std);
+    let names_a_root = |word: &OsString| {
+        let name = word.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+        name == b"--std" || name == b"--root"
+    };
+    let std = words.iter().any(names_a_root);
     words
         .into_iter()
         .filter(|word| std || (word != "--bind" && word != "-B"))

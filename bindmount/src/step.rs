@@ -8,9 +8,11 @@ use nix::unistd::Pid;
 
 use crate::attach::Mounted;
 use crate::cli::Spec;
+use crate::memory::Memory;
 use crate::options::Options;
 use crate::place::Place;
-use crate::{devices, mask, overlay, procfs, resolver, script, target, unmount};
+use crate::resolver::Servers;
+use crate::{devices, mask, overlay, procfs, queues, resolver, script, target, unmount};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +25,16 @@ pub enum Step {
     Device { place: Place, part: devices::Part },
     /// A new proc; in a user namespace or not.
     Proc { place: Place, user: bool },
+    /// A file system in memory.
+    Memory { place: Place, memory: Memory },
+    /// A new mqueue.
+    Queues { place: Place },
     /// What is taken out of the mount that was made last, at `place`.
     Mask { place: Place, part: mask::Part },
     /// A copy of the machine's resolv.conf.
-    Resolver { file: PathBuf, place: Place },
+    Resolver { servers: Servers, place: Place },
     /// The same where the root has no file for it; in a user namespace or not.
-    Cover { file: PathBuf, etc: Place, user: bool },
+    Cover { servers: Servers, etc: Place, user: bool },
     /// A mount, by its number and its place, taken away.
     Unmount { id: u64, target: PathBuf, lazy: bool },
     /// A tree of here in the mount namespace of a process.
@@ -48,9 +54,15 @@ impl common::Step for Step {
             Self::Bind { src, place, options } => Line::Run(script::bind(src, place, *options)),
             Self::Device { place, part } => Line::Run(part.line(place)),
             Self::Proc { place, user } => Line::Run(procfs::line(place, *user)),
+            Self::Memory { place, memory } => {
+                Line::Run(format!("mount -t tmpfs -o {} tmpfs {}", memory.words(), place.word()))
+            }
+            Self::Queues { place } => Line::Run(queues::line(place)),
             Self::Mask { place, part } => Line::Run(part.line(place)),
-            Self::Resolver { file, place } => Line::Run(script::cover_file(file, place)),
-            Self::Cover { file, etc, user } => Line::Run(script::cover_folder(file, etc, *user)),
+            Self::Resolver { servers, place } => Line::Run(script::cover_file(servers, place)),
+            Self::Cover { servers, etc, user } => {
+                Line::Run(script::cover_folder(servers, etc, *user))
+            }
             Self::Unmount { target, lazy, .. } => {
                 let lazy = if *lazy { "--lazy " } else { "" };
                 Line::Run(format!("umount {lazy}{}", shell::operand(target)))
@@ -76,6 +88,8 @@ impl common::Step for Step {
             Self::Device { part, .. } => part.why(),
             Self::Mask { part, .. } => part.why(),
             Self::Proc { .. } => "a new proc shows the processes of this PID namespace; proc(5)",
+            Self::Memory { .. } => "a folder in memory; tmpfs(5)",
+            Self::Queues { .. } => "message queues of its own; mq_overview(7)",
             Self::Resolver { .. } => {
                 "a copy in memory, so that the one of the machine stays out of reach; resolv.conf(5)"
             }
@@ -99,9 +113,13 @@ impl common::Step for Step {
             Self::Bind { src, place, options } => mounted.bind(src, place, *options)?,
             Self::Device { place, part } => part.act(mounted, place)?,
             Self::Proc { place, user } => procfs::mount(mounted, place, *user)?,
+            Self::Memory { place, memory } => {
+                mounted.attach_with(memory.make()?, place, memory.options())?;
+            }
+            Self::Queues { place } => queues::mount(mounted, place)?,
             Self::Mask { part, .. } => part.act(mounted)?,
-            Self::Resolver { file, place } => resolver::cover_file(mounted, place, file)?,
-            Self::Cover { file, etc, user } => overlay::cover(mounted, etc, file, *user)?,
+            Self::Resolver { servers, place } => resolver::cover_file(mounted, place, servers)?,
+            Self::Cover { servers, etc, user } => overlay::cover(mounted, etc, servers, *user)?,
             Self::Unmount { id, target, lazy } => unmount::unmount(*id, target, *lazy)?,
             Self::BindIn { pid, spec, mkdir } => target::bind(*pid, spec, *mkdir)?,
             Self::UnmountIn { pid, target, lazy } => target::unmount(*pid, target, *lazy)?,
@@ -116,6 +134,8 @@ impl common::Step for Step {
             Self::Device { part: devices::Part::Memory, .. }
             | Self::Bind { .. }
             | Self::Proc { .. }
+            | Self::Memory { .. }
+            | Self::Queues { .. }
             | Self::Resolver { .. } => mounted.take_back(),
             Self::Cover { .. } => mounted.take_back().and_then(|()| mounted.take_back()),
             // What was mounted below a mount goes with it.

@@ -99,7 +99,7 @@ pub fn terminals_and_shared_memory_are_its_own() -> Test {
 
 pub fn the_machines_own_is_there_when_asked_for() -> Test {
     let root = bare_root()?;
-    let script = "$B --std . --dev machine; ls /dev >here; ls dev | diff here - && echo same";
+    let script = "$B --std . --dev=machine; ls /dev >here; ls dev | diff here - && echo same";
     assert_eq!(in_folder(root.path(), script).silent(), "same\n");
     Ok(())
 }

@@ -51,7 +51,7 @@ pub fn root_with_little_power_changes_nothing() -> Test {
     };
     assert_eq!(inside("")?, ["", ""]);
     // The same look finds what there is to find.
-    for seen in inside("--proc plain")? {
+    for seen in inside("--proc=plain")? {
         assert!(seen.contains("open sys/kernel/core_pattern\n"), "{seen}");
         assert!(seen.contains("text interrupts\n"), "{seen}");
         assert_eq!(there("sysrq-trigger"), seen.contains("open sysrq-trigger\n"), "{seen}");
@@ -129,7 +129,7 @@ pub fn the_processes_alone_are_better_than_nothing() -> Test {
     need_program("strace")?;
     let root = bare_root()?;
     let script = "strace -o log -e trace=fsmount -e inject=fsmount:error=EPERM:when=1 $1 --std . \
-        --dev machine; grep -c INJECTED log; ls proc | grep -v [0-9] | tr \"\\n\" \" \"";
+        --dev=machine; grep -c INJECTED log; ls proc | grep -v [0-9] | tr \"\\n\" \" \"";
     let ran = in_user_namespace(root.path(), "--pid --fork", script)?;
     assert_eq!(ran.stdout, "1\nself thread-self ", "{ran:?}");
     let note = "bindmount: note: /proc shows the processes alone (subset=pid): ";

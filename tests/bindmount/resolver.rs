@@ -86,7 +86,7 @@ pub fn an_older_kernel_gets_it_too() -> Test {
     fs::write(root.path().join("etc/resolv.conf"), "").expect("our own folder");
     let script =
         "strace -o log -e trace=open_tree -e inject=open_tree:error=EINVAL:when=3 $B --std . \
-        --dev machine --proc plain
+        --dev=machine --proc=plain
         cat etc/resolv.conf log; rm log; $B --list etc; $B -u -R .";
     let seen = in_folder(root.path(), &format!("{script}; {COUNT}")).silent();
     assert!(seen.starts_with(&resolver) && seen.contains("(INJECTED)"), "{seen}");

@@ -41,7 +41,7 @@ fn all_names(folder: &Path) -> Command {
     find
 }
 
-fn same_tables(folder: &Path, args: &str) {
+pub fn same_tables(folder: &Path, args: &str) {
     same_table("mount --make-rprivate /", folder, args);
     same_table("mount --make-rshared /", folder, args);
 }
@@ -61,7 +61,7 @@ pub fn the_dry_run_script_does_the_same() -> Test {
     }
     let root = alpine()?;
     same_tables(root.path(), "--std .");
-    same_tables(root.path(), "--std . --dev machine --proc plain");
+    same_tables(root.path(), "--std . --dev=machine --proc=plain");
     fs::write(root.path().join("tmp/resolv.conf"), "").expect("our own folder");
     symlink("../tmp/resolv.conf", root.path().join("etc/resolv.conf")).expect("our own folder");
     same_tables(root.path(), "--std .");

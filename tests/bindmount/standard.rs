@@ -66,7 +66,7 @@ pub fn proc_shows_this_pid_namespace_alone() -> Test {
 
 pub fn an_unmount_inside_does_not_reach_the_machine() -> Test {
     let root = bare_root()?;
-    let script = "mount --make-rshared /; mount -t tmpfs mine /dev/shm; $B --std . --dev machine
+    let script = "mount --make-rshared /; mount -t tmpfs mine /dev/shm; $B --std . --dev=machine
         umount dev/shm; grep -c ' /dev/shm .* mine ' /proc/self/mountinfo
         mount -t tmpfs later /dev/pts; grep -c \" $1/dev/pts .* later \" /proc/self/mountinfo
         $B -u -R .; grep -c ' /dev/pts .* later ' /proc/self/mountinfo";

@@ -1,0 +1,140 @@
+//! What is mounted into a root file system: all that programs expect, or what is named.
+
+use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use common::Failure;
+
+use crate::cli::{Spec, place_inside, spec, wrong};
+use crate::memory::Memory;
+
+/// The options for it.
+#[derive(Args, Debug, Default)]
+pub struct Inside {
+    /// Mount /dev, /proc, /sys and resolv.conf into a root file system
+    #[arg(
+        long,
+        value_name = "ROOTFS",
+        group = "inside",
+        conflicts_with_all = ["recursive", "read_only", "writable", "options"]
+    )]
+    std: Option<PathBuf>,
+    /// Mount only what is named into a root file system
+    #[arg(
+        long,
+        value_name = "ROOTFS",
+        group = "inside",
+        conflicts_with_all = ["std", "recursive", "read_only", "writable", "options"]
+    )]
+    root: Option<PathBuf>,
+    /// A /dev; with --std: what it has
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "minimal",
+        requires = "inside"
+    )]
+    dev: Option<Dev>,
+    /// A /proc; with --std: how much of the machine it and /sys show
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "masked",
+        requires = "inside"
+    )]
+    proc: Option<Proc>,
+    /// With --root: the machine's /sys, read-only
+    #[arg(long, requires = "root")]
+    sys: bool,
+    /// With --root: an /etc/resolv.conf, a copy of the machine's
+    #[arg(long, requires = "root")]
+    resolv_conf: bool,
+    /// An /etc/resolv.conf with this name server; any number of times
+    #[arg(long, value_name = "ADDRESS", requires = "inside")]
+    dns: Vec<IpAddr>,
+    /// POSIX message queues of this IPC namespace at /dev/mqueue
+    #[arg(long, requires = "inside")]
+    mqueue: bool,
+    /// A folder in memory at DST; its OPTIONS are also size=64M and mode=1777
+    #[arg(long, value_name = "DST[:OPTIONS]", requires = "inside")]
+    tmpfs: Vec<OsString>,
+    /// Mount SRC, too, at DST of ROOTFS; any number of times
+    #[arg(short, long, value_name = "SRC:DST[:OPTIONS]", requires = "inside")]
+    bind: Vec<OsString>,
+}
+
+/// What a root file system gets for its /dev.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Dev {
+    /// null, zero, full, random, urandom, tty; terminals (pts) and shared memory (shm) of its own,
+    /// where the caller's terminal is /dev/tty and has no other name
+    #[default]
+    Minimal,
+    /// the machine's own, with its disks and terminals
+    Machine,
+}
+
+/// How much its /proc and /sys show of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Proc {
+    /// without keys, kcore, timer_list and the like, and firmware in /sys, which are empty; sys,
+    /// bus, fs, irq and sysrq-trigger are read-only
+    #[default]
+    Masked,
+    /// all that the kernel has; root can write to it (/sys stays read-only)
+    Plain,
+}
+
+/// The options, understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tree {
+    pub rootfs: PathBuf,
+    pub dev: Option<Dev>,
+    pub proc: Option<Proc>,
+    pub sys: bool,
+    /// The servers for resolv.conf; the machine's if none is named.
+    pub resolver: Option<Vec<IpAddr>>,
+    pub mqueue: bool,
+    pub memory: Vec<(PathBuf, Memory)>,
+    pub binds: Vec<Spec>,
+}
+
+impl Inside {
+    /// What is asked for; `None` without a root file system.
+    pub fn tree(&self) -> Result<Option<Tree>, Failure> {
+        let std = self.std.is_some();
+        let Some(rootfs) = self.std.as_ref().or(self.root.as_ref()) else { return Ok(None) };
+        let named = std || self.resolv_conf || !self.dns.is_empty();
+        let tree = Tree {
+            rootfs: rootfs.clone(),
+            dev: self.dev.or(std.then(Dev::default)),
+            proc: self.proc.or(std.then(Proc::default)),
+            sys: std || self.sys,
+            resolver: named.then(|| self.dns.clone()),
+            mqueue: self.mqueue,
+            memory: self.tmpfs.iter().map(|text| memory(text)).collect::<Result<_, _>>()?,
+            binds: self.bind.iter().map(|text| spec(text)).collect::<Result<_, _>>()?,
+        };
+        if tree == (Tree { rootfs: rootfs.clone(), ..Tree::default() }) {
+            return Err(wrong("nothing is named to be mounted into ROOTFS; --std mounts all"));
+        }
+        Ok(Some(tree))
+    }
+}
+
+fn memory(text: &OsStr) -> Result<(PathBuf, Memory), Failure> {
+    let at = text.as_bytes().iter().position(|byte| *byte == b':');
+    let (dst, options) = text.as_bytes().split_at(at.unwrap_or(text.len()));
+    let options = OsStr::from_bytes(options.get(1..).unwrap_or_default());
+    let memory = Memory::parse(options.to_str().unwrap_or("?"))?;
+    Ok((place_inside(OsStr::from_bytes(dst), text)?, memory))
+}
