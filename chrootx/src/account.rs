@@ -5,6 +5,8 @@
 
 use common::Failure;
 
+use crate::identity::Identity;
+
 /// A line of `/etc/passwd`, see passwd(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -30,17 +32,6 @@ pub struct Accounts {
     groups: Vec<Group>,
 }
 
-/// Who COMMAND runs as.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// `None` leaves the user as it is.
-    pub uid: Option<u32>,
-    pub gid: u32,
-    pub groups: Vec<u32>,
-    /// The user's line in passwd, if there is one.
-    pub user: Option<User>,
-}
-
 impl Accounts {
     /// Reads both files; a line that is not of the manual's form counts for nothing.
     pub fn parse(passwd: &str, group: &str) -> Self {
@@ -55,13 +46,35 @@ impl Accounts {
         self.users.iter().find(|user| user.uid == uid)
     }
 
-    /// `USER`, `USER:GROUP`, `USER:` (the login group) or `:GROUP`; `list` is `--groups`.
-    pub fn identity(&self, spec: &str, list: Option<&str>) -> Result<Identity, Failure> {
-        let (name, group) = spec.split_once(':').unwrap_or((spec, ""));
-        if name.is_empty() && group.is_empty() {
+    /// What `--user` and `--groups` ask for. As with chroot(1), the groups are those of USER if none
+    /// are listed, and without a USER they stay as they are.
+    pub fn identity(&self, spec: Option<&str>, list: Option<&str>) -> Result<Identity, Failure> {
+        let who = spec.map_or(Ok(Identity::default()), |spec| self.spec(spec))?;
+        let groups = match (list, who.uid, who.gid) {
+            (Some(list), ..) => Some(self.gids(list)?),
+            (None, Some(_), Some(gid)) => Some(self.groups_of(who.user.as_ref(), gid)),
+            _ => None,
+        };
+        Ok(Identity { groups, ..who })
+    }
+
+    /// `USER`, `USER:GROUP`, `USER:` (the login group) or `:GROUP`; and where that names nobody,
+    /// `USER.GROUP`, which was POSIX's before names had dots.
+    fn spec(&self, spec: &str) -> Result<Identity, Failure> {
+        if matches!(spec, "" | ":") {
             return Err(Failure::usage(format!("read a user from {spec:?}: it names nobody"))
                 .hint("write USER, USER:GROUP or :GROUP; is a shell variable empty?"));
         }
+        if let Some((name, group)) = spec.split_once(':') {
+            return self.pair(name, group);
+        }
+        self.pair(spec, "").or_else(|failure| {
+            let dotted = spec.split_once('.').map(|(name, group)| self.pair(name, group));
+            dotted.and_then(Result::ok).ok_or(failure)
+        })
+    }
+
+    fn pair(&self, name: &str, group: &str) -> Result<Identity, Failure> {
         let user = self.users.iter().find(|user| user.name == name);
         let uid = match (name, user) {
             ("", _) => None,
@@ -74,11 +87,7 @@ impl Accounts {
             ("", None) => return Err(no_group(name)),
             _ => self.gid(group)?,
         };
-        let groups = match list {
-            Some(list) => self.gids(list)?,
-            None => self.groups_of(user.as_ref(), gid),
-        };
-        Ok(Identity { uid, gid, groups, user })
+        Ok(Identity { uid, gid: Some(gid), user, groups: None })
     }
 
     fn gid(&self, name: &str) -> Result<u32, Failure> {
@@ -90,12 +99,18 @@ impl Accounts {
     }
 
     fn gids(&self, list: &str) -> Result<Vec<u32>, Failure> {
-        list.split(',').filter(|name| !name.is_empty()).map(|name| self.gid(name)).collect()
+        let names: Vec<&str> = list.split(',').filter(|name| !name.is_empty()).collect();
+        if names.is_empty() && !list.is_empty() {
+            return Err(Failure::usage(format!("read groups from {list:?}: it names none"))
+                .hint("an empty list is --groups="));
+        }
+        names.into_iter().map(|name| self.gid(name)).collect()
     }
 
-    /// The groups that list the user, and the one it runs in, as initgroups(3) has them.
+    /// The groups that list the user, and the one it runs in, as initgroups(3) has them; none if
+    /// nothing is known of it.
     fn groups_of(&self, user: Option<&User>, gid: u32) -> Vec<u32> {
-        let Some(user) = user else { return vec![gid] };
+        let Some(user) = user else { return Vec::new() };
         let listed = self.groups.iter().filter(|group| group.members.contains(&user.name));
         let mut gids: Vec<u32> = listed.map(|group| group.gid).chain([gid]).collect();
         gids.sort_unstable();
@@ -150,10 +165,12 @@ mod tests {
     use super::*;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/ash\nbob:x:1000:100::/home/bob:/bin/sh\n\
-        # a comment\nbroken:x:1\nodd:x:-1:0::/:\n";
+        j.doe:x:1001:100::/:\n# a comment\nbroken:x:1\nodd:x:-1:0::/:\n";
     const GROUP: &str = "root:x:0:root\nusers:x:100:\naudio:x:29:bob,alice\nvideo:x:44:bob\n";
 
-    fn identity(spec: &str, list: Option<&str>) -> Result<(Option<u32>, u32, Vec<u32>), String> {
+    type Numbers = (Option<u32>, Option<u32>, Option<Vec<u32>>);
+
+    fn identity(spec: Option<&str>, list: Option<&str>) -> Result<Numbers, String> {
         Accounts::parse(PASSWD, GROUP)
             .identity(spec, list)
             .map(|who| (who.uid, who.gid, who.groups))
@@ -162,19 +179,27 @@ mod tests {
 
     #[test]
     fn every_spelling_of_a_user() {
-        for (spec, list, wanted) in [
-            ("bob", None, (Some(1000), 100, vec![29, 44, 100])),
-            ("bob:", None, (Some(1000), 100, vec![29, 44, 100])),
-            ("bob:audio", None, (Some(1000), 29, vec![29, 44])),
-            ("1000", None, (Some(1000), 100, vec![29, 44, 100])),
-            ("+1000:+5", None, (Some(1000), 5, vec![5, 29, 44])),
-            ("77:88", None, (Some(77), 88, vec![88])),
-            (":video", None, (None, 44, vec![44])),
-            ("bob", Some(""), (Some(1000), 100, vec![])),
-            ("bob", Some("video,7"), (Some(1000), 100, vec![44, 7])),
+        for (spec, list, uid, gid, groups) in [
+            ("bob", None, Some(1000), 100, Some(vec![29, 44, 100])),
+            ("bob:", None, Some(1000), 100, Some(vec![29, 44, 100])),
+            ("bob:audio", None, Some(1000), 29, Some(vec![29, 44])),
+            ("1000", None, Some(1000), 100, Some(vec![29, 44, 100])),
+            ("+1000:+5", None, Some(1000), 5, Some(vec![5, 29, 44])),
+            ("77:88", None, Some(77), 88, Some(vec![])),
+            (":video", None, None, 44, None),
+            (":video", Some("9"), None, 44, Some(vec![9])),
+            ("bob.audio", None, Some(1000), 29, Some(vec![29, 44])),
+            ("j.doe", None, Some(1001), 100, Some(vec![100])),
+            ("77.88", None, Some(77), 88, Some(vec![])),
+            ("bob", Some(""), Some(1000), 100, Some(vec![])),
+            ("bob", Some("video,7"), Some(1000), 100, Some(vec![44, 7])),
         ] {
-            assert_eq!(identity(spec, list).expect("a good spec"), wanted, "{spec} {list:?}");
+            let wanted = (uid, Some(gid), groups);
+            assert_eq!(identity(Some(spec), list).expect("a good spec"), wanted, "{spec} {list:?}");
         }
+        let alone = identity(None, Some("video"));
+        assert_eq!(alone, Ok((None, None, Some(vec![44]))));
+        assert_eq!(identity(None, None), Ok((None, None, None)));
     }
 
     #[test]
@@ -191,9 +216,11 @@ mod tests {
             ("4294967296:0", None, "look up the user"),
             ("77", None, "name the group too: -u 77:77"),
             ("bob:nogroup", None, "look up the group \"nogroup\""),
+            ("bob.nogroup", None, "look up the user \"bob.nogroup\""),
+            ("bob", Some(","), "it names none"),
             ("bob", Some("users,wheel"), "look up the group \"wheel\""),
         ] {
-            let lines = identity(spec, list).expect_err("a bad spec");
+            let lines = identity(Some(spec), list).expect_err("a bad spec");
             assert!(lines.contains(why), "{spec}: {lines}");
         }
     }

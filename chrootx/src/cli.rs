@@ -15,7 +15,8 @@ use common::Narration;
 /// Descriptors from 3 on are closed, and no capability is inheritable or ambient. All else is as
 /// the caller has it, unless it is asked for below.
 #[derive(Debug, Parser)]
-#[command(name = "chrootx", version, override_usage = "chrootx [OPTIONS] ROOT [COMMAND [ARG]...]")]
+#[command(name = "chrootx", version, args_override_self = true)]
+#[command(override_usage = "chrootx [OPTIONS] ROOT [COMMAND [ARG]...]")]
 #[command(
     after_help = "Exit status: COMMAND's own; 125 if chrootx fails, 126 if COMMAND can't be \
     run, 127 if it is not found."
@@ -31,11 +32,14 @@ pub struct Cli {
     #[arg(short, long, visible_alias = "userspec", value_name = "USER[:GROUP]")]
     pub user: Option<OsString>,
     /// Supplementary groups instead of USER's own; an empty list for none
-    #[arg(long, value_name = "GROUP,...", requires = "user")]
+    #[arg(long, value_name = "GROUP,...")]
     pub groups: Option<OsString>,
     /// Start in this directory of ROOT instead of /
     #[arg(short, long, visible_alias = "wd", value_name = "DIR")]
     pub workdir: Option<PathBuf>,
+    /// Leave the working directory where it is: only if ROOT is /
+    #[arg(long, conflicts_with = "workdir")]
+    pub skip_chdir: bool,
     /// Make the root itself read-only; what is mounted below it stays as it is
     #[arg(long, conflicts_with = "chroot")]
     pub read_only: bool,

@@ -8,8 +8,10 @@ mod calls;
 mod capability;
 mod cli;
 mod descriptor;
+mod identity;
 mod limit;
 mod plan;
+mod root;
 mod seccomp;
 mod step;
 mod variable;
@@ -24,5 +26,7 @@ fn main() -> ExitCode {
 
 fn run(cli: cli::Cli) -> Result<u8, Failure> {
     let mode = cli.narration.mode();
-    perform(&plan::plan(cli)?, mode, &mut ())
+    let mut hands = step::Hands::default();
+    let steps = plan::plan(cli, &mut hands)?;
+    perform(&steps, mode, &mut hands)
 }

@@ -1,41 +1,52 @@
 //! From the request to the steps. Reads the new root's account files; writes nothing.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use common::{Failure, inroot};
+use common::{Failure, Tried, inroot};
 use nix::errno::Errno;
+use nix::sys::stat::{fstat, stat};
 use nix::unistd::geteuid;
 
-use crate::account::{Accounts, Identity};
+use crate::account::Accounts;
 use crate::capability::{self, Set};
 use crate::cli::Cli;
+use crate::identity::Identity;
 use crate::limit::Limit;
 use crate::seccomp::Filter;
-use crate::step::Step;
+use crate::step::{Hands, Step};
 use crate::variable::Variable;
 
-/// What chrootx will do.
-pub fn plan(cli: Cli) -> Result<Vec<Step>, Failure> {
+/// What chrootx will do, with the new root in hand.
+pub fn plan(cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
     let gone = gone(&cli)?;
     if cli.print_seccomp {
         return Ok(vec![Step::PrintFilter(Filter::standard(gone.unwrap_or(Set::NONE)))]);
     }
     let place = cli.root.unwrap_or_default(); // clap has asked for it
-    let root = inroot::open_root(&place)?;
-    let identity = match &cli.user {
-        Some(spec) => {
-            let list = cli.groups.as_deref().map(text).transpose()?;
-            Some(accounts(&root)?.identity(text(spec)?, list)?)
+    let root = hands.root.insert(inroot::open_root(&place)?);
+    let is_ours = is_ours(root, &place)?;
+    if cli.skip_chdir && !is_ours {
+        return Err(Failure::usage(format!(
+            "stay where we are with --skip-chdir: {place:?} is another root"
+        ))
+        .hint("only with / can the working directory stay; else it is /, or --workdir"));
+    }
+    let identity = match (&cli.user, &cli.groups) {
+        (None, None) => Identity::default(),
+        (spec, list) => {
+            let text = |word: &OsString| text(word).map(str::to_owned);
+            let spec = spec.as_ref().map(text).transpose()?;
+            let list = list.as_ref().map(text).transpose()?;
+            accounts(&root)?.identity(spec.as_deref(), list.as_deref())?
         }
-        None => None,
     };
     let command = match cli.command {
-        command if command.is_empty() => vec![shell(&root, identity.as_ref())?],
+        command if command.is_empty() => vec![shell(&root, &identity)?],
         command => command,
     };
-    let mut variables =
-        identity.as_ref().and_then(|who| who.user.as_ref()).map_or(vec![], Variable::of);
+    let mut variables = identity.user.as_ref().map_or(vec![], Variable::of);
     for text in &cli.env {
         variables.extend(Variable::parse(text)?);
     }
@@ -44,28 +55,36 @@ pub fn plan(cli: Cli) -> Result<Vec<Step>, Failure> {
     let umask = cli.umask.as_deref().map(mask).transpose()?;
 
     let mut steps = vec![Step::Descriptors(cli.keep_fd.into_iter().collect())];
-    if !cli.chroot {
-        steps.extend([Step::OwnMounts, Step::MountOnItself(place.clone())]);
-    }
-    steps.extend(cli.read_only.then(|| Step::ReadOnly(place.clone())));
+    steps.extend((!cli.skip_chdir).then_some(Step::Enter(place)));
+    steps.extend((!cli.chroot).then_some(Step::OwnMounts));
+    // What is the root already needs no mount of its own, and has nothing outside.
+    let pivot = !cli.chroot && !is_ours;
+    steps.extend(pivot.then_some(Step::MountOnItself));
+    let mount = if is_ours { "/" } else { "." };
+    steps.extend(cli.read_only.then_some(Step::ReadOnly(mount)));
     steps.extend(cli.new_keyring.then_some(Step::Keyring));
     let no_new_privs = cli.no_new_privs || filter.is_some();
     steps.extend(no_new_privs.then_some(Step::NoNewPrivileges));
     steps.extend(cli.clear_env.then_some(Step::ClearEnvironment));
-    steps.push(Step::Enter(place));
-    if !cli.chroot {
-        steps.push(Step::Pivot);
-    }
+    steps.extend(pivot.then_some(Step::Pivot));
     if !variables.is_empty() {
         steps.push(Step::Environment(variables));
     }
     steps.extend(limits?.into_iter().map(Step::Limit));
     steps.extend(umask.map(Step::Umask));
-    steps.push(Step::Chroot { identity, gone });
+    steps.push(Step::Chroot { stay: cli.skip_chdir, identity, gone });
     steps.extend(cli.workdir.map(Step::Workdir));
     steps.extend(filter);
     steps.push(Step::Exec(command));
     Ok(steps)
+}
+
+/// Whether it is the root that we have. Another mount of the same folder is not.
+fn is_ours(root: &OwnedFd, place: &Path) -> Result<bool, Failure> {
+    let what = || format!("look at the root file system {place:?}");
+    let (new, ours) = (fstat(root).tried(what)?, stat("/").tried(what)?);
+    let same = (new.st_dev, new.st_ino) == (ours.st_dev, ours.st_ino);
+    Ok(same && place.canonicalize().tried(what)? == Path::new("/"))
 }
 
 /// The capabilities that are to go, if there is anything to do about them.
@@ -98,7 +117,7 @@ fn text(argument: &OsStr) -> Result<&str, Failure> {
 }
 
 /// Reads passwd and group; a root without them has no names, which is no error yet.
-fn accounts(root: impl std::os::fd::AsFd) -> Result<Accounts, Failure> {
+fn accounts(root: impl AsFd) -> Result<Accounts, Failure> {
     let read = |file: &str| match inroot::read_in(&root, Path::new(file)) {
         Err(failure) if failure.kernel_said() == Some(Errno::ENOENT) => Ok(String::new()),
         outcome => outcome,
@@ -107,10 +126,10 @@ fn accounts(root: impl std::os::fd::AsFd) -> Result<Accounts, Failure> {
 }
 
 /// The shell of whoever COMMAND would run as.
-fn shell(root: impl std::os::fd::AsFd, who: Option<&Identity>) -> Result<OsString, Failure> {
-    let user = match who {
-        Some(Identity { uid: Some(_), user, .. }) => user.clone(),
-        _ => accounts(root)?.by_uid(geteuid().as_raw()).cloned(),
+fn shell(root: impl AsFd, who: &Identity) -> Result<OsString, Failure> {
+    let user = match who.uid {
+        Some(_) => who.user.clone(),
+        None => accounts(root)?.by_uid(geteuid().as_raw()).cloned(),
     };
     let shell = user.map(|user| user.shell).filter(|shell| !shell.is_empty());
     Ok(shell.map_or_else(|| OsStr::new("/bin/sh").to_owned(), OsString::from))
@@ -125,21 +144,21 @@ mod tests {
     use std::fs;
 
     fn planned(args: &[&str]) -> Result<Vec<Step>, Failure> {
-        plan(Cli::try_parse_from([&["chrootx"], args].concat()).expect("a good command line"))
+        let cli = Cli::try_parse_from([&["chrootx"], args].concat()).expect("a good command line");
+        plan(cli, &mut Hands::default())
     }
 
     #[test]
     fn the_default_pivots_in_a_mount_namespace_of_its_own() {
-        let root = PathBuf::from("/usr");
         assert_eq!(
             planned(&["/usr", "sh", "-c", "x", "--help"]).expect("/usr is there"),
             [
                 Step::Descriptors(BTreeSet::new()),
+                Step::Enter("/usr".into()),
                 Step::OwnMounts,
-                Step::MountOnItself(root.clone()),
-                Step::Enter(root),
+                Step::MountOnItself,
                 Step::Pivot,
-                Step::Chroot { identity: None, gone: None },
+                Step::Chroot { stay: false, identity: Identity::default(), gone: None },
                 Step::Exec(["sh", "-c", "x", "--help"].map(OsString::from).into()),
             ]
         );
@@ -155,13 +174,13 @@ mod tests {
             [
                 Step::Descriptors([7].into()),
                 Step::Enter("/usr".into()),
-                Step::Chroot { identity: None, gone: Some(ways_out) },
+                Step::Chroot { stay: false, identity: Identity::default(), gone: Some(ways_out) },
                 Step::Workdir("/tmp".into()),
                 Step::Exec(vec!["/bin/sh".into()]),
             ]
         );
         let script = script(&steps);
-        assert!(script.contains("\ncd /usr  # "), "{script}");
+        assert!(script.contains("\ncd -P /usr  # "), "{script}");
         assert!(script.contains("\nexec capsh --chroot=. --inh= --noamb --drop=cap_"), "{script}");
     }
 

@@ -162,6 +162,13 @@ pub fn copy_of_mount(at: impl AsFd) -> nix::Result<OwnedFd> {
     open_tree(at.as_fd(), Path::new(""), flags)
 }
 
+/// The same with what is mounted below.
+pub fn copy_of_tree(at: impl AsFd) -> nix::Result<OwnedFd> {
+    let flags = AT_EMPTY_PATH | AT_RECURSIVE;
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | flags.cast_unsigned();
+    open_tree(at.as_fd(), Path::new(""), flags)
+}
+
 /// Attaches the mount `from` on `to`, both by descriptor. See `move_mount(2)`, Linux 5.2.
 pub fn move_mount(from: impl AsFd, to: impl AsFd) -> nix::Result<()> {
     const EMPTY: &CStr = c"";

@@ -259,7 +259,10 @@ pub fn each_call_that_fails_stops_it() -> Test {
         ("umount2", 1),
         ("chroot", 1),
         ("unshare", 1),
-        ("mount", 2),
+        ("mount", 1),
+        ("open_tree", 1),
+        ("move_mount", 1),
+        ("fchdir", 2),
         ("seccomp", 1),
     ] {
         let mut failures = 0;

@@ -1,0 +1,127 @@
+//! How a folder becomes the root: by descriptor. The path that names it is resolved once; after the
+//! mount it would lead below the mount, as `.` does, or to what somebody has put there meanwhile.
+
+use std::env;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use common::{Failure, Tried, sys};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, stat};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{chdir, fchdir, getcwd, pivot_root};
+
+const NOTHING: Option<&str> = None;
+
+/// Propagation is turned off for the whole table: a mount under a shared one would otherwise be
+/// seen in the namespace we come from. The working directory comes along into the new table.
+pub fn own_mounts() -> Result<(), Failure> {
+    unshare(CloneFlags::CLONE_NEWNS).tried(|| "make a mount namespace").map_err(need_root)?;
+    mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)
+        .tried(|| "make the mounts private")
+        .map_err(|failure| {
+            failure.hint_if(Errno::EINVAL, || {
+                "the present root is no mount, so it is a chroot; chrootx --chroot works in it"
+                    .into()
+            })
+        })
+}
+
+/// The folder that we are in, mounted on itself; then we are in the mount.
+pub fn mount_on_itself() -> Result<(), Failure> {
+    let outcome = match by_descriptor() {
+        // Before Linux 5.2, or under a filter that does not know the calls.
+        Err(Errno::ENOSYS | Errno::EPERM) => by_name(),
+        outcome => outcome,
+    };
+    outcome.tried(|| "mount the root on itself").map_err(need_root).map_err(|failure| {
+        failure.hint_if(Errno::EINVAL, || {
+            "an unbindable mount can't be; see findmnt -o +PROPAGATION".into()
+        })
+    })
+}
+
+fn by_descriptor() -> nix::Result<()> {
+    let here = folder(".")?;
+    let tree = sys::copy_of_tree(&here)?;
+    sys::move_mount(&tree, &here)?;
+    fchdir(&tree)
+}
+
+/// What is mounted on the folder we are in is entered by its name alone. If the name has come to
+/// mean another folder, that is refused.
+fn by_name() -> nix::Result<()> {
+    let folder = stat(".")?;
+    mount(Some("."), ".", NOTHING, MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING)?;
+    chdir(&getcwd()?)?;
+    let entered = stat(".")?;
+    match (entered.st_dev, entered.st_ino) == (folder.st_dev, folder.st_ino) {
+        true => Ok(()),
+        false => Err(Errno::ESTALE),
+    }
+}
+
+fn folder(path: &str) -> nix::Result<OwnedFd> {
+    open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// A mount of our own namespace, which nobody else has seen yet.
+pub fn read_only(mount: &str) -> Result<(), Failure> {
+    let attr = sys::mount_attr {
+        attr_set: sys::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let outcome = match folder(mount).and_then(|mount| sys::mount_setattr(mount, 0, &attr)) {
+        Err(Errno::ENOSYS | Errno::EPERM) => remount(mount),
+        outcome => outcome,
+    };
+    outcome.tried(|| "make the root read-only")
+}
+
+/// mount(2) sets all attributes anew; those that are there already may be locked to it.
+fn remount(path: &str) -> nix::Result<()> {
+    let there = statvfs(path)?.flags();
+    let kept = [
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+    ];
+    let kept = kept.into_iter().filter(|(flag, _)| there.contains(*flag)).map(|(_, flag)| flag);
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    mount(NOTHING, path, NOTHING, flags | kept.collect(), NOTHING)
+}
+
+/// With `.` for both, the old root is stacked on the new one, and `umount2(".")` finds it there:
+/// no directory for it is needed inside. See NOTES of pivot_root(2).
+pub fn pivot() -> Result<(), Failure> {
+    pivot_root(".", ".").tried(|| "make this mount the root").map_err(|failure| {
+        failure.hint_if(Errno::EINVAL, || {
+            "the root of an initramfs can't be pivoted away from; chrootx --chroot can do without"
+                .into()
+        })
+    })?;
+    umount2(".", MntFlags::MNT_DETACH).tried(|| "unmount the old root")
+}
+
+/// A path such as `/proc/self/fd/9` may lead to where a descriptor of the caller points, outside.
+pub fn workdir(dir: &Path) -> Result<(), Failure> {
+    chdir(dir).tried(|| format!("enter {dir:?} in the new root"))?;
+    match env::current_dir() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Failure::new(format!("enter {dir:?} in the new root: it lies outside"))),
+    }
+}
+
+pub fn need_root(failure: Failure) -> Failure {
+    failure.hint_if(Errno::EPERM, || {
+        "that takes root; as yourself: nsenter-lite --map-root-user --mount -- chrootx ...".into()
+    })
+}
