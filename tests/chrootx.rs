@@ -10,6 +10,8 @@ use support::{Ran, Test, alpine, need_program, need_root, private_sh, project, r
 
 #[path = "chrootx/gnu.rs"]
 mod gnu;
+#[path = "chrootx/landlock.rs"]
+mod landlock;
 #[path = "chrootx/power.rs"]
 mod power;
 #[path = "chrootx/root.rs"]
@@ -40,6 +42,11 @@ support::tests!(
     root::the_root_that_one_has_is_a_root_too,
     root::without_the_newer_calls_the_same_is_done,
     root::a_remount_keeps_what_can_not_be_taken_off,
+    landlock::files_are_those_of_the_rules,
+    landlock::ports_are_those_of_the_rules,
+    landlock::other_processes_are_out_of_reach,
+    landlock::a_kernel_that_can_not_is_told_from_one_that_can,
+    landlock::rules_that_make_no_sense_are_refused,
     power::what_the_caller_left_open_stays_out,
     power::capabilities_are_those_asked_for,
     power::nothing_is_inherited,

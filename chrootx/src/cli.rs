@@ -60,6 +60,11 @@ pub struct Cli {
     /// FILE with a program, as seccomp_export_bpf(3) writes it; implies --no-new-privs
     #[arg(long, value_name = "default|FILE")]
     pub seccomp: Option<PathBuf>,
+    /// Refuse all paths (r, w, x before the colon), TCP ports or signals and abstract sockets to
+    /// other processes, but these: rx:/usr, rw:/tmp, connect:443, bind:none, scope:signal,
+    /// scope:abstract-unix-socket; implies --no-new-privs. Where the kernel can't, nothing is run
+    #[arg(long, value_name = "RULE,...")]
+    pub landlock: Vec<OsString>,
     /// Print the program of --seccomp default, for these capabilities; do nothing
     #[arg(long, conflicts_with = "seccomp")]
     pub print_seccomp: bool,

@@ -9,6 +9,7 @@ mod capability;
 mod cli;
 mod descriptor;
 mod identity;
+mod landlock;
 mod limit;
 mod plan;
 mod root;

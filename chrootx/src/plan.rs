@@ -13,6 +13,7 @@ use crate::account::Accounts;
 use crate::capability::{self, Set};
 use crate::cli::Cli;
 use crate::identity::Identity;
+use crate::landlock::Rules;
 use crate::limit::Limit;
 use crate::seccomp::Filter;
 use crate::step::{Hands, Step};
@@ -52,6 +53,10 @@ pub fn plan(cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
     }
     let limits: Result<Vec<_>, _> = cli.rlimit.iter().map(|text| Limit::parse(text)).collect();
     let filter = cli.seccomp.map(|name| filter(name, gone)).transpose()?;
+    let mut rules = Rules::join(&cli.landlock)?;
+    if let Some(rules) = &mut rules {
+        hands.allowed = rules.open(&root)?;
+    }
     let umask = cli.umask.as_deref().map(mask).transpose()?;
 
     let mut steps = vec![Step::Descriptors(cli.keep_fd.into_iter().collect())];
@@ -63,7 +68,7 @@ pub fn plan(cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
     let mount = if is_ours { "/" } else { "." };
     steps.extend(cli.read_only.then_some(Step::ReadOnly(mount)));
     steps.extend(cli.new_keyring.then_some(Step::Keyring));
-    let no_new_privs = cli.no_new_privs || filter.is_some();
+    let no_new_privs = cli.no_new_privs || filter.is_some() || rules.is_some();
     steps.extend(no_new_privs.then_some(Step::NoNewPrivileges));
     steps.extend(cli.clear_env.then_some(Step::ClearEnvironment));
     steps.extend(pivot.then_some(Step::Pivot));
@@ -74,6 +79,7 @@ pub fn plan(cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
     steps.extend(umask.map(Step::Umask));
     steps.push(Step::Chroot { stay: cli.skip_chdir, identity, gone });
     steps.extend(cli.workdir.map(Step::Workdir));
+    steps.extend(rules.map(Step::Landlock));
     steps.extend(filter);
     steps.push(Step::Exec(command));
     Ok(steps)

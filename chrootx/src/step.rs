@@ -14,6 +14,7 @@ use nix::unistd::{chroot, fchdir};
 use crate::capability::Set;
 use crate::descriptor;
 use crate::identity::Identity;
+use crate::landlock::Rules;
 use crate::limit::Limit;
 use crate::root;
 use crate::seccomp::Filter;
@@ -24,6 +25,10 @@ use crate::variable::{self, Variable};
 pub struct Hands {
     /// The new root, as the caller has named it.
     pub root: Option<OwnedFd>,
+    /// What Landlock's rules allow, in their order.
+    pub allowed: Vec<OwnedFd>,
+    /// They hold, for exec(2) too.
+    restricted: bool,
 }
 
 /// One step into another root.
@@ -58,6 +63,8 @@ pub enum Step {
     Chroot { stay: bool, identity: Identity, gone: Option<Set> },
     /// The working directory, inside.
     Workdir(PathBuf),
+    /// No files, ports and processes but those of the rules.
+    Landlock(Rules),
     /// No system calls but those that it lets through; in the script by the name of a file.
     Filter { name: PathBuf, filter: Filter },
     /// The filter, for other programs.
@@ -94,6 +101,7 @@ impl common::Step for Step {
             Self::Chroot { stay, identity, gone: Some(gone) } => {
                 Line::Within(capsh_line(*stay, identity, *gone))
             }
+            Self::Landlock(rules) => Line::Within(rules.line()),
             Self::Filter { name, .. } => {
                 Line::Within(format!("setpriv --seccomp-filter {}", shell::operand(name)))
             }
@@ -149,6 +157,10 @@ impl common::Step for Step {
                 capabilities(7), setresuid(2)"
             }
             Self::Workdir(_) => "where the command starts; chdir(2)",
+            Self::Landlock(_) => {
+                "no files, ports and processes but these; the script needs setpriv of util-linux \
+                 2.43 inside; landlock(7)"
+            }
             Self::Filter { .. } => {
                 "system calls that a container has no business with are refused. chrootx brings \
                 the filter; the script needs setpriv of util-linux 2.41 inside, and the file, \
@@ -187,12 +199,16 @@ impl common::Step for Step {
                 gone.map_or(Ok(()), Set::give_up)?;
             }
             Self::Workdir(dir) => root::workdir(dir)?,
+            Self::Landlock(rules) => {
+                rules.restrict(hands.allowed.drain(..))?;
+                hands.restricted = true;
+            }
             Self::Filter { filter, .. } => filter.install()?,
             Self::PrintFilter(filter) => {
                 report::print_bytes(&filter.bytes())?;
                 return Ok(Flow::Done(0));
             }
-            Self::Exec(command) => return Err(exec::exec(command)),
+            Self::Exec(command) => return Err(hands.unruly(exec::exec(command))),
         }
         Ok(Flow::Next)
     }
@@ -201,6 +217,16 @@ impl common::Step for Step {
 impl Hands {
     fn enter(&self, dir: &Path) -> Result<(), Failure> {
         self.root.as_ref().map_or(Ok(()), |root| fchdir(root).tried(|| format!("enter {dir:?}")))
+    }
+
+    fn unruly(&self, failure: Failure) -> Failure {
+        match self.restricted {
+            true => failure.hint_if(Errno::EACCES, || {
+                "--landlock has to allow x for COMMAND and for its loader, as rx:/usr,rx:/lib"
+                    .into()
+            }),
+            false => failure,
+        }
     }
 }
 
