@@ -8,6 +8,8 @@ use std::process::Command;
 
 use support::{Ran, Test, alpine, need_program, need_root, private_sh, project, run, scratch, sh};
 
+#[path = "chrootx/engine.rs"]
+mod engine;
 #[path = "chrootx/gnu.rs"]
 mod gnu;
 #[path = "chrootx/landlock.rs"]
@@ -42,6 +44,12 @@ support::tests!(
     root::the_root_that_one_has_is_a_root_too,
     root::without_the_newer_calls_the_same_is_done,
     root::a_remount_keeps_what_can_not_be_taken_off,
+    engine::it_says_when_it_is_ready_and_waits,
+    engine::it_says_why_it_is_not_ready,
+    engine::a_descriptor_hears_it_too,
+    engine::the_script_waits_and_tells_too,
+    engine::a_terminal_is_given_and_its_other_end_sent,
+    engine::a_terminal_that_is_none_is_refused,
     landlock::files_are_those_of_the_rules,
     landlock::ports_are_those_of_the_rules,
     landlock::other_processes_are_out_of_reach,

@@ -86,6 +86,17 @@ pub struct Cli {
     /// Have a session keyring of one's own, with none of the caller's keys
     #[arg(long)]
     pub new_keyring: bool,
+    /// Wait for a byte from this FIFO when all is set up, before privileges are given up
+    #[arg(long, value_name = "FIFO")]
+    pub hold: Option<PathBuf>,
+    /// Write `ok` to this FIFO, file or descriptor when COMMAND has been found and all is set up, or
+    /// `err MESSAGE` when something has failed before; then comes --hold
+    #[arg(long, value_name = "FIFO|FD")]
+    pub ready: Option<OsString>,
+    /// Give COMMAND a new terminal of ROOT's /dev/pts, and send the other end of it by this socket,
+    /// with its name; it is mounted on /dev/console, if there is one
+    #[arg(long, value_name = "SOCKET", conflicts_with = "chroot")]
+    pub console_socket: Option<PathBuf>,
     /// The directory that becomes /
     #[arg(required_unless_present = "print_seccomp")]
     pub root: Option<PathBuf>,

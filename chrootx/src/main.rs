@@ -7,7 +7,9 @@ mod account;
 mod calls;
 mod capability;
 mod cli;
+mod console;
 mod descriptor;
+mod engine;
 mod identity;
 mod landlock;
 mod limit;
@@ -19,7 +21,7 @@ mod variable;
 
 use std::process::ExitCode;
 
-use common::{Failure, Form, report, step::perform};
+use common::{Failure, Form, Mode, report, step::perform};
 
 fn main() -> ExitCode {
     report::main(|_| Form::Command, run)
@@ -28,6 +30,13 @@ fn main() -> ExitCode {
 fn run(cli: cli::Cli) -> Result<u8, Failure> {
     let mode = cli.narration.mode();
     let mut hands = step::Hands::default();
-    let steps = plan::plan(cli, &mut hands)?;
-    perform(&steps, mode, &mut hands)
+    if let (Some(name), true) = (&cli.ready, mode != Mode::DryRun) {
+        hands.ready = Some(engine::open_ready(name)?);
+    }
+    let outcome = plan::plan(cli, &mut hands).and_then(|steps| perform(&steps, mode, &mut hands));
+    if let (Err(failure), Some(ready)) = (&outcome, hands.ready.take()) {
+        // The failure itself is what is said, and it is said on standard error, too.
+        let _ = engine::tell(ready, Some(failure));
+    }
+    outcome
 }

@@ -1,5 +1,6 @@
 //! From the request to the steps. Reads the new root's account files; writes nothing.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use nix::unistd::geteuid;
 use crate::account::Accounts;
 use crate::capability::{self, Set};
 use crate::cli::Cli;
+use crate::engine;
 use crate::identity::Identity;
 use crate::landlock::Rules;
 use crate::limit::Limit;
@@ -59,11 +61,24 @@ pub fn plan(cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
     }
     let umask = cli.umask.as_deref().map(mask).transpose()?;
 
-    let mut steps = vec![Step::Descriptors(cli.keep_fd.into_iter().collect())];
+    let keep: BTreeSet<u32> = cli.keep_fd.into_iter().collect();
+    let ready = cli.ready.as_deref().and_then(engine::number);
+    // What a shell has a digit for, and nobody uses.
+    let mut digits = (3..10).rev().filter(|digit| !keep.contains(digit) && ready != Some(*digit));
+    let mut digit = || digits.next().unwrap_or(9);
+    let (hold_digit, ready_digit) = (digit(), ready.unwrap_or_else(&mut digit));
+
+    let mut steps = vec![Step::Descriptors { keep: keep.clone(), ready }];
+    steps.extend(cli.hold.clone().map(|path| Step::OpenHold(path, hold_digit)));
+    let opened = cli.ready.clone().filter(|_| ready.is_none());
+    steps.extend(opened.map(|path| Step::OpenReady(path, ready_digit)));
+    let terminal = cli.console_socket.is_some();
+    steps.extend(cli.console_socket.map(Step::Connect));
     steps.extend((!cli.skip_chdir).then_some(Step::Enter(place)));
     steps.extend((!cli.chroot).then_some(Step::OwnMounts));
     // What is the root already needs no mount of its own, and has nothing outside.
     let pivot = !cli.chroot && !is_ours;
+    hands.place = if cli.chroot && !is_ours { "." } else { "/" };
     steps.extend(pivot.then_some(Step::MountOnItself));
     let mount = if is_ours { "/" } else { "." };
     steps.extend(cli.read_only.then_some(Step::ReadOnly(mount)));
@@ -77,6 +92,13 @@ pub fn plan(cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
     }
     steps.extend(limits?.into_iter().map(Step::Limit));
     steps.extend(umask.map(Step::Umask));
+    steps.extend(terminal.then_some(Step::Terminal(identity.uid)));
+    if cli.ready.is_some() {
+        let workdir = cli.workdir.clone().unwrap_or("/".into());
+        let command = command[0].clone(); // there is one, the shell at least
+        steps.push(Step::Ready { command, workdir, fd: ready_digit });
+    }
+    steps.extend(cli.hold.map(|_| Step::Hold(hold_digit)));
     steps.push(Step::Chroot { stay: cli.skip_chdir, identity, gone });
     steps.extend(cli.workdir.map(Step::Workdir));
     steps.extend(rules.map(Step::Landlock));
@@ -146,7 +168,6 @@ mod tests {
     use super::*;
     use clap::Parser;
     use common::step::script;
-    use std::collections::BTreeSet;
     use std::fs;
 
     fn planned(args: &[&str]) -> Result<Vec<Step>, Failure> {
@@ -159,7 +180,7 @@ mod tests {
         assert_eq!(
             planned(&["/usr", "sh", "-c", "x", "--help"]).expect("/usr is there"),
             [
-                Step::Descriptors(BTreeSet::new()),
+                Step::Descriptors { keep: BTreeSet::new(), ready: None },
                 Step::Enter("/usr".into()),
                 Step::OwnMounts,
                 Step::MountOnItself,
@@ -178,7 +199,7 @@ mod tests {
         assert_eq!(
             steps,
             [
-                Step::Descriptors([7].into()),
+                Step::Descriptors { keep: [7].into(), ready: None },
                 Step::Enter("/usr".into()),
                 Step::Chroot { stay: false, identity: Identity::default(), gone: Some(ways_out) },
                 Step::Workdir("/tmp".into()),

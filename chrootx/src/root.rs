@@ -64,7 +64,7 @@ fn by_name() -> nix::Result<()> {
     }
 }
 
-fn folder(path: &str) -> nix::Result<OwnedFd> {
+pub fn folder(path: &str) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
 

@@ -1,8 +1,10 @@
 //! What chrootx does, step by step.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use common::{Failure, Flow, Line, Tried, exec, report, shell, sys};
@@ -19,12 +21,19 @@ use crate::limit::Limit;
 use crate::root;
 use crate::seccomp::Filter;
 use crate::variable::{self, Variable};
+use crate::{console, engine};
 
 /// What chrootx holds while it works.
 #[derive(Debug, Default)]
 pub struct Hands {
     /// The new root, as the caller has named it.
     pub root: Option<OwnedFd>,
+    /// Its name after the change of root: `/`, or `.` where chroot(2) is still to come.
+    pub place: &'static str,
+    /// Who waits to hear that all is ready.
+    pub ready: Option<File>,
+    hold: Option<OwnedFd>,
+    socket: Option<UnixStream>,
     /// What Landlock's rules allow, in their order.
     pub allowed: Vec<OwnedFd>,
     /// They hold, for exec(2) too.
@@ -34,8 +43,15 @@ pub struct Hands {
 /// One step into another root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// What the caller has left open is closed, but these.
-    Descriptors(BTreeSet<u32>),
+    /// What the caller has left open is closed, but these; in the script, where it is written to
+    /// later, not yet that one.
+    Descriptors { keep: BTreeSet<u32>, ready: Option<u32> },
+    /// A FIFO to wait at; its number in the script.
+    OpenHold(PathBuf, u32),
+    /// Where to say that all is ready. It is open by now, to hear of what fails before, too.
+    OpenReady(OsString, u32),
+    /// Where the other end of a terminal goes.
+    Connect(PathBuf),
     /// A mount namespace of our own.
     OwnMounts,
     /// The directory we are in, mounted on itself.
@@ -58,6 +74,12 @@ pub enum Step {
     Limit(Limit),
     /// The bits that new files don't get.
     Umask(u32),
+    /// A terminal of the root's own, for this user.
+    Terminal(Option<u32>),
+    /// COMMAND is looked for, and whoever waits is told.
+    Ready { command: OsString, workdir: PathBuf, fd: u32 },
+    /// Nothing goes on before a byte comes.
+    Hold(u32),
     /// The directory we are in becomes the root of this process, perhaps with fewer privileges; or
     /// its root stays the root, and the directory where it is.
     Chroot { stay: bool, identity: Identity, gone: Option<Set> },
@@ -78,7 +100,15 @@ impl common::Step for Step {
 
     fn line(&self) -> Line {
         match self {
-            Self::Descriptors(keep) => Line::Run(descriptor::line(keep)),
+            Self::Descriptors { keep, ready } => {
+                Line::Run(descriptor::line(&keep.iter().chain(ready).copied().collect()))
+            }
+            Self::OpenHold(path, fd) => Line::Run(format!("exec {fd}<>{}", shell::word(path))),
+            Self::OpenReady(path, fd) => Line::Run(format!("exec {fd}>{}", shell::word(path))),
+            Self::Connect(_) => Line::Run(
+                "echo 'no command sends a terminal by a socket: that takes chrootx' >&2; exit 125"
+                    .into(),
+            ),
             Self::OwnMounts => Line::Within("unshare --mount --propagation private".into()),
             // The path again, for the mount on it is entered only so.
             Self::MountOnItself => Line::Run("mount --rbind . .; cd \"$PWD\"".into()),
@@ -92,6 +122,9 @@ impl common::Step for Step {
             Self::Environment(variables) => Line::Run(variable::line(variables)),
             Self::Limit(limit) => Line::Run(limit.line()),
             Self::Umask(mask) => Line::Run(format!("umask {mask:03o}")),
+            Self::Terminal(_) => Line::Within("setsid --ctty".into()),
+            Self::Ready { command, workdir, fd } => Line::Run(engine::line(command, workdir, *fd)),
+            Self::Hold(fd) => Line::Run(format!("head -c 1 <&{fd} >/dev/null; exec {fd}<&-")),
             Self::Chroot { stay, identity, gone: None } => {
                 let options = identity.chroot_options();
                 let stay = if *stay { " --skip-chdir" } else { "" };
@@ -112,10 +145,20 @@ impl common::Step for Step {
 
     fn why(&self) -> String {
         match self {
-            Self::Descriptors(_) => {
+            Self::Descriptors { .. } => {
                 "what the caller left open may lead out, as a folder does; a shell closes those \
                 that it has a digit for, chrootx all; close_range(2)"
             }
+            Self::OpenHold(..) => "a FIFO to wait at, opened here, for it is not inside; fifo(7)",
+            Self::OpenReady(..) => "where to say that all is ready; fifo(7)",
+            Self::Connect(_) => "who gets the other end of the terminal; unix(7), connect(2)",
+            Self::Terminal(_) => {
+                "a session with a terminal of its own; pty(7), setsid(2), TIOCSCTTY(2const)"
+            }
+            Self::Ready { .. } => {
+                "whoever waits learns whether the command is there; the script needs a shell inside"
+            }
+            Self::Hold(_) => "whoever has started this says when it goes on; read(2)",
             Self::OwnMounts => {
                 "a mount table of our own: what follows is not seen outside; \
                 unshare(2), mount_namespaces(7)"
@@ -174,7 +217,13 @@ impl common::Step for Step {
 
     fn act(&self, hands: &mut Hands) -> Result<Flow, Failure> {
         match self {
-            Self::Descriptors(keep) => descriptor::close_all_but(keep)?,
+            Self::Descriptors { keep, .. } => descriptor::close_all_but(keep)?,
+            Self::OpenHold(path, _) => hands.hold = Some(engine::open_hold(path)?),
+            Self::OpenReady(..) => {}
+            Self::Connect(socket) => hands.socket = Some(console::connect(socket)?),
+            Self::Terminal(owner) => hands.terminal(*owner)?,
+            Self::Ready { command, workdir, .. } => hands.ready(command, workdir)?,
+            Self::Hold(_) => hands.hold.take().map_or(Ok(()), engine::wait)?,
             Self::OwnMounts => root::own_mounts()?,
             Self::MountOnItself => root::mount_on_itself()?,
             Self::Enter(dir) => hands.enter(dir)?,
@@ -217,6 +266,23 @@ impl common::Step for Step {
 impl Hands {
     fn enter(&self, dir: &Path) -> Result<(), Failure> {
         self.root.as_ref().map_or(Ok(()), |root| fchdir(root).tried(|| format!("enter {dir:?}")))
+    }
+
+    /// What COMMAND will have for its root, by its present name.
+    fn new_root(&self) -> Result<OwnedFd, Failure> {
+        root::folder(self.place).tried(|| "open the new root")
+    }
+
+    fn terminal(&mut self, owner: Option<u32>) -> Result<(), Failure> {
+        match self.socket.take() {
+            Some(socket) => console::open(&socket, self.new_root()?, owner),
+            None => Ok(()),
+        }
+    }
+
+    fn ready(&mut self, command: &OsStr, workdir: &Path) -> Result<(), Failure> {
+        exec::find(self.new_root()?, workdir, command)?;
+        self.ready.take().map_or(Ok(()), |ready| engine::tell(ready, None))
     }
 
     fn unruly(&self, failure: Failure) -> Failure {

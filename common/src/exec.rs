@@ -3,14 +3,17 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::execvp;
 
 use crate::report::Failure;
-use crate::{elf, shell, sys};
+use crate::{elf, inroot, shell, sys};
 
 /// Becomes COMMAND. Returns only if it can't be: 127 if it is not there, else 126.
 ///
@@ -29,11 +32,39 @@ pub fn exec(command: &[OsString]) -> Failure {
         Ok(never) => match never {},
         Err(errno) => errno,
     };
+    failed(program, errno, |failure| not_found(failure, program))
+}
+
+fn failed(program: &OsStr, errno: Errno, explained: impl FnOnce(Failure) -> Failure) -> Failure {
     let failure = Failure::errno(format!("run {program:?}"), errno);
     match errno {
-        Errno::ENOENT => not_found(failure, program).with_exec_status(127),
+        Errno::ENOENT => explained(failure).with_exec_status(127),
         _ => failure.with_exec_status(126),
     }
+}
+
+/// Looks for COMMAND as [`exec`] will do in a root and a directory that are not entered yet; whether
+/// its user may run it is seen only then.
+pub fn find(root: impl AsFd, workdir: &Path, program: &OsStr) -> Result<(), Failure> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    let folders: Vec<PathBuf> = match program.as_bytes().contains(&b'/') {
+        true => vec![PathBuf::new()],
+        false => std::env::split_paths(&path).collect(),
+    };
+    let tried = folders.iter().map(|folder| runnable(&root, &workdir.join(folder).join(program)));
+    let tried: Vec<_> = tried.collect();
+    let refused =
+        tried.iter().find_map(|outcome| outcome.err().filter(|errno| *errno == Errno::EACCES));
+    match tried.iter().any(Result::is_ok) {
+        true => Ok(()),
+        false => Err(failed(program, refused.unwrap_or(Errno::ENOENT), |failure| failure)),
+    }
+}
+
+fn runnable(root: impl AsFd, path: &Path) -> nix::Result<()> {
+    let stat = fstat(inroot::open_in(root, path, OFlag::O_PATH)?)?;
+    let is_file = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+    if is_file && stat.st_mode & 0o111 != 0 { Ok(()) } else { Err(Errno::EACCES) }
 }
 
 /// COMMAND as a line of shell.

@@ -5,6 +5,7 @@
 pub mod bpf;
 pub mod landlock;
 pub mod power;
+pub mod pty;
 
 use std::ffi::{CStr, c_int, c_uint};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -92,6 +93,13 @@ pub fn window(terminal: impl AsFd) -> Option<(usize, usize)> {
     let told = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
     let known = told == 0 && size.ws_row > 0 && size.ws_col > 0;
     known.then(|| (size.ws_row.into(), size.ws_col.into()))
+}
+
+/// A copy of a descriptor that the caller has left open, by its number.
+pub fn inherited(fd: u32) -> nix::Result<OwnedFd> {
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: F_DUPFD_CLOEXEC takes a number; a closed descriptor is only an error to it.
+    owned(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) }.into())
 }
 
 /// fork(2). The tools are single-threaded, so that the child may do whatever the parent may.
