@@ -1,5 +1,6 @@
-//! Which system calls a container may make: those that Docker lets it, but for io_uring, whose
-//! calls no filter sees, and for the keyrings, which are not in a namespace.
+//! Which system calls a container may make: those that Docker lets it, which refuses io_uring, whose
+//! calls no filter sees, and the keyrings, which are not in a namespace. Beside them only
+//! `pivot_root` with SYS_ADMIN, for a container in the container.
 //!
 //! A call that is not here is one that reaches around the namespaces (`bpf`, `perf_event_open`), or
 //! changes the machine (`reboot`, `init_module`), or that next to nobody needs and that has had
@@ -69,6 +70,7 @@ pub const OF_THIS_MACHINE: &[c_long] = &[
     SYS_set_thread_area, SYS_signalfd, SYS_stat, SYS_symlink, SYS_sync_file_range, SYS_time,
     SYS_unlink, SYS_utime, SYS_utimes, SYS_vfork, SYS_arch_prctl, SYS_modify_ldt,
     333, // io_pgetevents
+    335, // uretprobe
 ];
 #[cfg(target_arch = "aarch64")]
 pub const OF_THIS_MACHINE: &[c_long] = &[
@@ -87,6 +89,8 @@ pub const NEW: &[c_long] = &[
     454, // futex_wake
     455, // futex_wait
     456, // futex_requeue
+    457, // statmount
+    458, // listmount
     462, // mseal
     463, // setxattrat
     464, // getxattrat
@@ -129,6 +133,10 @@ pub const WITH: &[(&str, &[c_long])] = &[
             SYS_syslog,
             SYS_umount2,
             SYS_unshare,
+            459, // lsm_get_self_attr
+            460, // lsm_set_self_attr
+            461, // lsm_list_modules
+            467, // open_tree_attr
         ],
     ),
     ("sys_boot", &[SYS_reboot]),
@@ -145,3 +153,6 @@ pub const WITH: &[(&str, &[c_long])] = &[
     ("bpf", &[SYS_bpf]),
     ("perfmon", &[SYS_perf_event_open]),
 ];
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 
 mod account;
 mod calls;
+#[cfg(target_arch = "x86_64")]
+mod calls32;
 mod capability;
 mod cli;
 mod console;

@@ -222,6 +222,34 @@ pub fn calls_that_a_container_needs_not_are_refused() -> Test {
     Ok(())
 }
 
+/// The other door to the same kernel: the calls of 32-bit programs, by the numbers that these have.
+pub fn programs_of_32_bits_are_held_too() -> Test {
+    if cfg!(not(target_arch = "x86_64")) {
+        return Err(skip("only x86_64 has them"));
+    }
+    let root = alpine()?;
+    let program = compiled("calls32.rs", root.path())?;
+    // getpid, brk, umount2, unshare of a user namespace, keyctl, clone3, one that no kernel has:
+    // 1 is EPERM, 38 ENOSYS, the others are what the kernel says of arguments that make no sense.
+    let calls = ["20,0", "45,0", "52,0", "310,268435456", "288,99", "435,0", "999,0"];
+    let answers = |options: &[&str], calls: &[&str]| {
+        let ran = inside(root.path(), options, &[&[&*program], calls].concat());
+        (ran.status == 0).then(|| {
+            let answers = ran.stdout.lines().filter_map(|line| line.split(": ").nth(1));
+            answers.collect::<Vec<_>>().join(" ")
+        })
+    };
+    let Some(plain) = answers(&[], &calls) else {
+        return Err(skip("this kernel runs no 32-bit programs"));
+    };
+    assert_eq!(plain, "0 0 14 0 95 22 38");
+    let options = ["--cap-default", "--seccomp", "default"];
+    assert_eq!(answers(&options, &calls).as_deref(), Some("0 0 1 1 1 38 38"));
+    // socket, AF_VSOCK: EAFNOSUPPORT.
+    assert_eq!(answers(&options, &["359,40"]).as_deref(), Some("97"));
+    Ok(())
+}
+
 /// /proc/keys shows the keys that one has.
 pub fn a_keyring_of_ones_own() -> Test {
     let root = alpine()?;
