@@ -14,6 +14,8 @@ mod engine;
 mod gnu;
 #[path = "chrootx/landlock.rs"]
 mod landlock;
+#[path = "chrootx/nss.rs"]
+mod nss;
 #[path = "chrootx/power.rs"]
 mod power;
 #[path = "chrootx/root.rs"]
@@ -55,6 +57,7 @@ support::tests!(
     landlock::other_processes_are_out_of_reach,
     landlock::a_kernel_that_can_not_is_told_from_one_that_can,
     landlock::rules_that_make_no_sense_are_refused,
+    nss::no_code_of_the_root_is_run_to_look_up_a_user,
     power::what_the_caller_left_open_stays_out,
     power::capabilities_are_those_asked_for,
     power::nothing_is_inherited,
@@ -156,6 +159,7 @@ fn the_double_chroot_escapes_from_chroot_and_not_from_the_default() -> Test {
     assert_eq!(attempt(&kept).status, 0, "this way out must be known to work");
     assert_eq!(attempt(&[]).status, 1);
     assert_eq!(attempt(&["--cap-default"]).status, 1, "it may call chroot(2)");
+    assert_eq!(attempt(&["--cap-drop=all", "--cap-keep=sys_chroot,dac_override"]).status, 1);
     assert_eq!(attempt(&["--chroot"]).status, 101, "it may not");
     let script = run(chrootx().arg("-n").arg(root.path()).arg(&program).arg(mark.path())).silent();
     assert_eq!(run(&mut sh(&script)).status, 1, "nor from the script's");

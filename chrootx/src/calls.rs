@@ -1,6 +1,7 @@
 //! Which system calls a container may make: those that Docker lets it, which refuses io_uring, whose
 //! calls no filter sees, and the keyrings, which are not in a namespace. Beside them only
-//! `pivot_root` with SYS_ADMIN, for a container in the container.
+//! `pivot_root` with SYS_ADMIN, for a container in the container, and `file_getattr` and
+//! `file_setattr`, which do what an ioctl does.
 //!
 //! A call that is not here is one that reaches around the namespaces (`bpf`, `perf_event_open`), or
 //! changes the machine (`reboot`, `init_module`), or that next to nobody needs and that has had
