@@ -49,6 +49,9 @@ const NAMES: [&str; 41] = [
     "checkpoint_restore",
 ];
 
+#[allow(clippy::cast_possible_truncation, reason = "there are 64 bits for them")]
+const OURS: u32 = NAMES.len() as u32;
+
 /// What Podman leaves to a container: enough for a package manager and a server, and nothing with
 /// which to reach the machine.
 const DEFAULT: [&str; 11] = [
@@ -96,15 +99,19 @@ impl Set {
         Ok(Self((start | out | listed(drop)?.0) & !listed(keep)?.0))
     }
 
-    /// Those of them that this kernel has.
+    /// Those of them that this kernel has. It has most likely as many as this program knows of, so
+    /// the end is looked for from there on.
     pub fn known(self) -> Result<Self, Failure> {
-        let known = |number: &u32| bound(*number).map(|bound| bound.is_some());
-        for number in 0..u64::BITS {
-            if !known(&number)? {
-                return Ok(Self(self.0 & ((1 << number) - 1)));
-            }
+        let is_known = |number| bound(number).map(|bound| bound.is_some());
+        let mut end = OURS;
+        while end < u64::BITS && is_known(end)? {
+            end += 1;
         }
-        Ok(self)
+        while end > 0 && end <= OURS && !is_known(end - 1)? {
+            end -= 1;
+        }
+        let all = 1_u64.checked_shl(end).map_or(u64::MAX, |bit| bit - 1);
+        Ok(Self(self.0 & all))
     }
 
     /// Whether the one of this name is in it.
@@ -124,18 +131,17 @@ impl Set {
     /// No program can get them from here on. It takes CAP_SETPCAP, so it is done before the user
     /// changes.
     pub fn take_from_bounding_set(self) -> Result<(), Failure> {
-        for number in self.numbers() {
-            if bound(number)? == Some(true) {
-                power::drop_bound(number)
-                    .tried(|| format!("drop the capability {}", name(number)))
-                    .map_err(|failure| {
-                        failure.hint_if(Errno::EPERM, || {
-                            "that takes root (CAP_SETPCAP), perhaps of a user namespace".into()
-                        })
-                    })?;
-            }
-        }
-        Ok(())
+        self.numbers().try_for_each(|number| match power::drop_bound(number) {
+            // Who may not drop it, perhaps does not have it.
+            Err(Errno::EPERM) if bound(number)? != Some(true) => Ok(()),
+            outcome => outcome.tried(|| format!("drop the capability {}", name(number))).map_err(
+                |failure| {
+                    failure.hint_if(Errno::EPERM, || {
+                        "that takes root (CAP_SETPCAP), perhaps of a user namespace".into()
+                    })
+                },
+            ),
+        })
     }
 
     /// Has them no more, and hands on nothing but by the bounding set: an empty inheritable set

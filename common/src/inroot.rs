@@ -68,10 +68,12 @@ pub fn read_in(root: impl AsFd, path: &Path) -> Result<String, Failure> {
     let what = || format!("read {path:?} of the root file system");
     let file = open_in(root, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK).tried(what)?;
     let file = File::from(file);
-    if !file.metadata().tried(what)?.is_file() {
+    let metadata = file.metadata().tried(what)?;
+    if !metadata.is_file() {
         return Err(Failure::new(format!("{}: not a regular file", what())));
     }
-    let mut text = Vec::new();
+    // A byte more than there should be, so that the end is seen without another buffer.
+    let mut text = Vec::with_capacity(usize::try_from(metadata.len().min(ENOUGH)).unwrap_or(0) + 1);
     file.take(ENOUGH).read_to_end(&mut text).tried(what)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }

@@ -277,7 +277,7 @@ pub fn each_call_that_fails_stops_it() -> Test {
     let more = ["--seccomp", "default", "--new-keyring", "--read-only", "-u", "nobody"];
     for (call, least) in [
         ("capset", 1),
-        ("prctl", 20),
+        ("prctl", 30),
         ("keyctl", 1),
         ("mount_setattr", 1),
         ("prlimit64", 1),
