@@ -51,6 +51,7 @@ support::tests!(
     engine::a_descriptor_hears_it_too,
     engine::the_script_waits_and_tells_too,
     engine::a_terminal_is_given_and_its_other_end_sent,
+    engine::a_terminal_that_can_not_be_had_is_said,
     engine::a_terminal_that_is_none_is_refused,
     landlock::files_are_those_of_the_rules,
     landlock::ports_are_those_of_the_rules,

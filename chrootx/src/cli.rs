@@ -89,7 +89,7 @@ pub struct Cli {
     /// Wait for a byte from this FIFO when all is set up, before privileges are given up
     #[arg(long, value_name = "FIFO")]
     pub hold: Option<PathBuf>,
-    /// Write `ok` to this FIFO, file or descriptor when COMMAND has been found and all is set up, or
+    /// Write `ok` to this FIFO or descriptor when COMMAND has been found and all is set up, or
     /// `err MESSAGE` when something has failed before; then comes --hold
     #[arg(long, value_name = "FIFO|FD")]
     pub ready: Option<OsString>,

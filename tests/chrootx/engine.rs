@@ -140,7 +140,7 @@ pub fn the_script_waits_and_tells_too() -> Test {
 fn with_console(root: &Path, socket: &Path, prepare: &str, options: &str, line: &str) -> Child {
     let script = format!(
         "mount -t devpts -o newinstance,ptmxmode=000,gid=5,mode=620 devpts \"$1/dev/pts\"
-        {prepare}; exec $SETSID \"$2\" --console-socket \"$3\" {options} \"$1\" sh -c \"$4\""
+        {prepare}; exec $SETSID $STRACE \"$2\" --console-socket \"$3\" {options} \"$1\" sh -c \"$4\""
     );
     let mut command = private_sh(&script);
     // Its own session, or a child that leads nothing yet: both will do.
@@ -207,6 +207,41 @@ pub fn a_terminal_is_given_and_its_other_end_sent() -> Test {
     read(&mut master, "interrupted");
     assert_eq!(ended(child), (Some(7), String::new(), String::new()));
     assert_eq!(fs::read(root.path().join("dev/console")).expect("it is there"), b"");
+    Ok(())
+}
+
+/// Each call that makes the terminal fails in turn: nobody is left with half of one.
+pub fn a_terminal_that_can_not_be_had_is_said() -> Test {
+    let strace = need_program("strace")?;
+    let root = alpine()?;
+    fs::create_dir_all(root.path().join("dev/pts")).expect("our own folder");
+    fs::write(root.path().join("dev/console"), "").expect("our own folder");
+    for (call, nth) in [
+        ("connect", 1),
+        ("setsid", 1),
+        ("ioctl", 1),
+        ("ioctl", 2),
+        ("ioctl", 3),
+        ("ioctl", 4),
+        ("fchown", 1),
+        ("open_tree", 2),
+        ("move_mount", 2),
+        ("sendmsg", 1),
+    ] {
+        let folder = scratch();
+        let socket = folder.path().join("socket");
+        let _listener = UnixListener::bind(&socket).expect("our own folder");
+        let inject = format!("-e trace={call} -e inject={call}:error=EIO:when={nth}");
+        // strace has a child of its own for it, which leads nothing.
+        let prepare = format!("STRACE='{} -qq -o /dev/null {inject}'", strace.display());
+        let child = with_console(root.path(), &socket, &prepare, "-u 65534:65534", "echo ran");
+        let (status, out, err) = ended(child);
+        assert_eq!((status, out.as_str()), (Some(125), ""), "{call} {nth}: {err}");
+        assert!(
+            err.starts_with("chrootx: ") && err.contains("(EIO)") && err.lines().count() == 1,
+            "{err}"
+        );
+    }
     Ok(())
 }
 

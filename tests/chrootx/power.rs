@@ -275,6 +275,8 @@ pub fn each_call_that_fails_stops_it() -> Test {
     let strace = need_program("strace")?;
     let options = ["--cap-default", "--no-new-privs", "--umask=022", "--rlimit=core=0"];
     let more = ["--seccomp", "default", "--new-keyring", "--read-only", "-u", "nobody"];
+    let rules = ["--landlock", "rx:/,rw:/tmp"];
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").expect("a table");
     for (call, least) in [
         ("capset", 1),
         ("prctl", 30),
@@ -291,6 +293,10 @@ pub fn each_call_that_fails_stops_it() -> Test {
         ("open_tree", 1),
         ("move_mount", 1),
         ("fchdir", 2),
+        ("landlock_create_ruleset", 2),
+        ("landlock_add_rule", 2),
+        ("landlock_restrict_self", 1),
+        ("openat2", 4),
         ("seccomp", 1),
     ] {
         let mut failures = 0;
@@ -298,12 +304,14 @@ pub fn each_call_that_fails_stops_it() -> Test {
             let inject = format!("inject={call}:error=EIO:when={nth}");
             let mut command = Command::new(&strace);
             command.args(["-qq", "-o", "/dev/null", "-e", &inject]);
-            command.arg(env!("CARGO_BIN_EXE_chrootx")).args(options).args(more);
+            command.arg(env!("CARGO_BIN_EXE_chrootx")).args(options).args(more).args(rules);
             let ran = run(command.arg(root.path()).args(["/bin/echo", "it ran"]));
             // Rust's own start looks at a limit, and does without.
             if ran.status != 0 {
                 assert_eq!(ran.stdout, "", "{call} {nth}");
                 ran.fails(125, "chrootx", &["(EIO)"]);
+                let root = root.path().to_str().expect("a plain name");
+                assert!(!mounts().contains(root), "{call} {nth}");
                 failures += 1;
             }
         }
