@@ -1,41 +1,27 @@
-//! Staying behind: for the two tools that must outlive the exec of COMMAND, because somebody has
-//! to be the parent of a PID namespace's init, or to remove a control group.
+//! Staying behind: for the tools that must outlive the exec of COMMAND, because somebody has to be
+//! the parent of a PID namespace's init, or to remove a control group.
 //!
 //! To the caller such a tool must look as if it had become COMMAND: signals reach COMMAND, its
 //! stops are mirrored, its end is the tool's end.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+mod child;
+mod first;
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::libc::SIGPIPE;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, raise};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::stat::Mode;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, getpgid, getpgrp, getpid};
+use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, getpid};
+
+pub use child::Child;
 
 use crate::report::{Failure, Tried};
 use crate::sys;
+use crate::sys::signal::{self, Set};
 use crate::terminal::Terminal;
-
-/// Signals that a caller, or the terminal, sends to a program for the program itself.
-const PASSED_ON: [Signal; 11] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGALRM,
-    Signal::SIGWINCH,
-    Signal::SIGTSTP,
-    Signal::SIGTTIN,
-    Signal::SIGTTOU,
-];
 
 /// Which side of the fork this is.
 #[derive(Debug)]
@@ -46,34 +32,63 @@ pub enum Side {
     Child,
 }
 
-/// A child that is waited for. Its PID can't come to mean another process before that.
-#[derive(Debug)]
-pub struct Child {
-    pid: Pid,
-    signals: SignalFd,
-    killed_for: Option<Signal>,
-    /// Opened before the child can cover it: they may share a mount namespace, in which it mounts
-    /// a new proc that shows the child as 1.
-    proc: Option<OwnedFd>,
-    terminal: Option<Terminal>,
+/// Which process group the child is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Ours.
+    Shared,
+    /// Its own, which has the terminal when we would have it.
+    Own,
+    /// That of a session with a terminal of its own, which the child makes.
+    Session,
 }
+
+/// All that is made ready before a fork: no signal may find us between two minds.
+#[derive(Debug)]
+pub struct Post {
+    signals: OwnedFd,
+    /// Or why not; only what is tied to us needs it.
+    us: nix::Result<OwnedFd>,
+    callers_mask: Set,
+    /// With SIGCHLD ignored, the kernel would throw the exit status away.
+    deaf: bool,
+}
+
+/// What else is attended to while the child lives.
+pub trait Beside {
+    /// The descriptors that are waited for.
+    fn watched(&self) -> Vec<PollFd<'_>> {
+        Vec::new()
+    }
+    /// What they are ready for, in the same order.
+    fn serve(&mut self, _events: &[PollFlags]) {}
+    /// The terminal's window has another size. Says whether COMMAND learns it without us.
+    fn resize(&mut self) -> bool {
+        false
+    }
+    /// We are about to be stopped. Says whether the terminal was in our hands.
+    fn pause(&mut self) -> bool {
+        false
+    }
+    /// We go on.
+    fn go_on(&mut self) {}
+    /// COMMAND has ended.
+    fn end(&mut self) {}
+}
+
+impl Beside for () {}
 
 /// Forks a child that has the caller's signal mask and dispositions, and that is killed when this
 /// process dies, if `tied`.
 pub fn fork(tied: bool) -> Result<Side, Failure> {
-    fork_tied_by(tied.then_some(Signal::SIGKILL))
-}
-
-/// As [`fork`], with the signal that the child gets when this process dies.
-pub fn fork_tied_by(tie: Option<Signal>) -> Result<Side, Failure> {
-    fork_by(tie, sys::fork)
+    Post::new()?.fork(tied.then_some(Signal::SIGKILL), Group::Shared)
 }
 
 /// Forks a child into a v2 control group; says whether it is there. If the kernel does not do that,
 /// for one reason or another, the child is left to join the group itself, and to tell the reason.
 pub fn fork_into(group: Option<&File>) -> Result<(Side, bool), Failure> {
     let mut inside = false;
-    let side = fork_by(None, || {
+    let side = Post::new()?.fork_by(None, Group::Shared, || {
         let born = group.and_then(|group| sys::fork_into(group).ok());
         inside = born.is_some();
         born.map_or_else(sys::fork, Ok)
@@ -81,210 +96,82 @@ pub fn fork_into(group: Option<&File>) -> Result<(Side, bool), Failure> {
     Ok((side, inside))
 }
 
-fn fork_by(
-    tie: Option<Signal>,
-    fork: impl FnOnce() -> nix::Result<ForkResult>,
-) -> Result<Side, Failure> {
-    let terminal = Terminal::ours();
-    let parent =
-        tie.map(|_| sys::pidfd_open(getpid())).transpose().tried(|| "open this process")?;
-    // A signal that the caller ignores stays ignored: nohup(1) means it.
-    let mut watched: SigSet = PASSED_ON.into_iter().filter(|s| !sys::ignores(*s)).collect();
-    watched.add(Signal::SIGCHLD);
-    let signals = SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC)
-        .tried(|| "open a descriptor for signals")?;
-    let mask = watched.thread_swap_mask(SigmaskHow::SIG_BLOCK).tried(|| "block signals")?;
-    // With SIGCHLD ignored, the kernel would throw the exit status away.
-    let deaf = sys::ignores(Signal::SIGCHLD);
-    if deaf {
-        sys::reset(Signal::SIGCHLD);
+impl Post {
+    /// From here on signals wait.
+    pub fn new() -> Result<Self, Failure> {
+        let signals = signal::descriptor(signal::ALL).tried(|| "open a descriptor for signals")?;
+        let callers_mask = signal::block(signal::ALL).tried(|| "block signals")?;
+        let deaf = sys::ignores(Signal::SIGCHLD);
+        if deaf {
+            sys::reset(Signal::SIGCHLD);
+        }
+        Ok(Self { signals, us: sys::pidfd_open(getpid()), callers_mask, deaf })
     }
-    let fork = fork().tried(|| "fork").inspect_err(|_| {
-        // The caller goes on in this process, or ends by telling: either way as it was.
-        let _ = mask.thread_set_mask();
-    })?;
-    match fork {
-        ForkResult::Parent { child } => Ok(Side::Parent(Child {
-            pid: child,
-            signals,
-            killed_for: None,
-            proc: open("/proc", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok(),
-            terminal,
-        })),
-        ForkResult::Child => {
-            if let (Some(parent), Some(signal)) = (parent, tie) {
-                die_with(&parent, signal)?;
+
+    /// Where signals are read, by whichever process asks.
+    pub fn signals(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
+    }
+
+    /// This process, for its children: it is readable when we are dead.
+    pub fn us(&self) -> Result<BorrowedFd<'_>, Failure> {
+        self.us.as_ref().map(AsFd::as_fd).map_err(|errno| *errno).tried(|| "open this process")
+    }
+
+    /// Forks a child that has the caller's signal mask and dispositions, and that gets the signal
+    /// `tie` when this process dies.
+    pub fn fork(self, tie: Option<Signal>, group: Group) -> Result<Side, Failure> {
+        self.fork_by(tie, group, sys::fork)
+    }
+
+    fn fork_by(
+        self,
+        tie: Option<Signal>,
+        group: Group,
+        fork: impl FnOnce() -> nix::Result<ForkResult>,
+    ) -> Result<Side, Failure> {
+        let us = tie.map(|_| self.us()).transpose()?;
+        let terminal = match group {
+            Group::Shared => Terminal::ours(),
+            Group::Own => Terminal::of_session(),
+            Group::Session => None,
+        };
+        let fork = fork().tried(|| "fork").inspect_err(|_| {
+            // The caller goes on in this process, or ends by telling: either way as it was.
+            let _ = signal::block(self.callers_mask);
+        })?;
+        match fork {
+            ForkResult::Parent { child } => {
+                if !sys::caller_ignores(SIGPIPE) {
+                    sys::reset(Signal::SIGPIPE);
+                }
+                let mut child = Child::new(child, group, self.signals, terminal);
+                match child.set_apart() {
+                    Ok(()) => Ok(Side::Parent(child)),
+                    Err(failure) => Err(child.kill(failure)),
+                }
             }
-            if deaf {
-                sys::ignore(Signal::SIGCHLD);
+            ForkResult::Child => {
+                if let (Some(parent), Some(signal)) = (us, tie) {
+                    die_with(parent, signal)?;
+                }
+                if self.deaf {
+                    sys::ignore(Signal::SIGCHLD);
+                }
+                signal::block(self.callers_mask).tried(|| "restore the signal mask")?;
+                Ok(Side::Child)
             }
-            mask.thread_set_mask().tried(|| "restore the signal mask")?;
-            Ok(Side::Child)
         }
     }
 }
 
 /// The kernel tells of the parent's death only from now on, so we look whether it died before:
 /// in a new PID namespace getppid(2) is 0 either way, and can't tell.
-fn die_with(parent: &OwnedFd, signal: Signal) -> Result<(), Failure> {
+fn die_with(parent: BorrowedFd<'_>, signal: Signal) -> Result<(), Failure> {
     set_pdeathsig(signal).tried(|| "tie this process to its parent")?;
-    let mut fds = [PollFd::new(parent.as_fd(), PollFlags::POLLIN)];
+    let mut fds = [PollFd::new(parent, PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::ZERO).tried(|| "look at the parent")? {
         0 => Ok(()),
         _ => Err(Failure::new("run on without a parent: it was killed")),
-    }
-}
-
-impl Child {
-    /// Its PID, as this process sees it.
-    pub fn pid(&self) -> Pid {
-        self.pid
-    }
-
-    /// Waits for its end, passing signals on meanwhile; gives its status, 128+N for signal N.
-    pub fn wait(mut self) -> Result<u8, Failure> {
-        let status = self.watch()?;
-        if let Some(terminal) = &self.terminal {
-            terminal.take_back();
-        }
-        Ok(status)
-    }
-
-    fn watch(&mut self) -> Result<u8, Failure> {
-        loop {
-            let signal = match self.signals.read_signal() {
-                Ok(Some(info)) => info,
-                Ok(None) | Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(Failure::errno("wait for a signal", errno)),
-            };
-            let number = i32::try_from(signal.ssi_signo).unwrap_or_default();
-            match Signal::try_from(number) {
-                Ok(Signal::SIGCHLD) => {
-                    if let Some(status) = self.reap()? {
-                        return Ok(status);
-                    }
-                }
-                // Above 0 it comes from the kernel: the terminal's Ctrl-C.
-                Ok(other) => self.pass_on(other, signal.ssi_code > 0),
-                Err(_) => {}
-            }
-        }
-    }
-
-    fn reap(&self) -> Result<Option<u8>, Failure> {
-        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
-        let code = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
-        match waitpid(self.pid, Some(flags)).tried(|| format!("wait for {}", self.pid))? {
-            WaitStatus::Exited(_, status) => Ok(Some(code(status))),
-            WaitStatus::Signaled(_, Signal::SIGKILL, _) => {
-                Ok(Some(code(128 + self.killed_for.unwrap_or(Signal::SIGKILL) as i32)))
-            }
-            WaitStatus::Signaled(_, signal, _) => Ok(Some(code(128 + signal as i32))),
-            // SIGSTOP is from somebody who means the child alone, and who will continue it alone.
-            WaitStatus::Stopped(_, signal) if signal != Signal::SIGSTOP => {
-                self.stop_along();
-                Ok(None)
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// Our caller's job control sees us stop; when it continues us, so do we the child.
-    fn stop_along(&self) {
-        let _ = raise(Signal::SIGSTOP);
-        let _ = kill(self.pid, Signal::SIGCONT);
-    }
-
-    /// The init of a PID namespace gets only the signals that it has a handler for: any other is
-    /// dropped, and both processes would live on. So the default action is done to it by the two
-    /// signals that always arrive, SIGKILL and SIGSTOP.
-    fn pass_on(&mut self, signal: Signal, from_terminal: bool) {
-        if self.drops(signal) {
-            match signal {
-                Signal::SIGWINCH => {}
-                Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU => {
-                    let _ = kill(self.pid, Signal::SIGSTOP);
-                    self.stop_along();
-                }
-                _ => {
-                    self.killed_for = Some(signal);
-                    let _ = kill(self.pid, Signal::SIGKILL);
-                }
-            }
-            return;
-        }
-        // The terminal signals the whole process group, so a child in ours has had it already.
-        if !(from_terminal && getpgid(Some(self.pid)) == Ok(getpgrp())) {
-            let _ = kill(self.pid, signal);
-        }
-    }
-
-    /// Whether the kernel would throw this signal away before it reaches the child.
-    fn drops(&self, signal: Signal) -> bool {
-        let Some(ours) = self.read("self/status") else { return false };
-        let depth = numbers(&ours).len();
-        self.status(depth).is_some_and(|child| {
-            numbers(&child).get(depth..).and_then(<[_]>::last) == Some(&"1")
-                && is_default(&child, signal)
-        })
-    }
-
-    /// The child's `/proc/PID/status`. The proc may be one of a PID namespace above ours, and then
-    /// has other numbers than we: `depth` is the place of ours among those that a process has.
-    fn status(&self, depth: usize) -> Option<String> {
-        let pid = self.pid.to_string();
-        let children = self.read("thread-self/children").unwrap_or_else(|| pid.clone());
-        let mut statuses =
-            children.split_whitespace().filter_map(|child| self.read(&format!("{child}/status")));
-        statuses.find(|status| numbers(status).get(depth.saturating_sub(1)) == Some(&pid.as_str()))
-    }
-
-    fn read(&self, path: &str) -> Option<String> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let file = openat(self.proc.as_ref()?, path, flags, Mode::empty()).ok()?;
-        let mut text = String::new();
-        File::from(file).read_to_string(&mut text).ok()?;
-        Some(text)
-    }
-}
-
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
-}
-
-/// The PIDs that a process has, in the namespace that the proc is of and in those below.
-fn numbers(status: &str) -> Vec<&str> {
-    field(status, "NSpid:").unwrap_or_default().split_whitespace().collect()
-}
-
-/// Neither caught nor ignored, nor blocked until somebody fetches it, as by sigwait(3).
-fn is_default(status: &str, signal: Signal) -> bool {
-    let bit = 1u64 << (signal as u32 - 1);
-    ["SigBlk:", "SigIgn:", "SigCgt:"].into_iter().all(|name| {
-        let set = field(status, name).and_then(|set| u64::from_str_radix(set, 16).ok());
-        set.is_some_and(|set| set & bit == 0)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const INIT: &str = "Name:\tsh\nPPid:\t41\nNSpid:\t42\t7\t1\nSigBlk:\t0000000000000000\n\
-        SigIgn:\t0000000000000002\nSigCgt:\t0000000000004000\n";
-
-    #[test]
-    fn a_process_has_a_number_in_each_namespace() {
-        assert_eq!(numbers(INIT), ["42", "7", "1"]);
-        assert_eq!(numbers("Name:\tsh\n"), [""; 0]);
-    }
-
-    #[test]
-    fn a_signal_is_default_if_no_set_has_it() {
-        assert!(is_default(INIT, Signal::SIGHUP));
-        assert!(!is_default(INIT, Signal::SIGINT), "ignored");
-        assert!(!is_default(INIT, Signal::SIGTERM), "caught");
-        assert!(!is_default(&INIT.replace("Blk:\t0000000000000000", "Blk:\t1"), Signal::SIGHUP));
-        assert!(!is_default("", Signal::SIGHUP), "who knows");
     }
 }

@@ -11,6 +11,8 @@ pub enum Line {
     Run(String),
     /// A command that runs the rest of the script in a changed process: `unshare --mount`.
     Within(String),
+    /// A command that runs the rest of the script, which it takes as one word: `script -c`.
+    Whole(String),
     /// The command that the shell becomes, the last one: `/bin/sh -c true`.
     Exec(String),
 }
@@ -115,10 +117,14 @@ fn body<S: Step>(steps: &[S]) -> String {
     match step.line() {
         Line::Run(command) => commented(&command, &step.why()) + "\n" + &body(rest),
         Line::Exec(command) => commented(&format!("exec {command}"), &step.why()) + "\n",
+        Line::Whole(prefix) => {
+            let inner = format!(" # {}\n{}", step.why(), body(rest));
+            format!("exec {prefix} {}\n", shell::quote(&inner))
+        }
         Line::Within(prefix) => {
             let (mut command, mut why, mut rest) = (format!("exec {prefix}"), step.why(), rest);
             while let Some((next, after)) = rest.split_first() {
-                if matches!(next.line(), Line::Run(_)) {
+                if matches!(next.line(), Line::Run(_) | Line::Whole(_)) {
                     let inner = format!(" # {why}\n{}", body(rest));
                     return format!("{command} sh -e -c {}\n", shell::quote(&inner));
                 }
@@ -133,7 +139,7 @@ fn body<S: Step>(steps: &[S]) -> String {
 
 fn text(line: &Line) -> &str {
     match line {
-        Line::Run(text) | Line::Within(text) | Line::Exec(text) => text,
+        Line::Run(text) | Line::Within(text) | Line::Whole(text) | Line::Exec(text) => text,
     }
 }
 

@@ -6,6 +6,8 @@ pub mod bpf;
 pub mod landlock;
 pub mod power;
 pub mod pty;
+pub mod signal;
+pub mod tty;
 
 use std::ffi::{CStr, c_int, c_uint};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -63,12 +65,29 @@ pub fn restore_what_the_runtime_changed() {
     }
 }
 
+/// From here on the standard descriptors are not those of the caller, and none is closed for COMMAND.
+pub fn standard_descriptors_are_ours() {
+    CALLER.fetch_and(SIGPIPE_WAS_IGNORED, Relaxed);
+}
+
+/// Whether the caller had us ignore a signal, be it or not one that Rust's runtime ignores.
+pub fn caller_ignores(signal: c_int) -> bool {
+    match signal {
+        libc::SIGPIPE => CALLER.load(Relaxed) & SIGPIPE_WAS_IGNORED != 0,
+        other => ignores_number(other),
+    }
+}
+
 /// Whether this process ignores a signal.
 pub fn ignores(signal: Signal) -> bool {
+    ignores_number(signal as c_int)
+}
+
+fn ignores_number(signal: c_int) -> bool {
     // SAFETY: all zeroes is a valid sigaction.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: a null pointer asks for the present action alone, which is written to `action`.
-    let told = unsafe { libc::sigaction(signal as c_int, ptr::null(), &raw mut action) };
+    let told = unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
     told == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
@@ -84,14 +103,10 @@ pub fn reset(signal: Signal) {
     let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
 }
 
-/// Rows and columns of a terminal, if it knows them. See `TIOCGWINSZ(2const)`.
+/// Rows and columns of a terminal, if it knows them.
 pub fn window(terminal: impl AsFd) -> Option<(usize, usize)> {
-    // SAFETY: all zeroes is a valid winsize.
-    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
-    let fd = terminal.as_fd().as_raw_fd();
-    // SAFETY: TIOCGWINSZ writes a winsize to the pointer, which is to one of ours.
-    let told = unsafe { libc::ioctl(fd, libc::TIOCGWINSZ, &raw mut size) };
-    let known = told == 0 && size.ws_row > 0 && size.ws_col > 0;
+    let size = tty::size(terminal).ok()?;
+    let known = size.ws_row > 0 && size.ws_col > 0;
     known.then(|| (size.ws_row.into(), size.ws_col.into()))
 }
 

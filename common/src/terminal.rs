@@ -1,42 +1,101 @@
-//! The terminal's foreground process group, given back after COMMAND.
+//! The terminal's foreground process group: lent to COMMAND, and given back after it.
 //!
-//! An interactive shell that is PID 1 of a PID namespace makes a group of its own and puts it in
-//! the foreground. When it ends it can't put the old one back: from inside, that group has no
-//! number. Our caller's next read(2) from the terminal would then stop it (SIGTTIN).
+//! In a PID namespace the caller's group has no number. A shell there can't put it back into the
+//! foreground when it ends, and our caller's next read(2) from the terminal would stop it (SIGTTIN).
+//!
+//! SIGTTOU must be blocked: who changes the foreground is often in the background.
 
-use std::io::{stderr, stdin, stdout};
+use std::fs::OpenOptions;
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
+use nix::libc::O_NOCTTY;
 use nix::sys::signal::killpg;
 use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
 
-/// A terminal in whose foreground we were.
+/// The terminal of our session.
 #[derive(Debug)]
 pub struct Terminal {
     fd: OwnedFd,
-    group: Pid,
+    /// Our process group.
+    ours: Pid,
+    /// The one that it is lent to.
+    lent: Option<Pid>,
+    /// The last that it was lent to: a job of a shell inside.
+    last: Option<Pid>,
 }
 
 impl Terminal {
     /// The terminal on a standard descriptor, if our process group is in its foreground.
     pub fn ours() -> Option<Self> {
-        let group = getpgrp();
+        let ours = getpgrp();
         let (stdin, stdout, stderr) = (stdin(), stdout(), stderr());
         let fd = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]
             .into_iter()
-            .find(|fd| tcgetpgrp(fd) == Ok(group))?
+            .find(|fd| tcgetpgrp(fd) == Ok(ours))?
             .try_clone_to_owned()
             .ok()?;
-        Some(Self { fd, group })
+        Some(Self { fd, ours, lent: None, last: None })
     }
 
-    /// Takes it back from a group that is gone. SIGTTOU must be blocked: we ask from the background.
-    pub fn take_back(&self) {
-        if tcgetpgrp(&self.fd).is_ok_and(|group| group != self.group && is_gone(group)) {
-            // Without the terminal's consent there is nothing more to be done.
-            let _ = tcsetpgrp(&self.fd, self.group);
+    /// The terminal of our session, wherever the standard descriptors lead and whoever is in its
+    /// foreground: it may be our turn later, by the shell's `fg`.
+    pub fn of_session() -> Option<Self> {
+        let options = OpenOptions::new().read(true).custom_flags(O_NOCTTY).open("/dev/tty");
+        match options {
+            Ok(file) => Some(Self { fd: file.into(), ours: getpgrp(), lent: None, last: None }),
+            // A small /dev may have none.
+            Err(_) => Self::ours(),
         }
+    }
+
+    /// Whether COMMAND gets it before it asks: not in a pipeline, where another may need it too.
+    pub fn is_all_ours() -> bool {
+        stdin().is_terminal() && stdout().is_terminal()
+    }
+
+    /// Lends it to the group that had it last, else to this one, if it is ours to lend.
+    pub fn lend(&mut self, group: Pid) -> bool {
+        if self.foreground() != Some(self.ours) {
+            // Somebody else's by now, as our caller's shell after it has stopped us.
+            if self.foreground() != self.lent {
+                self.lent = None;
+            }
+            return false;
+        }
+        let last = self.last.filter(|last| tcsetpgrp(&self.fd, *last).is_ok());
+        self.lent = last.or_else(|| tcsetpgrp(&self.fd, group).is_ok().then_some(group));
+        self.lent.is_some()
+    }
+
+    /// Takes it back if it is lent, or with a group that is gone. Says whether it was away.
+    pub fn take_back(&mut self) -> bool {
+        let Some(group) = self.foreground().filter(|group| *group != self.ours) else {
+            self.lent = None;
+            return false;
+        };
+        if self.lent.take().is_none() && !is_gone(group) {
+            return false;
+        }
+        self.last = Some(group);
+        // Without the terminal's consent there is nothing more to be done.
+        tcsetpgrp(&self.fd, self.ours).is_ok()
+    }
+
+    /// Whether COMMAND has it.
+    pub fn is_lent(&self) -> bool {
+        self.lent.is_some()
+    }
+
+    /// Whether we have it.
+    pub fn is_here(&self) -> bool {
+        self.foreground() == Some(self.ours)
+    }
+
+    fn foreground(&self) -> Option<Pid> {
+        tcgetpgrp(&self.fd).ok()
     }
 }
 

@@ -7,6 +7,8 @@ use clap::{Parser, ValueEnum};
 use common::{Failure, Mode};
 use nix::sys::signal::Signal;
 
+use crate::life::Life;
+
 /// Run a program in new namespaces, or in those of a process
 ///
 /// Without --target the letters make new namespaces, as unshare(1) does; with it they enter those
@@ -14,7 +16,8 @@ use nix::sys::signal::Signal;
 ///
 /// Only children are born into a new PID or time namespace, so that --pid and --time imply --fork:
 /// nsenter-lite stays, passes signals on, and ends as COMMAND ends. With --pid COMMAND is PID 1 of
-/// its namespace; it is killed if nsenter-lite is, and by a signal that it leaves to the default.
+/// its namespace, or PID 2 with --init; it is killed if nsenter-lite is, and by a signal that it
+/// leaves to the default.
 #[derive(Debug, Default, Parser)]
 #[command(
     name = "nsenter-lite",
@@ -73,6 +76,8 @@ pub struct Cli {
         value_parser = signal
     )]
     pub kill_child: Option<Signal>,
+    #[command(flatten)]
+    pub life: Life,
 
     /// Enter the namespaces of this process
     #[arg(short, long, value_name = "PID")]
@@ -84,7 +89,7 @@ pub struct Cli {
     #[arg(long, requires = "target")]
     pub preserve_credentials: bool,
     /// Don't run COMMAND as a child when a PID namespace is entered: only its children are inside
-    #[arg(short = 'F', long, requires = "target", conflicts_with_all = ["fork", "kill_child"])]
+    #[arg(short = 'F', long, requires = "target", conflicts_with_all = ["fork", "kill_child", "pty"])]
     pub no_fork: bool,
 
     /// Print a POSIX shell script that does the same by classic commands; do nothing

@@ -9,10 +9,14 @@ mod cli;
 mod create;
 mod enter;
 mod hint;
+mod init;
+mod life;
 mod namespace;
 mod pidfile;
 mod plan;
 mod procfs;
+mod pty;
+mod relay;
 mod step;
 
 use std::process::ExitCode;

@@ -16,6 +16,7 @@ use crate::create::{Creation, IdMap};
 use crate::enter::Entry;
 use crate::hint;
 use crate::namespace::{ALL, Kind};
+use crate::pty::Devpts;
 use crate::step::{Hands, Step};
 
 /// What nsenter-lite will do, and what it holds for that.
@@ -43,8 +44,10 @@ fn create(cli: Cli, outside: (u32, u32)) -> Result<Vec<Step>, Failure> {
     wanted.user |= cli.map_root_user || cli.map_current_user;
     wanted.mount |= cli.mount_proc.is_some();
     wanted.uts |= cli.hostname.is_some();
+    wanted.pid |= cli.life.init;
     let tie = cli.kill_child.or(wanted.pid.then_some(Signal::SIGKILL));
-    let forks = cli.fork || wanted.time || tie.is_some();
+    let pty = cli.life.pty.then(|| Devpts::choose(wanted.mount));
+    let forks = cli.fork || wanted.time || tie.is_some() || pty.is_some();
     let ids = id_map(&cli, outside);
     check_user(&cli, wanted.user, ids)?;
     let creation = Creation {
@@ -52,7 +55,7 @@ fn create(cli: Cli, outside: (u32, u32)) -> Result<Vec<Step>, Failure> {
         ids,
         setgroups: cli.setgroups,
         propagation: cli.propagation,
-        child: forks.then_some(Child { tie }),
+        child: forks.then_some(Child { tie, init: cli.life.init, pty }),
     };
     let mut steps = Vec::new();
     if !creation.kinds.is_empty() || forks {
@@ -62,11 +65,18 @@ fn create(cli: Cli, outside: (u32, u32)) -> Result<Vec<Step>, Failure> {
     let shared = matches!(cli.propagation, Propagation::Shared | Propagation::Unchanged);
     steps.extend(cli.mount_proc.map(|dir| Step::Proc { dir, shared }));
     steps.extend(cli.hostname.map(Step::Hostname));
+    steps.extend(pty.into_iter().flat_map(terminal));
     if steps.is_empty() {
         return Err(Failure::usage("no namespace asked for")
             .hint("say which, as nsenter-lite --pid --mount; nsenter-lite --help lists them"));
     }
     Ok(steps)
+}
+
+/// The steps of `--pty`, the last before COMMAND.
+fn terminal(devpts: Devpts) -> impl Iterator<Item = Step> {
+    let mount = (devpts == Devpts::New).then_some(Step::Devpts);
+    mount.into_iter().chain([Step::Terminal])
 }
 
 fn id_map(cli: &Cli, outside: (u32, u32)) -> Option<IdMap> {
@@ -113,15 +123,18 @@ fn enter(cli: &Cli, target: Pid) -> Result<(Vec<Step>, Hands), Failure> {
         return Err(Failure::usage("no namespace of the target asked for")
             .hint(format!("nsenter-lite -t {target} -a enters all of them")));
     }
-    let forks = kinds.contains(&Kind::Pid) || cli.fork || cli.kill_child.is_some();
+    let pty = cli.life.pty.then_some(Devpts::Here);
+    let forks = kinds.contains(&Kind::Pid) || cli.fork || cli.kill_child.is_some() || pty.is_some();
     let entry = Entry {
         target,
         preserve_credentials: cli.preserve_credentials,
-        child: (forks && !cli.no_fork).then_some(Child { tie: cli.kill_child }),
+        child: (forks && !cli.no_fork).then_some(Child { tie: cli.kill_child, init: false, pty }),
         kinds,
     };
     // Where all are ours already there is nothing to enter.
-    let steps = if entry.kinds.is_empty() { Vec::new() } else { vec![Step::Enter(entry)] };
+    let idle = entry.kinds.is_empty() && entry.child.is_none();
+    let mut steps = if idle { Vec::new() } else { vec![Step::Enter(entry)] };
+    steps.extend(pty.into_iter().flat_map(terminal));
     Ok((steps, hands))
 }
 

@@ -10,6 +10,7 @@ use nix::unistd::{Pid, getpid, sethostname};
 
 use crate::create::Creation;
 use crate::enter::Entry;
+use crate::pty::Terminal;
 use crate::{hint, pidfile, procfs};
 
 /// One step into other namespaces.
@@ -25,6 +26,10 @@ pub enum Step {
     Proc { dir: PathBuf, shared: bool },
     /// A name.
     Hostname(OsString),
+    /// The devpts that COMMAND's own terminal is in.
+    Devpts,
+    /// A terminal of its own.
+    Terminal,
     /// COMMAND.
     Exec(Vec<OsString>),
 }
@@ -36,6 +41,8 @@ pub struct Hands {
     pub outer_pid: Option<Pid>,
     /// The process whose namespaces are entered.
     pub target: Option<OwnedFd>,
+    /// COMMAND's own terminal, if it gets one.
+    pub terminal: Option<Terminal>,
 }
 
 impl common::Step for Step {
@@ -59,6 +66,12 @@ impl common::Step for Step {
                 Line::Run(format!("{first}mount -t proc -o nosuid,nodev,noexec proc {dir}"))
             }
             Self::Hostname(name) => Line::Run(format!("hostname -- {}", shell::word(name))),
+            Self::Devpts => Line::Run(
+                "mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620 devpts \
+                 /dev/pts"
+                    .into(),
+            ),
+            Self::Terminal => Line::Whole("script -qe /dev/null -c".into()),
             Self::Exec(command) => Line::Exec(exec::line(command)),
         }
     }
@@ -75,6 +88,11 @@ impl common::Step for Step {
                  proc(5)"
             }
             Self::Hostname(_) => "the name in this UTS namespace; sethostname(2)",
+            Self::Devpts => "terminals of its own, numbered from 0; pts(4)",
+            Self::Terminal => {
+                "a terminal of its own, in a session of its own: the caller's is out of reach; \
+                 pty(7), script(1)"
+            }
             Self::Exec(_) => "become the command; execve(2)",
         }
         .into()
@@ -82,26 +100,32 @@ impl common::Step for Step {
 
     fn act(&self, hands: &mut Hands) -> Result<Flow, Failure> {
         match self {
-            Self::Create(creation) => return creation.act(&mut hands.outer_pid),
+            Self::Create(creation) => return creation.act(hands),
             Self::Enter(entry) => {
                 let target = hands.target.take().ok_or_else(|| {
                     Failure::errno(format!("enter process {}", entry.target), Errno::ESRCH)
                 })?;
-                return entry.act(&target, &mut hands.outer_pid);
+                return entry.act(&target, hands);
             }
             Self::PidFile(file) => pidfile::write(file, hands.outer_pid.unwrap_or_else(getpid))?,
             Self::Proc { dir, shared } => procfs::mount(dir, *shared)?,
             Self::Hostname(name) => sethostname(name)
                 .tried(|| format!("set the host name {name:?}"))
                 .map_err(hint::for_hostname)?,
+            Self::Devpts => hands.terminal.iter_mut().try_for_each(Terminal::mount)?,
+            Self::Terminal => hands.terminal.iter_mut().try_for_each(Terminal::enter)?,
             Self::Exec(command) => return Err(exec::exec(command)),
         }
         Ok(Flow::Next)
     }
 
-    fn undo(&self, _hands: &mut Hands) -> Result<(), Failure> {
+    fn undo(&self, hands: &mut Hands) -> Result<(), Failure> {
         match self {
             Self::PidFile(file) => pidfile::remove(file),
+            Self::Terminal => {
+                hands.terminal.iter_mut().for_each(Terminal::leave);
+                Ok(())
+            }
             // Namespaces, and what is in them, end with the process.
             _ => Ok(()),
         }

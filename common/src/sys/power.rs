@@ -2,7 +2,7 @@
 //! system calls, keys.
 
 use std::ffi::{c_int, c_uint, c_ulong};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
@@ -100,7 +100,34 @@ pub fn close_on_exec(start: u32, end: Option<u32>) -> nix::Result<()> {
     Errno::result(done).map(drop)
 }
 
-/// The same for one. A descriptor that is not open is no error.
+/// Closes every descriptor but two, whoever thinks to own it: for a process that goes on without
+/// anything else of what it was.
+pub fn close_all_but(keep: [BorrowedFd<'_>; 2]) {
+    let mut keep = keep.map(|fd| fd.as_raw_fd().cast_unsigned());
+    keep.sort_unstable();
+    let [first, second] = keep;
+    for (start, end) in
+        [(0, first.wrapping_sub(1)), (first + 1, second - 1), (second + 1, u32::MAX)]
+    {
+        // From 0 to one before it there is nothing: `end` has wrapped around.
+        if start > end || (start == 0 && first == 0) {
+            continue;
+        }
+        // SAFETY: the call takes three integers; nobody uses what it closes.
+        if unsafe { libc::syscall(libc::SYS_close_range, start, end, 0 as c_uint) } == 0 {
+            continue;
+        }
+        // Under a filter that does not know it.
+        // SAFETY: the call takes an integer.
+        let most = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
+        for fd in start..=end.min(u32::try_from(most).unwrap_or(1 << 16)) {
+            // SAFETY: as above.
+            let _ = unsafe { libc::close(fd.cast_signed()) };
+        }
+    }
+}
+
+/// Has exec close one. A descriptor that is not open is no error.
 pub fn close_one_on_exec(fd: u32) -> nix::Result<()> {
     let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
     // SAFETY: F_SETFD takes no pointer.

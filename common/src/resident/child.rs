@@ -1,0 +1,256 @@
+//! The child that is waited for: signals are passed on to it, and what becomes of it becomes of us.
+
+use std::ffi::c_int;
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::libc::{
+    SI_QUEUE, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGSTOP, SIGTSTP,
+    SIGTTIN, SIGTTOU, SIGURG, SIGWINCH,
+};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{Pid, getpgid, getpgrp, getpid, setpgid};
+
+use super::first::Perhaps;
+use super::{Beside, Group};
+use crate::report::{Failure, Tried};
+use crate::sys;
+use crate::sys::signal::{self, Arrived, Change, Set, set};
+use crate::terminal::Terminal;
+
+/// By these a terminal, or a shell, stops a whole job and lets it go on.
+const OF_JOBS: [c_int; 4] = [SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT];
+
+/// A child that is waited for. Its PID can't come to mean another process before that.
+#[derive(Debug)]
+pub struct Child {
+    pid: Pid,
+    group: Group,
+    signals: OwnedFd,
+    /// What it was killed for, as a signal that does nothing else to it.
+    killed_for: Option<c_int>,
+    passed_on: Set,
+    perhaps_first: Perhaps,
+    terminal: Option<Terminal>,
+}
+
+impl Child {
+    pub(super) fn new(
+        pid: Pid,
+        group: Group,
+        signals: OwnedFd,
+        terminal: Option<Terminal>,
+    ) -> Self {
+        let perhaps_first = Perhaps::new(pid);
+        Self { pid, group, signals, killed_for: None, passed_on: 0, perhaps_first, terminal }
+    }
+
+    /// Its PID, as this process sees it.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// A group of its own, with the terminal. The child must not be COMMAND yet.
+    pub(super) fn set_apart(&mut self) -> Result<(), Failure> {
+        if self.group == Group::Own {
+            setpgid(self.pid, self.pid).tried(|| "make a process group for the command")?;
+            if Terminal::is_all_ours() {
+                self.lend();
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends it, and what we have for it, for this reason.
+    pub(super) fn kill(mut self, why: Failure) -> Failure {
+        let _ = signal::send(self.pid, SIGKILL);
+        let _ = nix::sys::wait::waitpid(self.pid, None);
+        self.terminal.as_mut().map(Terminal::take_back);
+        why
+    }
+
+    /// Waits for its end, passing signals on meanwhile; gives its status, 128+N for signal N.
+    pub fn wait(self) -> Result<u8, Failure> {
+        self.wait_beside(&mut ())
+    }
+
+    /// [`Child::wait`], with something else to attend to.
+    pub fn wait_beside(mut self, beside: &mut dyn Beside) -> Result<u8, Failure> {
+        let change = self.watch(beside);
+        beside.end();
+        let was_away = self.terminal.as_mut().is_some_and(Terminal::take_back);
+        let by = match change? {
+            Change::Exited(status) => return Ok(status),
+            Change::Killed(SIGKILL) => self.killed_for.unwrap_or(SIGKILL),
+            Change::Killed(by) | Change::Stopped(by) => by,
+        };
+        if was_away && [SIGINT, SIGQUIT].contains(&by) && self.passed_on & set(by) == 0 {
+            // The terminal's Ctrl-C would have reached our whole group, had it not been away: the
+            // script that runs us ends by it, too.
+            let _ = signal::send(whole(getpgrp()), by);
+        }
+        Ok(u8::try_from(128 + by).unwrap_or(u8::MAX))
+    }
+
+    fn watch(&mut self, beside: &mut dyn Beside) -> Result<Change, Failure> {
+        loop {
+            let events = {
+                let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+                fds.extend(beside.watched());
+                match poll(&mut fds, PollTimeout::NONE) {
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(errno) => return Err(Failure::errno("wait for a signal", errno)),
+                }
+                fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect::<Vec<_>>()
+            };
+            beside.serve(&events[1..]);
+            match signal::read(&self.signals) {
+                Ok(arrived) if arrived.signal == SIGCHLD && arrived.code > 0 => {
+                    match signal::look(self.pid).tried(|| format!("wait for {}", self.pid))? {
+                        None => {}
+                        Some(Change::Stopped(by)) => self.stopped(by, beside),
+                        Some(end) => return Ok(end),
+                    }
+                }
+                Ok(arrived) => self.arrived(arrived, beside),
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(errno) => return Err(Failure::errno("wait for a signal", errno)),
+            }
+        }
+    }
+
+    /// What the caller ignores stays ignored: nohup(1) means it. A SIGPIPE of our own making is ours.
+    fn arrived(&mut self, arrived: Arrived, beside: &mut dyn Beside) {
+        let ours = arrived.signal == SIGPIPE && arrived.from == std::process::id();
+        if ours || sys::caller_ignores(arrived.signal) {
+            return;
+        }
+        match arrived.signal {
+            SIGWINCH if beside.resize() => {}
+            // A terminal that is not ours stops nobody there: it is us who are sent away from ours.
+            signal @ (SIGTSTP | SIGTTIN | SIGTTOU) if self.group == Group::Session => {
+                beside.pause();
+                lie_down(signal);
+                beside.go_on();
+            }
+            SIGCONT => {
+                beside.go_on();
+                if self.terminal.as_ref().is_some_and(Terminal::is_here) && Terminal::is_all_ours()
+                {
+                    self.lend();
+                }
+                self.pass_on(arrived);
+            }
+            _ => self.pass_on(arrived),
+        }
+    }
+
+    /// The init of a PID namespace gets only the signals that it has a handler for: any other is
+    /// dropped, and both processes would live on. So the default action is done to it by the two
+    /// signals that always arrive, SIGKILL and SIGSTOP.
+    fn pass_on(&mut self, arrived: Arrived) {
+        let signal = arrived.signal;
+        if self.group == Group::Shared && self.perhaps_first.drops(signal) {
+            match signal {
+                SIGWINCH | SIGURG | SIGCHLD => {}
+                SIGCONT => self.send(SIGCONT),
+                SIGTSTP | SIGTTIN | SIGTTOU => {
+                    self.send(SIGSTOP);
+                    self.suspend(signal, &mut ());
+                }
+                _ => {
+                    self.killed_for = Some(signal);
+                    self.send(SIGKILL);
+                }
+            }
+            return;
+        }
+        let by_kernel = arrived.code > 0;
+        match self.group {
+            // The terminal signals the whole process group, so a child in ours has had it already.
+            Group::Shared if by_kernel && getpgid(Some(self.pid)) == Ok(getpgrp()) => {}
+            Group::Own if by_kernel || OF_JOBS.contains(&signal) => self.send_to_job(signal),
+            _ => {
+                self.passed_on |= set(signal);
+                if arrived.code != SI_QUEUE
+                    || signal::queue(self.pid, signal, arrived.value).is_err()
+                {
+                    self.send(signal);
+                }
+            }
+        }
+    }
+
+    /// The child has stopped. If it is for want of the terminal, and we have it, it gets it; else our
+    /// caller's job control sees us stop, too.
+    fn stopped(&mut self, by: c_int, beside: &mut dyn Beside) {
+        let at_terminal =
+            self.group == Group::Session || self.terminal.as_ref().is_some_and(Terminal::is_lent);
+        match by {
+            SIGTTIN | SIGTTOU if self.group == Group::Own && self.lend() => {
+                self.send_to_job(SIGCONT);
+            }
+            // A shell's `suspend`: its user is to come back to the shell before it.
+            SIGSTOP if at_terminal => self.suspend(SIGTSTP, beside),
+            // From somebody who means the child alone, and who will continue it alone.
+            SIGSTOP => {}
+            _ => self.suspend(by, beside),
+        }
+    }
+
+    fn suspend(&mut self, signal: c_int, beside: &mut dyn Beside) {
+        let lent = self.terminal.as_mut().is_some_and(Terminal::take_back);
+        let was_away = beside.pause() || lent;
+        if was_away {
+            // The terminal has stopped the job that it was lent to, and not the caller's.
+            let _ = signal::send(whole(getpgrp()), signal);
+        }
+        let continued = lie_down(signal);
+        beside.go_on();
+        let here = self.terminal.as_ref().is_some_and(Terminal::is_here);
+        if here && (lent || Terminal::is_all_ours()) {
+            self.lend();
+        }
+        if self.group == Group::Own && !continued && !here && signal != SIGTSTP {
+            // Nobody is there who could give us the terminal: what the kernel does for such a job.
+            self.send_to_job(SIGHUP);
+        }
+        self.send_to_job(SIGCONT);
+    }
+
+    fn lend(&mut self) -> bool {
+        let group = self.pid;
+        self.terminal.as_mut().is_some_and(|terminal| terminal.lend(group))
+    }
+
+    fn send(&self, signal: c_int) {
+        let _ = signal::send(self.pid, signal);
+    }
+
+    fn send_to_job(&self, signal: c_int) {
+        match self.group {
+            Group::Shared => self.send(signal),
+            Group::Own | Group::Session => {
+                let group = whole(self.pid);
+                // It may not have made its session yet.
+                if signal::send(group, signal).is_err() {
+                    self.send(signal);
+                }
+            }
+        }
+    }
+}
+
+/// Lets the default action of this signal stop us. In a job that nobody could continue the kernel
+/// leaves it out; says whether we were stopped, and continued.
+fn lie_down(signal: c_int) -> bool {
+    let _ = signal::send(getpid(), signal);
+    let _ = signal::block(signal::ALL & !set(signal));
+    let _ = signal::block(signal::ALL);
+    signal::take_back(set(SIGCONT))
+}
+
+/// A process group, to kill(2).
+fn whole(group: Pid) -> Pid {
+    Pid::from_raw(-group.as_raw())
+}

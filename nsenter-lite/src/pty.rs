@@ -1,0 +1,164 @@
+//! A terminal of COMMAND's own, `--pty`: a pseudoterminal, and what passes between it and us.
+//!
+//! On the caller's own terminal COMMAND could type what our caller then reads (`TIOCSTI(2const)`).
+//! Its session has another one, whose other side is held by the process outside.
+
+use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use common::sys::tty;
+use common::{Failure, Tried, sys};
+use nix::fcntl::{OFlag, open, openat};
+use nix::libc;
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
+use nix::sys::termios::{LocalFlags, OutputFlags, SetArg, tcgetattr, tcsetattr};
+use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
+
+use crate::relay::Relay;
+
+/// The file system that the terminal is a file in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Devpts {
+    /// A new one, for a mount namespace that is new.
+    New,
+    /// That of the mount namespace we are in.
+    Here,
+}
+
+/// Where terminals have their names.
+const PTS: &str = "/dev/pts";
+
+/// A pseudoterminal, before it is known who holds which side.
+#[derive(Debug)]
+pub struct Pty {
+    master: OwnedFd,
+    peer: OwnedFd,
+    /// The devpts that is to be mounted.
+    mount: Option<OwnedFd>,
+}
+
+/// COMMAND's side.
+#[derive(Debug)]
+pub struct Terminal {
+    peer: OwnedFd,
+    mount: Option<OwnedFd>,
+    /// Where errors were told before.
+    stderr: Option<OwnedFd>,
+}
+
+impl Devpts {
+    /// For a process that is, or is not, in a new mount namespace.
+    pub fn choose(new_mounts: bool) -> Self {
+        if new_mounts && Path::new(PTS).is_dir() { Self::New } else { Self::Here }
+    }
+}
+
+impl Pty {
+    /// Opens both sides, like our caller's terminal in what keys do and in its size.
+    pub fn open(devpts: Devpts) -> Result<Self, Failure> {
+        let (master, mount) = match devpts {
+            Devpts::New => from_new()?,
+            Devpts::Here => (from_here()?, None),
+        };
+        tty::unlock(&master).tried(|| "unlock a new terminal")?;
+        // Never by its name, which may lead elsewhere by now (CVE-2025-52565).
+        let peer = tty::peer(&master).tried(|| "open the other side of a new terminal")?;
+        imitate(&peer).tried(|| "set up a new terminal")?;
+        Ok(Self { master, peer, mount })
+    }
+
+    /// For the one that becomes COMMAND.
+    pub fn side_of_command(self) -> Terminal {
+        Terminal { peer: self.peer, mount: self.mount, stderr: None }
+    }
+
+    /// For the one that stays.
+    pub fn relay(self) -> Relay {
+        Relay::new(self.master, self.peer)
+    }
+}
+
+fn from_new() -> Result<(OwnedFd, Option<OwnedFd>), Failure> {
+    // The group `tty`, where it is there: glibc expects terminals to have it.
+    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    let options =
+        [(c"newinstance", c""), (c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"gid", c"5")];
+    let used = if has_all_groups(&map) { &options[..] } else { &options[..3] };
+    let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC;
+    let mount = sys::new_mount(c"devpts", used, attrs).tried(|| "make a new devpts")?;
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let master =
+        openat(&mount, "ptmx", flags, Mode::empty()).tried(|| "make a terminal in a new devpts")?;
+    Ok((master, Some(mount)))
+}
+
+/// In a user namespace with one group there is no other.
+fn has_all_groups(map: &str) -> bool {
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// The name may be one that somebody else's root file system has.
+fn from_here() -> Result<OwnedFd, Failure> {
+    let what = || "make a terminal by \"/dev/ptmx\"";
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let master = open("/dev/ptmx", flags, Mode::empty()).tried(what)?;
+    let found = fstat(&master).tried(what)?;
+    let is_node = found.st_mode & libc::S_IFMT == SFlag::S_IFCHR.bits();
+    if !is_node || found.st_rdev != makedev(5, 2) {
+        return Err(Failure::new("make a terminal by \"/dev/ptmx\": it is another file"));
+    }
+    Ok(master)
+}
+
+/// Nobody types where input is no terminal, and nobody wants carriage returns where output is none.
+fn imitate(peer: &OwnedFd) -> nix::Result<()> {
+    let mut mode = tcgetattr(peer)?;
+    if let Ok(callers) = tcgetattr(stdin()) {
+        mode = callers;
+    } else {
+        mode.local_flags.remove(LocalFlags::ECHO);
+    }
+    if !stdout().is_terminal() {
+        mode.output_flags.remove(OutputFlags::OPOST);
+    }
+    tcsetattr(peer, SetArg::TCSANOW, &mode)?;
+    callers_size().map_or(Ok(()), |size| tty::set_size(peer, &size))
+}
+
+/// The size of the caller's terminal, wherever we see it.
+pub fn callers_size() -> Option<tty::Size> {
+    let (stdin, stdout, stderr) = (stdin(), stdout(), stderr());
+    [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().find_map(|fd| tty::size(fd).ok())
+}
+
+impl Terminal {
+    /// Shows the devpts that the terminal is in, in our mount namespace.
+    pub fn mount(&mut self) -> Result<(), Failure> {
+        let what = || format!("mount a devpts on {PTS:?}");
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let Some(mount) = self.mount.take() else { return Ok(()) };
+        let place = open(PTS, flags, Mode::empty()).tried(what)?;
+        sys::move_mount(mount, place).tried(what)
+    }
+
+    /// A new session, with this terminal for its own, and for its input and output.
+    pub fn enter(&mut self) -> Result<(), Failure> {
+        setsid().tried(|| "make a session for the command")?;
+        tty::take(&self.peer).tried(|| "make a terminal that of the session")?;
+        let what = || "put the command on its terminal";
+        self.stderr = stderr().as_fd().try_clone_to_owned().ok();
+        dup2_stdin(&self.peer).tried(what)?;
+        dup2_stdout(&self.peer).tried(what)?;
+        dup2_stderr(&self.peer).tried(what)?;
+        sys::standard_descriptors_are_ours();
+        Ok(())
+    }
+
+    /// COMMAND could not be run: our caller is told where it expects to be.
+    pub fn leave(&mut self) {
+        if let Some(stderr) = self.stderr.take() {
+            let _ = dup2_stderr(stderr);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What passes between the caller's input and output and COMMAND's own terminal.
+
+use std::io::{IsTerminal, Stdin, Stdout, stdin, stdout};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use common::sys::tty;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, read, tcgetpgrp, write};
+
+use crate::pty;
+
+/// Ctrl-D, the end of input, as a new terminal has it.
+const END: u8 = 4;
+
+/// As much as a pipe that has room takes at once.
+const CHUNK: usize = 4096;
+
+/// The process outside holds it. All signals wait there, so that SIGTTOU hinders nothing.
+#[derive(Debug)]
+pub struct Relay {
+    stdin: Stdin,
+    stdout: Stdout,
+    /// Gone when nobody takes the output: for COMMAND its terminal has hung up.
+    master: Option<OwnedFd>,
+    /// Kept open, so that a time in which COMMAND has closed it is not the end.
+    _peer: OwnedFd,
+    /// How the caller's terminal was set, while its keys go to COMMAND.
+    callers: Option<Termios>,
+    input: Input,
+    inward: Vec<u8>,
+    outward: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    /// Whether keys are typed there.
+    Open {
+        terminal: bool,
+    },
+    Ended,
+}
+
+/// What a descriptor that is waited for is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Port {
+    Input,
+    Command,
+    Output,
+}
+
+impl Relay {
+    /// Between standard input and output and this terminal.
+    pub fn new(master: OwnedFd, peer: OwnedFd) -> Self {
+        let (stdin, stdout) = (stdin(), stdout());
+        let input = Input::Open { terminal: stdin.is_terminal() };
+        Self {
+            stdin,
+            stdout,
+            master: Some(master),
+            _peer: peer,
+            callers: None,
+            input,
+            inward: Vec::new(),
+            outward: Vec::new(),
+        }
+    }
+
+    /// All keys of the caller's terminal go to COMMAND, also Ctrl-C: if it is ours, for it is not
+    /// while our caller has us in the background.
+    pub fn take_terminal(&mut self) {
+        let is_anothers = tcgetpgrp(&self.stdin).is_ok_and(|group| group != getpgrp());
+        if self.callers.is_some() || is_anothers {
+            return;
+        }
+        let Ok(mode) = tcgetattr(&self.stdin) else { return };
+        let mut raw = mode.clone();
+        cfmakeraw(&mut raw);
+        if tcsetattr(&self.stdin, SetArg::TCSANOW, &raw).is_ok() {
+            self.callers = Some(mode);
+        }
+        self.resize();
+    }
+
+    /// Sets it as it was. Says whether it was otherwise.
+    pub fn leave_terminal(&mut self) -> bool {
+        let Some(mode) = self.callers.take() else { return false };
+        // A terminal that is gone needs no setting.
+        let _ = tcsetattr(&self.stdin, SetArg::TCSANOW, &mode);
+        true
+    }
+
+    /// COMMAND's terminal gets the size of the caller's, and its foreground learns it by SIGWINCH.
+    pub fn resize(&self) {
+        if let (Some(master), Some(size)) = (&self.master, pty::callers_size()) {
+            let _ = tty::set_size(master, &size);
+        }
+    }
+
+    /// What is waited for.
+    pub fn watched(&self) -> Vec<PollFd<'_>> {
+        self.ports().into_iter().map(|(_, fd, events)| PollFd::new(fd, events)).collect()
+    }
+
+    fn ports(&self) -> Vec<(Port, BorrowedFd<'_>, PollFlags)> {
+        let Some(master) = &self.master else { return Vec::new() };
+        let mut ports = Vec::with_capacity(3);
+        let may_read = match self.input {
+            Input::Open { terminal } => !terminal || self.callers.is_some(),
+            Input::Ended => false,
+        };
+        if may_read && self.inward.is_empty() {
+            ports.push((Port::Input, self.stdin.as_fd(), PollFlags::POLLIN));
+        }
+        let mut events = PollFlags::empty();
+        events.set(PollFlags::POLLIN, self.outward.is_empty());
+        events.set(PollFlags::POLLOUT, !self.inward.is_empty());
+        if !events.is_empty() {
+            ports.push((Port::Command, master.as_fd(), events));
+        }
+        if !self.outward.is_empty() {
+            ports.push((Port::Output, self.stdout.as_fd(), PollFlags::POLLOUT));
+        }
+        ports
+    }
+
+    /// Passes on what there is, where there is room.
+    pub fn serve(&mut self, events: &[PollFlags]) {
+        let ready: Vec<Port> = self
+            .ports()
+            .into_iter()
+            .zip(events)
+            .filter(|(_, events)| !events.is_empty())
+            .map(|((port, ..), _)| port)
+            .collect();
+        for port in ready {
+            match port {
+                Port::Input => self.read_input(),
+                Port::Command => {
+                    self.read_command();
+                    self.write_command();
+                }
+                Port::Output => self.write_output(),
+            }
+        }
+    }
+
+    fn read_input(&mut self) {
+        let mut bytes = [0; CHUNK];
+        match read(&self.stdin, &mut bytes) {
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Ok(got @ 1..) => self.inward.extend(&bytes[..got]),
+            // The end, or a terminal that has hung up.
+            Ok(_) | Err(_) => {
+                if self.input == (Input::Open { terminal: false }) {
+                    // The first ends the line that is not ended, if there is one.
+                    self.inward.extend([END, END]);
+                }
+                self.input = Input::Ended;
+            }
+        }
+    }
+
+    fn read_command(&mut self) {
+        if let (Some(master), true) = (&self.master, self.outward.is_empty()) {
+            let mut bytes = [0; CHUNK];
+            if let Ok(got) = read(master, &mut bytes) {
+                self.outward.extend(&bytes[..got]);
+            }
+        }
+    }
+
+    fn write_command(&mut self) {
+        if let (Some(master), false) = (&self.master, self.inward.is_empty())
+            && let Ok(written) = write(master, &self.inward)
+        {
+            self.inward.drain(..written);
+        }
+    }
+
+    fn write_output(&mut self) {
+        match write(&self.stdout, &self.outward) {
+            Ok(written) => drop(self.outward.drain(..written)),
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(_) => self.master = None,
+        }
+    }
+
+    /// COMMAND has ended: what it has written last goes out, and the terminal is the caller's again.
+    pub fn finish(mut self) {
+        loop {
+            while !self.outward.is_empty() && self.master.is_some() {
+                self.write_output();
+            }
+            let Some(master) = &self.master else { break };
+            let mut fds = [PollFd::new(master.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, PollTimeout::ZERO) != Ok(1) {
+                break;
+            }
+            self.read_command();
+            if self.outward.is_empty() {
+                break;
+            }
+        }
+        self.leave_terminal();
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.leave_terminal();
+    }
+}
