@@ -4,6 +4,8 @@
 mod command;
 #[path = "nsenter_lite/enter.rs"]
 mod enter;
+#[path = "nsenter_lite/init.rs"]
+mod init;
 #[path = "nsenter_lite/make.rs"]
 mod make;
 #[path = "nsenter_lite/script.rs"]
@@ -37,6 +39,15 @@ support::tests!(
     command::the_world_is_handed_on_unchanged,
     command::the_terminal_comes_back_from_a_shell_that_was_pid_1,
     command::control_c_ends_a_command_and_not_a_shell,
+    init::the_command_is_pid_2_and_its_status_exact,
+    init::every_signal_reaches_the_command,
+    init::a_signal_keeps_its_value,
+    init::stops_are_mirrored,
+    init::orphans_are_reaped_and_end_with_the_command,
+    init::a_launcher_killed_at_birth_leaves_nothing,
+    init::a_command_that_is_another_user_ends_with_its_launcher,
+    init::the_command_may_be_asked_to_end_with_its_launcher,
+    init::the_command_can_not_look_into_pid_1,
     enter::a_process_is_entered_in_all_its_namespaces,
     enter::a_process_is_entered_by_letters,
     enter::an_ordinary_user_enters_what_is_theirs,

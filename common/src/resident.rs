@@ -14,13 +14,13 @@ use nix::libc::SIGPIPE;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::unistd::{ForkResult, getpid};
+use nix::unistd::{ForkResult, Pid, getpid};
 
 pub use child::Child;
 
 use crate::report::{Failure, Tried};
 use crate::sys;
-use crate::sys::signal::{self, Set};
+use crate::sys::signal::{self, Change, Set};
 use crate::terminal::Terminal;
 
 /// Which side of the fork this is.
@@ -47,8 +47,6 @@ pub enum Group {
 #[derive(Debug)]
 pub struct Post {
     signals: OwnedFd,
-    /// Or why not; only what is tied to us needs it.
-    us: nix::Result<OwnedFd>,
     callers_mask: Set,
     /// With SIGCHLD ignored, the kernel would throw the exit status away.
     deaf: bool,
@@ -72,6 +70,10 @@ pub trait Beside {
     }
     /// We go on.
     fn go_on(&mut self) {}
+    /// What has become of a COMMAND that is another's child, if there is news.
+    fn news(&mut self) -> Result<Option<Change>, Failure> {
+        Ok(None)
+    }
     /// COMMAND has ended.
     fn end(&mut self) {}
 }
@@ -81,14 +83,14 @@ impl Beside for () {}
 /// Forks a child that has the caller's signal mask and dispositions, and that is killed when this
 /// process dies, if `tied`.
 pub fn fork(tied: bool) -> Result<Side, Failure> {
-    Post::new()?.fork(tied.then_some(Signal::SIGKILL), Group::Shared)
+    Post::new()?.fork(tied.then_some(Signal::SIGKILL))
 }
 
 /// Forks a child into a v2 control group; says whether it is there. If the kernel does not do that,
 /// for one reason or another, the child is left to join the group itself, and to tell the reason.
 pub fn fork_into(group: Option<&File>) -> Result<(Side, bool), Failure> {
     let mut inside = false;
-    let side = Post::new()?.fork_by(None, Group::Shared, || {
+    let side = Post::new()?.fork_by(None, || {
         let born = group.and_then(|group| sys::fork_into(group).ok());
         inside = born.is_some();
         born.map_or_else(sys::fork, Ok)
@@ -105,7 +107,7 @@ impl Post {
         if deaf {
             sys::reset(Signal::SIGCHLD);
         }
-        Ok(Self { signals, us: sys::pidfd_open(getpid()), callers_mask, deaf })
+        Ok(Self { signals, callers_mask, deaf })
     }
 
     /// Where signals are read, by whichever process asks.
@@ -113,63 +115,58 @@ impl Post {
         self.signals.as_fd()
     }
 
-    /// This process, for its children: it is readable when we are dead.
-    pub fn us(&self) -> Result<BorrowedFd<'_>, Failure> {
-        self.us.as_ref().map(AsFd::as_fd).map_err(|errno| *errno).tried(|| "open this process")
-    }
-
     /// Forks a child that has the caller's signal mask and dispositions, and that gets the signal
     /// `tie` when this process dies.
-    pub fn fork(self, tie: Option<Signal>, group: Group) -> Result<Side, Failure> {
-        self.fork_by(tie, group, sys::fork)
+    pub fn fork(self, tie: Option<Signal>) -> Result<Side, Failure> {
+        self.fork_by(tie, sys::fork)
     }
 
     fn fork_by(
         self,
         tie: Option<Signal>,
-        group: Group,
         fork: impl FnOnce() -> nix::Result<ForkResult>,
     ) -> Result<Side, Failure> {
-        let us = tie.map(|_| self.us()).transpose()?;
-        let terminal = match group {
-            Group::Shared => Terminal::ours(),
-            Group::Own => Terminal::of_session(),
-            Group::Session => None,
-        };
+        let terminal = Terminal::ours();
+        let us =
+            tie.map(|_| sys::pidfd_open(getpid())).transpose().tried(|| "open this process")?;
         let fork = fork().tried(|| "fork").inspect_err(|_| {
             // The caller goes on in this process, or ends by telling: either way as it was.
             let _ = signal::block(self.callers_mask);
         })?;
         match fork {
-            ForkResult::Parent { child } => {
-                if !sys::caller_ignores(SIGPIPE) {
-                    sys::reset(Signal::SIGPIPE);
-                }
-                let mut child = Child::new(child, group, self.signals, terminal);
-                match child.set_apart() {
-                    Ok(()) => Ok(Side::Parent(child)),
-                    Err(failure) => Err(child.kill(failure)),
-                }
-            }
+            ForkResult::Parent { child } => Ok(Side::Parent(self.watch(child).sharing(terminal))),
             ForkResult::Child => {
                 if let (Some(parent), Some(signal)) = (us, tie) {
-                    die_with(parent, signal)?;
+                    die_with(&parent, signal)?;
                 }
-                if self.deaf {
-                    sys::ignore(Signal::SIGCHLD);
-                }
-                signal::block(self.callers_mask).tried(|| "restore the signal mask")?;
+                self.leave()?;
                 Ok(Side::Child)
             }
         }
+    }
+
+    /// For the process that becomes COMMAND: all as the caller had it.
+    pub fn leave(self) -> Result<(), Failure> {
+        if self.deaf {
+            sys::ignore(Signal::SIGCHLD);
+        }
+        signal::block(self.callers_mask).tried(|| "restore the signal mask").map(drop)
+    }
+
+    /// For the process that stays.
+    pub fn watch(self, child: Pid) -> Child {
+        if !sys::caller_ignores(SIGPIPE) {
+            sys::reset(Signal::SIGPIPE);
+        }
+        Child::new(child, self.signals)
     }
 }
 
 /// The kernel tells of the parent's death only from now on, so we look whether it died before:
 /// in a new PID namespace getppid(2) is 0 either way, and can't tell.
-fn die_with(parent: BorrowedFd<'_>, signal: Signal) -> Result<(), Failure> {
+fn die_with(parent: &OwnedFd, signal: Signal) -> Result<(), Failure> {
     set_pdeathsig(signal).tried(|| "tie this process to its parent")?;
-    let mut fds = [PollFd::new(parent, PollFlags::POLLIN)];
+    let mut fds = [PollFd::new(parent.as_fd(), PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::ZERO).tried(|| "look at the parent")? {
         0 => Ok(()),
         _ => Err(Failure::new("run on without a parent: it was killed")),

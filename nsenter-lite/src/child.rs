@@ -4,8 +4,11 @@ use std::fs::File;
 use std::io::{Read, Write};
 
 use common::resident::{Beside, Group, Post, Side};
+use common::sys::signal::Change;
 use common::{Failure, Flow, Tried};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::libc::SIGKILL;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, pipe2};
@@ -43,33 +46,20 @@ impl Child {
     /// The parent stays until the child has ended. The child learns from it the PID that it has
     /// there: inside, it is 1, or 2.
     pub fn fork(self, hands: &mut Hands) -> Result<Flow, Failure> {
+        if self.init {
+            return init::fork(self, hands);
+        }
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to the child")?;
         let pty = self.pty.map(Pty::open).transpose()?;
-        let post = Post::new()?;
-        let mut init = None;
-        if self.init {
-            let outside = post.us()?;
-            init = init::fork()?;
-            if init.is_none() {
-                init::run(post.signals(), outside, self.tie);
-                return Ok(Flow::Done(0));
-            }
-        }
-        // With PID 1 everything dies.
-        let tie = self.tie.filter(|_| !self.init);
-        let group = match self {
-            Self { pty: Some(_), .. } => Group::Session,
-            Self { init: true, .. } => Group::Own,
-            _ => Group::Shared,
-        };
-        match post.fork(tie, group).map_err(hint::for_fork)? {
+        match Post::new()?.fork(self.tie).map_err(hint::for_fork)? {
             Side::Parent(child) => {
                 drop(reader);
                 // A child that died at once tells why by its status.
                 let _ = File::from(writer).write_all(&child.pid().as_raw().to_ne_bytes());
-                let mut held = Held { init, relay: pty.map(Pty::relay) };
+                let Some(pty) = pty else { return child.wait().map(Flow::Done) };
+                let mut held = Held::new(None, Some(pty.relay()));
                 held.go_on();
-                child.wait_beside(&mut held).map(Flow::Done)
+                child.leading(Group::Session).wait_beside(&mut held).map(Flow::Done)
             }
             Side::Child => {
                 drop(writer);
@@ -86,19 +76,53 @@ impl Child {
 }
 
 /// What the parent holds beside its child.
-struct Held {
+pub struct Held {
     init: Option<Init>,
     relay: Option<Relay>,
 }
 
+impl Held {
+    /// PID 1, and a terminal of COMMAND's own.
+    pub fn new(init: Option<Init>, relay: Option<Relay>) -> Self {
+        Self { init, relay }
+    }
+
+    /// Waits for the child of PID 1, and gives its status.
+    pub fn wait(&mut self, post: Post, group: Group) -> Result<u8, Failure> {
+        let Some(init) = &self.init else { return Err(Failure::new("wait without a PID 1")) };
+        let Some(pid) = init.wire.meet()? else {
+            // Whichever of the two has failed has told why.
+            return self.lost().map(Change::status);
+        };
+        let child = post.watch(pid).grandchild()?.leading(group);
+        init.wire.tell(pid);
+        self.go_on();
+        child.wait_beside(self)
+    }
+
+    fn lost(&mut self) -> Result<Change, Failure> {
+        self.init.take().map_or(Ok(Change::Killed(SIGKILL)), Init::wait)
+    }
+}
+
 impl Beside for Held {
     fn watched(&self) -> Vec<PollFd<'_>> {
-        self.relay.as_ref().map(Relay::watched).unwrap_or_default()
+        let wire = self.init.iter().map(|init| PollFd::new(init.wire.fd(), PollFlags::POLLIN));
+        wire.chain(self.relay.iter().flat_map(Relay::watched)).collect()
     }
 
     fn serve(&mut self, events: &[PollFlags]) {
+        let wire = usize::from(self.init.is_some());
         if let Some(relay) = &mut self.relay {
-            relay.serve(events);
+            relay.serve(&events[wire..]);
+        }
+    }
+
+    fn news(&mut self) -> Result<Option<Change>, Failure> {
+        let Some(init) = &self.init else { return Ok(None) };
+        match init.wire.news() {
+            Err(Errno::ECHILD) => self.lost().map(Some),
+            news => news.tried(|| "hear from PID 1"),
         }
     }
 

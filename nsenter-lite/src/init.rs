@@ -1,95 +1,143 @@
-//! A PID 1 of our own, `--init`: this very program, forked, before COMMAND is PID 2.
+//! A PID 1 of our own, `--init`: this very program, forked, with COMMAND for its child.
 //!
-//! Both are children of the process outside. So that one passes signals on to COMMAND, sees it stop
-//! and learns its status at first hand, and what is left for PID 1 is what only PID 1 can do: to adopt
-//! orphans, and to end the namespace when its work is over.
+//! It adopts orphans, and its end is the end of all that is in the namespace.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-use common::sys::signal::{self, Arrived};
+use common::resident::{Group, Post};
+use common::sys::signal::{self, Arrived, Change};
 use common::sys::{self, power};
-use common::{Failure, Tried};
+use common::{Failure, Flow, Tried};
 use nix::errno::Errno;
-use nix::libc::{SI_QUEUE, SIGKILL, SIGPIPE};
+use nix::libc::{SI_QUEUE, SIGCHLD, SIGKILL, SIGPIPE};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::{get_dumpable, set_dumpable, set_name, set_pdeathsig};
 use nix::sys::signal::Signal;
-use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, chdir, setpgid};
 
-/// COMMAND, as PID 1 sees it: nothing else is born before it, and the kernel never gives a low number
-/// a second time.
+use crate::child::{Child, Held};
+use crate::hint;
+use crate::pty::Pty;
+use crate::step::Hands;
+use crate::wire::{self, Inside, Outside};
+
+/// COMMAND, as PID 1 sees it: nothing else is born before it.
 const COMMAND: Pid = Pid::from_raw(2);
 
-/// The PID 1 that runs. It ends when this process does, whatever that dies of.
+/// The PID 1 that runs, and what it tells. It ends when this process does, whatever that dies of.
 #[derive(Debug)]
-pub struct Init(Pid);
+pub struct Init {
+    pid: Pid,
+    pub wire: Outside,
+}
 
 impl Init {
     /// Ends it, and with it the namespace and all that is left there.
     pub fn end(self) {
-        let _ = signal::send(self.0, SIGKILL);
+        let _ = signal::send(self.pid, SIGKILL);
         // It is gone when all others in the namespace are.
-        let _ = waitpid(self.0, None);
+        let _ = signal::wait(self.pid);
+    }
+
+    /// Waits for its end, which is that of COMMAND; or it was killed, and has taken COMMAND along.
+    pub fn wait(self) -> Result<Change, Failure> {
+        signal::wait(self.pid).tried(|| "wait for PID 1")
     }
 }
 
-/// Forks it into the PID namespace that was just made. It is `None` in that process.
-///
-/// What may fail is done before the fork, so that there is one process to tell of it.
-pub fn fork() -> Result<Option<Init>, Failure> {
-    let what = || "protect PID 1 from COMMAND";
-    let dumpable = get_dumpable().tried(what)?;
+/// Forks PID 1 into the PID namespace that was just made, and COMMAND from it.
+pub fn fork(asked: Child, hands: &mut Hands) -> Result<Flow, Failure> {
+    let pty = asked.pty.map(Pty::open).transpose()?;
+    let group = if pty.is_some() { Group::Session } else { Group::Own };
+    let (outside, inside) = wire::pair()?;
+    let dumpable = get_dumpable().tried(|| "see whether this process can be traced")?;
+    let post = Post::new()?;
     // From its first instruction on: no ptrace(2), and nothing to be had from its /proc folder.
-    set_dumpable(false).tried(what)?;
-    let side = sys::fork().tried(|| "fork PID 1").map_err(crate::hint::for_fork)?;
-    let ForkResult::Parent { child } = side else { return Ok(None) };
-    set_dumpable(dumpable).tried(|| "let COMMAND be traced")?;
-    Ok(Some(Init(child)))
+    set_dumpable(false).tried(|| "protect PID 1 from COMMAND")?;
+    let side = sys::fork().tried(|| "fork PID 1").map_err(hint::for_fork)?;
+    if let ForkResult::Parent { child } = side {
+        drop(inside);
+        set_dumpable(dumpable).tried(|| "let this process be traced again")?;
+        let mut held = Held::new(Some(Init { pid: child, wire: outside }), pty.map(Pty::relay));
+        return held.wait(post, group).map(Flow::Done);
+    }
+    drop(outside);
+    match sys::fork().tried(|| "fork the command")? {
+        ForkResult::Parent { .. } => Ok(Flow::Done(run(&post, &inside, asked.tie))),
+        ForkResult::Child => {
+            set_dumpable(dumpable).tried(|| "let the command be traced")?;
+            if group == Group::Own {
+                setpgid(Pid::from_raw(0), Pid::from_raw(0))
+                    .tried(|| "make a process group for the command")?;
+            }
+            post.leave()?;
+            hands.outer_pid = Some(inside.meet()?);
+            hands.terminal = pty.map(Pty::side_of_command);
+            Ok(Flow::Next)
+        }
+    }
 }
 
-/// Is PID 1 until the process `outside` is dead. COMMAND gets the signal `tie` then, and PID 1 stays
-/// as long as that leaves COMMAND alive.
-pub fn run(signals: BorrowedFd<'_>, outside: BorrowedFd<'_>, tie: Option<Signal>) {
-    settle([signals, outside], tie);
-    let mut command = None;
+/// Is PID 1 until COMMAND has ended, or the process outside. In that case COMMAND gets the signal
+/// `tie`, and PID 1 stays as long as that leaves COMMAND alive. Gives COMMAND's status.
+fn run(post: &Post, wire: &Inside, tie: Option<Signal>) -> u8 {
+    settle(post, wire, tie);
+    let mut alone = false;
     loop {
-        let lasting = command.as_ref().map_or(outside, OwnedFd::as_fd);
-        let mut fds = [signals, lasting].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut fds = vec![PollFd::new(post.signals(), PollFlags::POLLIN)];
+        if !alone {
+            // That it hangs up is told unasked.
+            fds.push(PollFd::new(wire.fd(), PollFlags::empty()));
+        }
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return,
+            Err(_) => return 0,
         }
-        let is_over = fds[1].any().unwrap_or(false);
-        while let Ok(arrived) = signal::read(signals) {
-            pass_on(arrived);
-        }
-        if is_over {
-            if command.is_some() || tie == Some(Signal::SIGKILL) {
-                return;
+        let hung_up = fds.get(1).is_some_and(|fd| fd.any().unwrap_or(false));
+        while let Ok(arrived) = signal::read(post.signals()) {
+            match arrived.signal {
+                SIGCHLD if arrived.code > 0 => {}
+                _ => pass_on(arrived),
             }
-            let Ok(opened) = sys::pidfd_open(COMMAND) else { return };
-            command = Some(opened);
+        }
+        if let Some(status) = reap(wire) {
+            return status;
+        }
+        if hung_up {
+            if tie == Some(Signal::SIGKILL) {
+                return 0;
+            }
+            alone = true;
             tie.map(|tie| signal::send(COMMAND, tie as i32));
         }
     }
 }
 
-/// Gives up what PID 1 needn't hold. Nothing of it may fail for a reason that COMMAND has to do with.
-fn settle(keep: [BorrowedFd<'_>; 2], tie: Option<Signal>) {
+/// Reaps all that have ended; gives COMMAND's status if it is among them.
+fn reap(wire: &Inside) -> Option<u8> {
+    while let Ok(Some((child, change))) = signal::look_at_any() {
+        if child == COMMAND {
+            wire.report(change);
+            match change {
+                Change::Stopped(_) => {}
+                end => return Some(end.status()),
+            }
+        }
+    }
+    None
+}
+
+/// Gives up what PID 1 needn't hold. What fails here leaves it as good a PID 1.
+fn settle(post: &Post, wire: &Inside, tie: Option<Signal>) {
     if tie == Some(Signal::SIGKILL) {
         // The kernel is faster than we, and does it also while we are stopped.
         let _ = set_pdeathsig(Signal::SIGKILL);
     }
-    // The kernel itself reaps the children of who ignores their end.
-    sys::ignore(Signal::SIGCHLD);
     if !sys::caller_ignores(SIGPIPE) {
         sys::reset(Signal::SIGPIPE);
     }
     // What is sent to the group of the process outside, that one passes on.
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     let _ = chdir("/");
-    power::close_all_but(keep);
+    power::close_all_but([post.signals(), wire.fd()]);
     let _ = set_name(c"init");
 }
 

@@ -18,6 +18,7 @@ mod procfs;
 mod pty;
 mod relay;
 mod step;
+mod wire;
 
 use std::process::ExitCode;
 

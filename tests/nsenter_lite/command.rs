@@ -88,7 +88,15 @@ pub fn the_default_command_is_the_shell() -> Test {
 
 pub fn statuses_are_those_of_the_command() -> Test {
     need_root()?;
-    for options in [&["-u"][..], &["-f"], &["-p"], &["-T"], &["-p", "-r", "--mount-proc"]] {
+    for options in [
+        &["-u"][..],
+        &["-f"],
+        &["-p"],
+        &["-T"],
+        &["-p", "-r", "--mount-proc"],
+        &["--init"],
+        &["--pty"],
+    ] {
         for status in [0, 1, 42, 125, 255] {
             assert_eq!(with(options, &format!("exit {status}")).status, status, "{options:?}");
         }
@@ -112,7 +120,9 @@ pub fn a_signal_that_the_command_leaves_to_the_default_ends_it() -> Test {
         Signal::SIGUSR1,
         Signal::SIGUSR2,
     ];
-    for options in [&["-p"][..], &["-p", "--mount-proc"], &["-f"], &["-p", "-r"]] {
+    for options in
+        [&["-p"][..], &["-p", "--mount-proc"], &["-f"], &["-p", "-r"], &["--init"], &["--pty"]]
+    {
         for signal in ending {
             let mut container = Container::start(options, &["sleep", "60"]);
             container.signal(signal);
@@ -129,7 +139,7 @@ pub fn a_signal_that_the_command_leaves_to_the_default_ends_it() -> Test {
 
 pub fn a_signal_that_the_command_handles_reaches_it() -> Test {
     need_root()?;
-    for options in [&["-p"][..], &["-p", "--mount-proc"], &["-f"]] {
+    for options in [&["-p"][..], &["-p", "--mount-proc"], &["-f"], &["--init"], &["--pty"]] {
         for name in ["TERM", "INT", "HUP", "USR1"] {
             let mut container = Container::with_trap(options, &format!("trap 'exit 7' {name}"));
             container.signal(format!("SIG{name}").parse().expect("a signal"));
@@ -177,9 +187,13 @@ pub fn nothing_is_left_when_the_command_ends() -> Test {
 
 pub fn a_killed_launcher_takes_the_command_along() -> Test {
     need_root()?;
-    for options in
-        [&["-p"][..], &["-p", "--mount-proc"], &["-f", "--kill-child"], &["--kill-child=TERM"]]
-    {
+    for options in [
+        &["-p"][..],
+        &["-p", "--mount-proc"],
+        &["-f", "--kill-child"],
+        &["--kill-child=TERM"],
+        &["--init"],
+    ] {
         let mut container = Container::start(options, &["sleep", "60"]);
         container.signal(Signal::SIGKILL);
         let start = Instant::now();
@@ -193,15 +207,11 @@ pub fn a_killed_launcher_takes_the_command_along() -> Test {
 pub fn the_status_is_known_when_the_caller_ignores_children() -> Test {
     need_root()?;
     need_program("env")?;
-    let ran = run(Command::new("env").args([
-        "--ignore-signal=CHLD",
-        env!("CARGO_BIN_EXE_nsenter-lite"),
-        "-p",
-        "sh",
-        "-c",
-        "exit 42",
-    ]));
-    assert_eq!(ran.status, 42);
+    for options in ["-p", "--init", "--pty"] {
+        let ignoring = ["--ignore-signal=CHLD", env!("CARGO_BIN_EXE_nsenter-lite"), options];
+        let ran = run(Command::new("env").args(ignoring).args(["sh", "-c", "exit 42"]));
+        assert_eq!(ran.status, 42, "{options}");
+    }
     let blocked = run(Command::new("env").args([
         "--block-signal=CHLD",
         env!("CARGO_BIN_EXE_nsenter-lite"),
@@ -223,12 +233,13 @@ pub fn the_world_is_handed_on_unchanged() -> Test {
         "exec <&-",
         "exec 2>&-",
         "trap '' INT TERM; exec 7</dev/null",
+        "trap '' CHLD PIPE",
     ] {
         let script = format!("{before}; exec \"$@\"");
         let block = ["env", "--block-signal=USR1,CHLD"];
         let report = ["sh", "-c", report];
         let plain = run(sh(&script).args(block).args(report)).ok();
-        for options in ["-p", "-u", "-f"] {
+        for options in ["-p", "-u", "-f", "--init"] {
             let program = [env!("CARGO_BIN_EXE_nsenter-lite"), options, "--"];
             let ours = run(sh(&script).args(block).args(program).args(report)).ok();
             assert_eq!(ours, plain, "{before} {options}");

@@ -29,7 +29,7 @@ pub fn the_dry_run_script_does_the_same() -> Test {
     let report = report(&own_links());
     let command = ["--", "sh", "-c", &report];
     let root = || tool();
-    let both: [(&str, bool); 13] = [
+    let both: [(&str, bool); 15] = [
         ("-m", false),
         ("-u --hostname box", false),
         ("-muinpCT", false),
@@ -43,6 +43,8 @@ pub fn the_dry_run_script_does_the_same() -> Test {
         ("-c -u", true),
         ("-r -muipC --mount-proc --hostname box", true),
         ("-r -p --kill-child=TERM", true),
+        ("--init -m -u", false),
+        ("-r --init --mount-proc", true),
     ];
     for (options, ordinary_too) in both {
         let words: Vec<&str> = options.split(' ').collect();
@@ -68,7 +70,7 @@ pub fn the_dry_run_script_writes_the_pid_of_outside() -> Test {
     let folder = scratch();
     let file = folder.path().join("it's a pid");
     let look = "cat \"$0\"; readlink /proc/self/ns/pid";
-    for options in [&["-p"][..], &["-u"], &["-p", "--mount-proc"]] {
+    for options in [&["-p"][..], &["-u"], &["-p", "--mount-proc"], &["--init"]] {
         let mut dry = tool();
         dry.arg("--dry-run").args(options).arg("--pid-file").arg(&file);
         let script = run(dry.args(["sh", "-c", look]).arg(&file)).silent();

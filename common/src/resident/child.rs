@@ -9,7 +9,7 @@ use nix::libc::{
     SIGTTIN, SIGTTOU, SIGURG, SIGWINCH,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{Pid, getpgid, getpgrp, getpid, setpgid};
+use nix::unistd::{Pid, getpgid, getpgrp, getpid};
 
 use super::first::Perhaps;
 use super::{Beside, Group};
@@ -18,13 +18,12 @@ use crate::sys;
 use crate::sys::signal::{self, Arrived, Change, Set, set};
 use crate::terminal::Terminal;
 
-/// By these a terminal, or a shell, stops a whole job and lets it go on.
-const OF_JOBS: [c_int; 4] = [SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT];
-
-/// A child that is waited for. Its PID can't come to mean another process before that.
+/// A child that is waited for. Its PID can't come to mean another process before that; that of a
+/// child's child can, and so there is a descriptor for it.
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
+    grandchild: Option<OwnedFd>,
     group: Group,
     signals: OwnedFd,
     /// What it was killed for, as a signal that does nothing else to it.
@@ -35,38 +34,46 @@ pub struct Child {
 }
 
 impl Child {
-    pub(super) fn new(
-        pid: Pid,
-        group: Group,
-        signals: OwnedFd,
-        terminal: Option<Terminal>,
-    ) -> Self {
-        let perhaps_first = Perhaps::new(pid);
-        Self { pid, group, signals, killed_for: None, passed_on: 0, perhaps_first, terminal }
+    pub(super) fn new(pid: Pid, signals: OwnedFd) -> Self {
+        Self {
+            pid,
+            grandchild: None,
+            group: Group::Shared,
+            signals,
+            killed_for: None,
+            passed_on: 0,
+            perhaps_first: Perhaps::new(pid),
+            terminal: None,
+        }
+    }
+
+    /// In our group, with what terminal we have.
+    pub(super) fn sharing(self, terminal: Option<Terminal>) -> Self {
+        Self { terminal, ..self }
+    }
+
+    /// Leads a group of its own, and gets the terminal.
+    #[must_use]
+    pub fn leading(mut self, group: Group) -> Self {
+        self.group = group;
+        if group == Group::Own {
+            self.terminal = Terminal::of_session();
+            if Terminal::is_all_ours() {
+                self.lend();
+            }
+        }
+        self
+    }
+
+    /// It is waited for by another process, which is our child.
+    pub fn grandchild(mut self) -> Result<Self, Failure> {
+        self.grandchild = Some(sys::pidfd_open(self.pid).tried(|| "open the command")?);
+        Ok(self)
     }
 
     /// Its PID, as this process sees it.
     pub fn pid(&self) -> Pid {
         self.pid
-    }
-
-    /// A group of its own, with the terminal. The child must not be COMMAND yet.
-    pub(super) fn set_apart(&mut self) -> Result<(), Failure> {
-        if self.group == Group::Own {
-            setpgid(self.pid, self.pid).tried(|| "make a process group for the command")?;
-            if Terminal::is_all_ours() {
-                self.lend();
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends it, and what we have for it, for this reason.
-    pub(super) fn kill(mut self, why: Failure) -> Failure {
-        let _ = signal::send(self.pid, SIGKILL);
-        let _ = nix::sys::wait::waitpid(self.pid, None);
-        self.terminal.as_mut().map(Terminal::take_back);
-        why
     }
 
     /// Waits for its end, passing signals on meanwhile; gives its status, 128+N for signal N.
@@ -79,17 +86,19 @@ impl Child {
         let change = self.watch(beside);
         beside.end();
         let was_away = self.terminal.as_mut().is_some_and(Terminal::take_back);
-        let by = match change? {
-            Change::Exited(status) => return Ok(status),
-            Change::Killed(SIGKILL) => self.killed_for.unwrap_or(SIGKILL),
-            Change::Killed(by) | Change::Stopped(by) => by,
+        let change = match change? {
+            Change::Killed(SIGKILL) => Change::Killed(self.killed_for.unwrap_or(SIGKILL)),
+            change => change,
         };
-        if was_away && [SIGINT, SIGQUIT].contains(&by) && self.passed_on & set(by) == 0 {
+        if let Change::Killed(by @ (SIGINT | SIGQUIT)) = change
+            && was_away
+            && self.passed_on & set(by) == 0
+        {
             // The terminal's Ctrl-C would have reached our whole group, had it not been away: the
             // script that runs us ends by it, too.
             let _ = signal::send(whole(getpgrp()), by);
         }
-        Ok(u8::try_from(128 + by).unwrap_or(u8::MAX))
+        Ok(change.status())
     }
 
     fn watch(&mut self, beside: &mut dyn Beside) -> Result<Change, Failure> {
@@ -104,18 +113,35 @@ impl Child {
                 fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect::<Vec<_>>()
             };
             beside.serve(&events[1..]);
+            if self.grandchild.is_some()
+                && let Some(end) = self.react(beside.news()?, beside)
+            {
+                return Ok(end);
+            }
             match signal::read(&self.signals) {
                 Ok(arrived) if arrived.signal == SIGCHLD && arrived.code > 0 => {
-                    match signal::look(self.pid).tried(|| format!("wait for {}", self.pid))? {
-                        None => {}
-                        Some(Change::Stopped(by)) => self.stopped(by, beside),
-                        Some(end) => return Ok(end),
+                    if self.grandchild.is_none() {
+                        let change =
+                            signal::look(self.pid).tried(|| format!("wait for {}", self.pid))?;
+                        if let Some(end) = self.react(change, beside) {
+                            return Ok(end);
+                        }
                     }
                 }
                 Ok(arrived) => self.arrived(arrived, beside),
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 Err(errno) => return Err(Failure::errno("wait for a signal", errno)),
             }
+        }
+    }
+
+    fn react(&mut self, change: Option<Change>, beside: &mut dyn Beside) -> Option<Change> {
+        match change? {
+            Change::Stopped(by) => {
+                self.stopped(by, beside);
+                None
+            }
+            end => Some(end),
         }
     }
 
@@ -150,7 +176,7 @@ impl Child {
     /// signals that always arrive, SIGKILL and SIGSTOP.
     fn pass_on(&mut self, arrived: Arrived) {
         let signal = arrived.signal;
-        if self.group == Group::Shared && self.perhaps_first.drops(signal) {
+        if self.grandchild.is_none() && self.perhaps_first.drops(signal) {
             match signal {
                 SIGWINCH | SIGURG | SIGCHLD => {}
                 SIGCONT => self.send(SIGCONT),
@@ -169,14 +195,11 @@ impl Child {
         match self.group {
             // The terminal signals the whole process group, so a child in ours has had it already.
             Group::Shared if by_kernel && getpgid(Some(self.pid)) == Ok(getpgrp()) => {}
-            Group::Own if by_kernel || OF_JOBS.contains(&signal) => self.send_to_job(signal),
+            // A stop of the terminal's has stopped all of the job, and by this all goes on.
+            Group::Own if by_kernel || signal == SIGCONT => self.send_to_job(signal),
             _ => {
                 self.passed_on |= set(signal);
-                if arrived.code != SI_QUEUE
-                    || signal::queue(self.pid, signal, arrived.value).is_err()
-                {
-                    self.send(signal);
-                }
+                self.send_with(signal, (arrived.code == SI_QUEUE).then_some(arrived.value));
             }
         }
     }
@@ -224,7 +247,16 @@ impl Child {
     }
 
     fn send(&self, signal: c_int) {
-        let _ = signal::send(self.pid, signal);
+        self.send_with(signal, None);
+    }
+
+    fn send_with(&self, signal: c_int, value: Option<u64>) {
+        // One that has ended meanwhile is waited for.
+        let _ = match (&self.grandchild, value) {
+            (Some(pidfd), value) => signal::send_exactly(pidfd, signal, value),
+            (None, Some(value)) => signal::queue(self.pid, signal, value),
+            (None, None) => signal::send(self.pid, signal),
+        };
     }
 
     fn send_to_job(&self, signal: c_int) {

@@ -111,16 +111,33 @@ struct Sender {
     value: *mut c_void,
 }
 
+impl Queued {
+    fn new(signal: c_int, value: u64) -> Self {
+        let value = ptr::without_provenance_mut(usize::try_from(value).unwrap_or_default());
+        // SAFETY: the call takes nothing, and never fails.
+        let uid = unsafe { libc::getuid() };
+        let sender = Sender { pid: getpid().as_raw(), uid, value };
+        Self { signal, errno: 0, code: libc::SI_QUEUE, sender, rest: [0; 13] }
+    }
+}
+
 /// Sends a signal to a process with a value, as its sender did. See `sigqueue(3)`.
 pub fn queue(to: Pid, signal: c_int, value: u64) -> nix::Result<()> {
-    let value = ptr::without_provenance_mut(usize::try_from(value).unwrap_or_default());
-    // SAFETY: the call takes nothing, and never fails.
-    let uid = unsafe { libc::getuid() };
-    let sender = Sender { pid: getpid().as_raw(), uid, value };
-    let info = Queued { signal, errno: 0, code: libc::SI_QUEUE, sender, rest: [0; 13] };
+    let info = Queued::new(signal, value);
     // SAFETY: the kernel reads a siginfo_t, and `info` is not smaller. The value is a number to it.
     let done =
         unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, to.as_raw(), signal, &raw const info) };
+    Errno::result(done).map(drop)
+}
+
+/// Sends a signal, perhaps with a value, to exactly that process. See `pidfd_send_signal(2)`, Linux
+/// 5.1.
+pub fn send_exactly(pidfd: impl AsFd, signal: c_int, value: Option<u64>) -> nix::Result<()> {
+    let info = value.map(|value| Queued::new(signal, value));
+    let info = info.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let (fd, flags) = (pidfd.as_fd().as_raw_fd(), 0);
+    // SAFETY: a null info is allowed, and asks for what kill(2) would send; else as above.
+    let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, info, flags) };
     Errno::result(done).map(drop)
 }
 
@@ -135,20 +152,42 @@ pub enum Change {
     Stopped(c_int),
 }
 
+impl Change {
+    /// As a shell has it: 128+N for signal N.
+    pub fn status(self) -> u8 {
+        match self {
+            Self::Exited(status) => status,
+            Self::Killed(by) | Self::Stopped(by) => u8::try_from(128 + by).unwrap_or(u8::MAX),
+        }
+    }
+}
+
 /// What is new of a child, without waiting for it. A child that has ended is gone then.
 pub fn look(child: Pid) -> nix::Result<Option<Change>> {
+    Ok(look_by(child, libc::WNOHANG | libc::WUNTRACED)?.map(|(_, change)| change))
+}
+
+/// The same of any child.
+pub fn look_at_any() -> nix::Result<Option<(Pid, Change)>> {
+    look_by(Pid::from_raw(-1), libc::WNOHANG | libc::WUNTRACED)
+}
+
+/// Waits for its end.
+pub fn wait(child: Pid) -> nix::Result<Change> {
+    look_by(child, 0)?.map(|(_, change)| change).ok_or(Errno::ECHILD)
+}
+
+fn look_by(child: Pid, flags: c_int) -> nix::Result<Option<(Pid, Change)>> {
     let mut status = 0;
-    let flags = libc::WNOHANG | libc::WUNTRACED;
     // SAFETY: the status is ours to write to.
     let found = unsafe { libc::waitpid(child.as_raw(), &raw mut status, flags) };
-    if Errno::result(found)? == 0 {
-        return Ok(None);
-    }
-    Ok(if libc::WIFSTOPPED(status) {
-        Some(Change::Stopped(libc::WSTOPSIG(status)))
+    let found = Errno::result(found)?;
+    let change = if libc::WIFSTOPPED(status) {
+        Change::Stopped(libc::WSTOPSIG(status))
     } else if libc::WIFSIGNALED(status) {
-        Some(Change::Killed(libc::WTERMSIG(status)))
+        Change::Killed(libc::WTERMSIG(status))
     } else {
-        Some(Change::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX)))
-    })
+        Change::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX))
+    };
+    Ok((found != 0).then_some((Pid::from_raw(found), change)))
 }
