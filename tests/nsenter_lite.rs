@@ -10,8 +10,12 @@ mod init;
 mod make;
 #[path = "nsenter_lite/script.rs"]
 mod script;
+#[path = "nsenter_lite/session.rs"]
+mod session;
 #[path = "nsenter_lite/setup.rs"]
 mod setup;
+#[path = "nsenter_lite/terminal.rs"]
+mod terminal;
 #[path = "nsenter_lite/user.rs"]
 mod user;
 #[path = "nsenter_lite/wrong.rs"]
@@ -48,6 +52,13 @@ support::tests!(
     init::a_command_that_is_another_user_ends_with_its_launcher,
     init::the_command_may_be_asked_to_end_with_its_launcher,
     init::the_command_can_not_look_into_pid_1,
+    terminal::a_shell_inside_has_job_control,
+    terminal::the_callers_next_read_works,
+    terminal::control_z_stops_the_command_and_its_launcher,
+    terminal::control_c_reaches_the_script_too,
+    terminal::a_pipeline_shares_the_terminal,
+    terminal::the_command_is_the_foreground,
+    terminal::the_size_of_the_window_is_known_inside,
     enter::a_process_is_entered_in_all_its_namespaces,
     enter::a_process_is_entered_by_letters,
     enter::an_ordinary_user_enters_what_is_theirs,
