@@ -8,6 +8,8 @@ mod enter;
 mod init;
 #[path = "nsenter_lite/make.rs"]
 mod make;
+#[path = "nsenter_lite/pty.rs"]
+mod pty;
 #[path = "nsenter_lite/script.rs"]
 mod script;
 #[path = "nsenter_lite/session.rs"]
@@ -59,6 +61,11 @@ support::tests!(
     terminal::a_pipeline_shares_the_terminal,
     terminal::the_command_is_the_foreground,
     terminal::the_size_of_the_window_is_known_inside,
+    pty::it_has_a_name_and_a_session,
+    pty::it_works_in_a_pipeline,
+    pty::the_callers_input_is_out_of_reach,
+    pty::a_stopped_launcher_leaves_the_terminal_as_it_was,
+    pty::in_the_background_it_reads_no_keys,
     enter::a_process_is_entered_in_all_its_namespaces,
     enter::a_process_is_entered_by_letters,
     enter::an_ordinary_user_enters_what_is_theirs,

@@ -58,7 +58,6 @@ impl Child {
                 let _ = File::from(writer).write_all(&child.pid().as_raw().to_ne_bytes());
                 let Some(pty) = pty else { return child.wait().map(Flow::Done) };
                 let mut held = Held::new(None, Some(pty.relay()));
-                held.go_on();
                 child.leading(Group::Session).wait_beside(&mut held).map(Flow::Done)
             }
             Side::Child => {
@@ -96,7 +95,6 @@ impl Held {
         };
         let child = post.watch(pid).grandchild()?.leading(group);
         init.wire.tell(pid);
-        self.go_on();
         child.wait_beside(self)
     }
 
@@ -134,10 +132,12 @@ impl Beside for Held {
         self.relay.as_mut().is_some_and(Relay::leave_terminal)
     }
 
-    fn go_on(&mut self) {
-        if let Some(relay) = &mut self.relay {
-            relay.take_terminal();
-        }
+    fn go_on(&mut self) -> bool {
+        self.relay.as_mut().is_none_or(Relay::take_terminal)
+    }
+
+    fn do_without(&mut self) {
+        self.relay.iter_mut().for_each(Relay::end_input);
     }
 
     /// What is left is killed first: then nobody writes any more.

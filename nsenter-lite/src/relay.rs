@@ -67,20 +67,28 @@ impl Relay {
         }
     }
 
-    /// All keys of the caller's terminal go to COMMAND, also Ctrl-C: if it is ours, for it is not
-    /// while our caller has us in the background.
-    pub fn take_terminal(&mut self) {
-        let is_anothers = tcgetpgrp(&self.stdin).is_ok_and(|group| group != getpgrp());
-        if self.callers.is_some() || is_anothers {
-            return;
+    /// All keys of the caller's terminal go to COMMAND, also Ctrl-C. Says whether that is so, or input
+    /// is no terminal; while our caller has us in the background, the keys are not ours.
+    pub fn take_terminal(&mut self) -> bool {
+        if self.callers.is_some() || self.input != (Input::Open { terminal: true }) {
+            return true;
         }
-        let Ok(mode) = tcgetattr(&self.stdin) else { return };
-        let mut raw = mode.clone();
-        cfmakeraw(&mut raw);
-        if tcsetattr(&self.stdin, SetArg::TCSANOW, &raw).is_ok() {
+        if tcgetpgrp(&self.stdin).is_ok_and(|group| group != getpgrp()) {
+            return false;
+        }
+        if let Ok(mode) = tcgetattr(&self.stdin) {
+            let mut raw = mode.clone();
+            cfmakeraw(&mut raw);
+            let _ = tcsetattr(&self.stdin, SetArg::TCSANOW, &raw);
             self.callers = Some(mode);
         }
         self.resize();
+        true
+    }
+
+    /// There are no more keys.
+    pub fn end_input(&mut self) {
+        self.input = Input::Ended;
     }
 
     /// Sets it as it was. Says whether it was otherwise.
@@ -106,11 +114,7 @@ impl Relay {
     fn ports(&self) -> Vec<(Port, BorrowedFd<'_>, PollFlags)> {
         let Some(master) = &self.master else { return Vec::new() };
         let mut ports = Vec::with_capacity(3);
-        let may_read = match self.input {
-            Input::Open { terminal } => !terminal || self.callers.is_some(),
-            Input::Ended => false,
-        };
-        if may_read && self.inward.is_empty() {
+        if self.input != Input::Ended && self.inward.is_empty() {
             ports.push((Port::Input, self.stdin.as_fd(), PollFlags::POLLIN));
         }
         let mut events = PollFlags::empty();

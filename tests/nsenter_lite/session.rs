@@ -16,8 +16,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// The session; its processes hang up with the value.
 pub struct Session {
     keyboard: File,
-    /// The shell's side, to ask it how it is set.
-    pub terminal: OwnedFd,
+    terminal: OwnedFd,
     screen: Receiver<Vec<u8>>,
     seen: String,
     shell: Child,
@@ -35,14 +34,14 @@ impl Session {
     pub fn start(program: &[&str]) -> Self {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pair = openpty(Some(&size), None).expect("a pseudoterminal");
-        let side = || pair.slave.as_fd().try_clone_to_owned().expect("a descriptor");
+        let shells = || pair.slave.as_fd().try_clone_to_owned().expect("a descriptor");
         let shell = Command::new("setsid")
             .args(["--ctty", "env", "PS1=@ ", "PS2=", "ENV=", "TERM=dumb"])
             .arg(concat!("TOOL=", env!("CARGO_BIN_EXE_nsenter-lite")))
             .args(program)
-            .stdin(side())
-            .stdout(side())
-            .stderr(side())
+            .stdin(shells())
+            .stdout(shells())
+            .stderr(shells())
             .spawn()
             .expect("setsid starts");
         let mut master =
@@ -102,12 +101,12 @@ impl Session {
     /// Runs a line of the shell to its next prompt; gives what it has printed.
     #[track_caller]
     pub fn run(&mut self, line: &str) -> String {
-        self.line(&format!("{line}; echo e''nd"));
-        let seen = self.expect("end\r\n");
+        self.line(&format!("{line}; echo so''far"));
+        let seen = self.expect("sofar\r\n");
         self.expect("@ ");
         // Without the echo of the line, by the terminal and perhaps by the shell once more.
-        let output = seen.rsplit_once("''nd\r\n").map_or("", |(_, output)| output);
-        output.trim_end_matches("end\r\n").to_owned()
+        let output = seen.rsplit_once("''far\r\n").map_or("", |(_, output)| output);
+        output.trim_end_matches("sofar\r\n").to_owned()
     }
 
     /// As long as a program takes to start, and to do what can't be seen.
@@ -120,19 +119,12 @@ impl Session {
         self.shell.id().cast_signed()
     }
 
-    /// The other sizes that the window may get.
+    /// Gives the window another size.
     pub fn resize(&self, rows: u16, columns: u16) {
         let size = ["rows", &rows.to_string(), "cols", &columns.to_string()].map(str::to_owned);
-        let side = self.terminal.try_clone().expect("a descriptor");
-        let set = Command::new("stty").args(size).stdin(side).status().expect("stty starts");
+        let terminal = self.terminal.try_clone().expect("a descriptor");
+        let set = Command::new("stty").args(size).stdin(terminal).status().expect("stty starts");
         assert!(set.success());
-    }
-
-    /// How the terminal is set, as stty(1) has it.
-    pub fn settings(&self) -> String {
-        let side = self.terminal.try_clone().expect("a descriptor");
-        let told = Command::new("stty").arg("-g").stdin(side).output().expect("stty starts");
-        String::from_utf8(told.stdout).expect("text")
     }
 }
 

@@ -83,6 +83,7 @@ impl Child {
 
     /// [`Child::wait`], with something else to attend to.
     pub fn wait_beside(mut self, beside: &mut dyn Beside) -> Result<u8, Failure> {
+        take_up(beside);
         let change = self.watch(beside);
         beside.end();
         let was_away = self.terminal.as_mut().is_some_and(Terminal::take_back);
@@ -157,10 +158,10 @@ impl Child {
             signal @ (SIGTSTP | SIGTTIN | SIGTTOU) if self.group == Group::Session => {
                 beside.pause();
                 lie_down(signal);
-                beside.go_on();
+                take_up(beside);
             }
             SIGCONT => {
-                beside.go_on();
+                take_up(beside);
                 if self.terminal.as_ref().is_some_and(Terminal::is_here) && Terminal::is_all_ours()
                 {
                     self.lend();
@@ -229,7 +230,7 @@ impl Child {
             let _ = signal::send(whole(getpgrp()), signal);
         }
         let continued = lie_down(signal);
-        beside.go_on();
+        take_up(beside);
         let here = self.terminal.as_ref().is_some_and(Terminal::is_here);
         if here && (lent || Terminal::is_all_ours()) {
             self.lend();
@@ -280,6 +281,15 @@ fn lie_down(signal: c_int) -> bool {
     let _ = signal::block(signal::ALL & !set(signal));
     let _ = signal::block(signal::ALL);
     signal::take_back(set(SIGCONT))
+}
+
+/// Whoever reads from a terminal in the background is stopped until it is in the foreground.
+fn take_up(beside: &mut dyn Beside) {
+    while !beside.go_on() {
+        if !lie_down(SIGTTIN) {
+            return beside.do_without();
+        }
+    }
 }
 
 /// A process group, to kill(2).

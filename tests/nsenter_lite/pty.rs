@@ -1,0 +1,152 @@
+//! `--pty`: a terminal of COMMAND's own.
+
+use std::fs;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::{Test, eventually, need_program, need_root, run, run_with_input, skip};
+
+use crate::session::{Session, need_sessions};
+use crate::setup::{Container, as_nobody, need_user_namespaces, tool};
+
+pub fn it_has_a_name_and_a_session() -> Test {
+    need_user_namespaces()?;
+    let look = "test -t 0 && test -t 1 && test -t 2 && tty; echo x >/dev/tty
+        set -- $(cut -d' ' -f5-8 /proc/self/stat); ps -o sid=,tpgid= -p $$ | xargs; echo $$";
+    for (options, name) in [
+        ("--pty", None),
+        ("--init --pty --mount-proc", Some("/dev/pts/0")),
+        ("-r --init --pty --mount-proc", Some("/dev/pts/0")),
+        ("-p --pty --mount-proc", Some("/dev/pts/0")),
+    ] {
+        let mut command = tool();
+        command.args(options.split(' ')).args(["sh", "-c", look]);
+        let seen = run(&mut command).silent();
+        let lines: Vec<&str> = seen.lines().collect();
+        assert!(name.is_none_or(|name| name == lines[0]), "{options}: {seen}");
+        assert!(lines[0].starts_with("/dev/pts/") && lines[1] == "x", "{options}: {seen}");
+        assert_eq!(lines[2], format!("{0} {0}", lines[3]), "{options}: {seen}");
+    }
+    let (_folder, nobody) = as_nobody();
+    let options = ["-r", "--init", "--pty", "--mount-proc", "tty"];
+    assert_eq!(run(nobody().args(options)).silent(), "/dev/pts/0\n");
+    // Entered, it is a terminal of there.
+    let container = Container::start(&["--init", "--pty", "-m"], &["sh", "-c", "read line"]);
+    let pid = container.pid.to_string();
+    eventually("it has its terminal", || {
+        let input = fs::read_link(format!("/proc/{pid}/fd/0")).ok()?;
+        (input.to_str() == Some("/dev/pts/0")).then_some(())
+    });
+    let entered = run(tool().args(["-t", &pid, "-a", "--pty", "tty"])).silent();
+    assert_eq!(entered, "/dev/pts/1\n");
+    Ok(())
+}
+
+/// Nothing is echoed, nothing is changed, nothing is lost; and the end of input is the end.
+pub fn it_works_in_a_pipeline() -> Test {
+    need_root()?;
+    let with = |script: &str, input: &[u8]| {
+        let mut command = tool();
+        run_with_input(command.args(["--init", "--pty", "-m", "sh", "-c", script]), input)
+    };
+    assert_eq!(with("cat", b"hello\n").silent(), "hello\n");
+    assert_eq!(with("cat", b"no newline").silent(), "no newline");
+    assert_eq!(with("cat; echo end", b"").silent(), "end\n");
+    assert_eq!(with("read a; exit $a", b"9\n").status, 9);
+    let lines: String =
+        (0..20_000).flat_map(|n| ["line ".to_owned(), n.to_string(), "\n".into()]).collect();
+    assert_eq!(with("cat", lines.as_bytes()).silent(), lines);
+    assert_eq!(
+        with("i=0; while [ $i -lt 5000 ]; do echo $i; i=$((i+1)); done", b"")
+            .silent()
+            .lines()
+            .count(),
+        5000
+    );
+    // Errors are still told where the caller wants them; only COMMAND's go to its terminal.
+    let ran = run(tool().args(["--pty", "/no/such/program"]));
+    ran.fails(127, "nsenter-lite", &["/no/such/program"]);
+    // Where nobody reads on, the terminal hangs up.
+    let script = "\"$0\" --init --pty sh -c 'while :; do echo y; done' | head -n 1; exit 0";
+    let ran = run(Command::new("bash").args(["-c", script, env!("CARGO_BIN_EXE_nsenter-lite")]));
+    assert_eq!(ran.silent(), "y\n");
+    // Standard descriptors that are closed are there inside.
+    let script = "exec <&- 2>&-; \"$0\" --pty sh -c 'test -t 0 && test -t 2 && echo both'";
+    let ran = run(Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_nsenter-lite")]));
+    assert_eq!(ran.silent(), "both\n");
+    Ok(())
+}
+
+/// Perl that puts a line into the input of its terminal.
+const TIOCSTI: &str = "for my $c (split //, \"evil\\n\") { ioctl STDIN, 0x5412, $c }
+    open my $t, '+<', '/dev/tty'; for my $c (split //, \"more\\n\") { ioctl $t, 0x5412, $c }";
+
+/// What COMMAND puts into the input of its terminal is not read by the caller; without --pty it is.
+pub fn the_callers_input_is_out_of_reach() -> Test {
+    need_sessions()?;
+    need_program("perl")?;
+    if fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti").is_ok_and(|text| text != "1\n") {
+        return Err(skip("this kernel lets nobody put anything into a terminal's input"));
+    }
+    for (options, read) in [("--init", "evil"), ("--init --pty", "good"), ("--pty -m", "good")] {
+        let script = format!(
+            "cat >\"$0\" <<'END'\n{TIOCSTI}\nEND\n$TOOL {options} perl \"$0\"; rm \"$0\"
+            echo over; read word; echo \"<$word>\""
+        );
+        let folder = support::scratch();
+        let file = folder.path().join("script.pl");
+        let mut session = Session::start(&["sh", "-c", &script, file.to_str().expect("text")]);
+        session.expect("over\r\n");
+        session.pause();
+        session.line("good");
+        session.expect(&format!("<{read}>"));
+    }
+    Ok(())
+}
+
+/// The launcher stopped: the terminal is usable, and COMMAND's again when it goes on.
+pub fn a_stopped_launcher_leaves_the_terminal_as_it_was() -> Test {
+    need_sessions()?;
+    let mut session = Session::bash();
+    let before = session.run("stty -g");
+    session.line("$TOOL --init --pty bash --norc --noprofile -i");
+    session.expect("@ ");
+    session.pause();
+    let shell = session.pid();
+    let tool = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children"));
+    let tool = Pid::from_raw(tool.expect("it runs").trim_end().parse().expect("one child"));
+    kill(tool, Signal::SIGTSTP).expect("ours");
+    session.expect("topped");
+    session.expect("@ ");
+    assert_eq!(session.run("stty -g"), before);
+    session.line("fg");
+    session.pause();
+    assert_eq!(session.run("echo $$"), "2\r\n");
+    session.line("suspend");
+    session.pause();
+    session.line("fg");
+    session.pause();
+    assert_eq!(session.run("echo $$; stty size"), "2\r\n24 80\r\n");
+    session.line("exit 9");
+    session.pause();
+    assert_eq!(session.run("echo $?"), "9\r\n");
+    assert_eq!(session.run("stty -g"), before);
+    Ok(())
+}
+
+/// In the background it stops, as whatever reads from the terminal does.
+pub fn in_the_background_it_reads_no_keys() -> Test {
+    need_sessions()?;
+    let mut session = Session::bash();
+    session.line("$TOOL --pty sh -c 'read word; echo \"<$word>\"' &");
+    session.expect("@ ");
+    session.pause();
+    assert!(session.run("jobs").contains("topped"));
+    session.line("fg");
+    session.expect("read word");
+    session.pause();
+    session.line("yours");
+    session.expect("<yours>");
+    Ok(())
+}
