@@ -4,6 +4,8 @@
 mod command;
 #[path = "nsenter_lite/enter.rs"]
 mod enter;
+#[path = "nsenter_lite/faults.rs"]
+mod faults;
 #[path = "nsenter_lite/init.rs"]
 mod init;
 #[path = "nsenter_lite/make.rs"]
@@ -66,6 +68,7 @@ support::tests!(
     pty::the_callers_input_is_out_of_reach,
     pty::a_stopped_launcher_leaves_the_terminal_as_it_was,
     pty::in_the_background_it_reads_no_keys,
+    faults::each_call_that_fails_leaves_nothing,
     enter::a_process_is_entered_in_all_its_namespaces,
     enter::a_process_is_entered_by_letters,
     enter::an_ordinary_user_enters_what_is_theirs,

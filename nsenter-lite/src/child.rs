@@ -94,7 +94,7 @@ impl Held {
             return self.lost().map(Change::status);
         };
         let child = post.watch(pid).grandchild()?.leading(group);
-        init.wire.tell(pid);
+        init.wire.tell(pid)?;
         child.wait_beside(self)
     }
 

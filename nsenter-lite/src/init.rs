@@ -2,7 +2,7 @@
 //!
 //! It adopts orphans, and its end is the end of all that is in the namespace.
 
-use common::resident::{Group, Post};
+use common::resident::{Beside, Group, Post};
 use common::sys::signal::{self, Arrived, Change};
 use common::sys::{self, power};
 use common::{Failure, Flow, Tried};
@@ -21,6 +21,9 @@ use crate::wire::{self, Inside, Outside};
 
 /// COMMAND, as PID 1 sees it: nothing else is born before it.
 const COMMAND: Pid = Pid::from_raw(2);
+
+/// The status of a PID 1 that has not seen the end of COMMAND.
+const FAILED: u8 = 125;
 
 /// The PID 1 that runs, and what it tells. It ends when this process does, whatever that dies of.
 #[derive(Debug)]
@@ -55,13 +58,17 @@ pub fn fork(asked: Child, hands: &mut Hands) -> Result<Flow, Failure> {
     let side = sys::fork().tried(|| "fork PID 1").map_err(hint::for_fork)?;
     if let ForkResult::Parent { child } = side {
         drop(inside);
-        set_dumpable(dumpable).tried(|| "let this process be traced again")?;
         let mut held = Held::new(Some(Init { pid: child, wire: outside }), pty.map(Pty::relay));
-        return held.wait(post, group).map(Flow::Done);
+        let status = set_dumpable(dumpable)
+            .tried(|| "let this process be traced again")
+            .and_then(|()| held.wait(post, group));
+        // Before the wire is cut: then COMMAND has nothing to tell of that.
+        held.end();
+        return status.map(Flow::Done);
     }
     drop(outside);
     match sys::fork().tried(|| "fork the command")? {
-        ForkResult::Parent { .. } => Ok(Flow::Done(run(&post, &inside, asked.tie))),
+        ForkResult::Parent { .. } => run(&post, &inside, asked.tie),
         ForkResult::Child => {
             set_dumpable(dumpable).tried(|| "let the command be traced")?;
             if group == Group::Own {
@@ -77,8 +84,8 @@ pub fn fork(asked: Child, hands: &mut Hands) -> Result<Flow, Failure> {
 }
 
 /// Is PID 1 until COMMAND has ended, or the process outside. In that case COMMAND gets the signal
-/// `tie`, and PID 1 stays as long as that leaves COMMAND alive. Gives COMMAND's status.
-fn run(post: &Post, wire: &Inside, tie: Option<Signal>) -> u8 {
+/// `tie`, and PID 1 stays as long as that leaves COMMAND alive. Ends with COMMAND's status.
+fn run(post: &Post, wire: &Inside, tie: Option<Signal>) -> ! {
     settle(post, wire, tie);
     let mut alone = false;
     loop {
@@ -89,7 +96,7 @@ fn run(post: &Post, wire: &Inside, tie: Option<Signal>) -> u8 {
         }
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return 0,
+            Err(_) => sys::end(FAILED),
         }
         let hung_up = fds.get(1).is_some_and(|fd| fd.any().unwrap_or(false));
         while let Ok(arrived) = signal::read(post.signals()) {
@@ -99,11 +106,11 @@ fn run(post: &Post, wire: &Inside, tie: Option<Signal>) -> u8 {
             }
         }
         if let Some(status) = reap(wire) {
-            return status;
+            sys::end(status);
         }
         if hung_up {
             if tie == Some(Signal::SIGKILL) {
-                return 0;
+                sys::end(FAILED);
             }
             alone = true;
             tie.map(|tie| signal::send(COMMAND, tie as i32));

@@ -57,9 +57,12 @@ impl Outside {
     }
 
     /// Tells COMMAND its PID, and that it may go on.
-    pub fn tell(&self, pid: Pid) {
-        // One that is dead by now needs no PID.
-        let _ = send(&self.0, pid.as_raw());
+    pub fn tell(&self, pid: Pid) -> Result<(), Failure> {
+        match send(&self.0, pid.as_raw()) {
+            // One that is dead by now needs no PID.
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            sent => sent.tried(|| "tell the command its PID").map(drop),
+        }
     }
 
     /// What PID 1 has seen become of COMMAND, if there is news; ECHILD if both are dead.

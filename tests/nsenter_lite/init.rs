@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use support::{Test, eventually, need_program, need_root, run, scratch, sh};
 
-use crate::setup::{Container, is_alive, members, need_user_namespaces, tool, with};
+use crate::setup::{Container, has_word, is_alive, members, need_user_namespaces, tool, with};
 
 /// Signals that don't end who gets them: SIGKILL and SIGSTOP, which can't be passed on, those of job
 /// control, those that do nothing by default, and the two that are ignored in whatever glibc's
@@ -152,17 +152,6 @@ pub fn orphans_are_reaped_and_end_with_the_command() -> Test {
 
 fn zombies(namespace: &std::path::Path) -> usize {
     members(namespace).iter().filter(|path| state(&path["/proc/".len()..]) == 'Z').count()
-}
-
-/// Whether a process is there, forked or executed, that has this word on its command line.
-fn has_word(word: &str) -> bool {
-    fs::read_dir("/proc").expect("proc").flatten().any(|entry| {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        name.bytes().all(|byte| byte.is_ascii_digit())
-            && fs::read(entry.path().join("cmdline"))
-                .is_ok_and(|line| line.windows(word.len()).any(|part| part == word.as_bytes()))
-    })
 }
 
 /// Killed somewhere in its first millisecond, or its first five.

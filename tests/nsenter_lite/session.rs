@@ -110,8 +110,14 @@ impl Session {
     }
 
     /// As long as a program takes to start, and to do what can't be seen.
-    pub fn pause(&self) {
-        thread::sleep(Duration::from_millis(300));
+    pub fn pause(&mut self) {
+        let end = Instant::now() + Duration::from_millis(300);
+        while let Ok(bytes) =
+            self.screen.recv_timeout(end.saturating_duration_since(Instant::now()))
+        {
+            self.seen += &String::from_utf8_lossy(&bytes);
+        }
+        thread::sleep(end.saturating_duration_since(Instant::now()));
     }
 
     /// The process that has the session.

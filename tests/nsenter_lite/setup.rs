@@ -135,6 +135,17 @@ pub fn shells(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| -status.signal().unwrap_or_default())
 }
 
+/// Whether a process is there, forked or executed, that has this word on its command line.
+pub fn has_word(word: &str) -> bool {
+    fs::read_dir("/proc").expect("proc").flatten().any(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.bytes().all(|byte| byte.is_ascii_digit())
+            && fs::read(entry.path().join("cmdline"))
+                .is_ok_and(|line| line.windows(word.len()).any(|part| part == word.as_bytes()))
+    })
+}
+
 /// Processes that live in this PID namespace.
 pub fn members(namespace: &Path) -> Vec<String> {
     let all = fs::read_dir("/proc").expect("proc").flatten();
