@@ -77,6 +77,7 @@ support::tests!(
     wrong::without_privileges_it_says_so,
     wrong::a_pid_namespace_whose_init_has_ended_is_explained,
     script::the_dry_run_script_does_the_same,
+    script::the_dry_run_script_gives_a_terminal,
     script::the_dry_run_script_writes_the_pid_of_outside,
     script::the_dry_run_script_enters_the_same,
     script::explain_and_dry_run_say_the_same,

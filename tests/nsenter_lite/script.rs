@@ -65,6 +65,27 @@ pub fn the_dry_run_script_does_the_same() -> Test {
     Ok(())
 }
 
+/// By script(1), which has its own way to end; what COMMAND sees is the same.
+pub fn the_dry_run_script_gives_a_terminal() -> Test {
+    need_root()?;
+    need_program("script")?;
+    let look = "tty; ps -o sid= -p $$ | xargs test $$ -eq && echo leads; echo it\\'s; exit 42";
+    for options in
+        ["--init --pty --mount-proc", "--pty -m", "--init --pty --mount-proc --hostname box"]
+    {
+        let options: Vec<&str> = options.split(' ').collect();
+        let command = ["--", "sh", "-c", look];
+        let ours = run(tool().args(&options).args(command));
+        let script = run(tool().arg("--dry-run").args(&options).args(command)).silent();
+        let mut shell = sh(&script);
+        let theirs = run(shell.env("SHELL", "/bin/sh"));
+        assert_eq!(theirs.stdout.replace('\r', ""), ours.stdout, "{options:?}: {script}");
+        assert_eq!((ours.status, theirs.status), (42, 42), "{ours:?} {theirs:?}");
+        assert_eq!(ours.stdout, "/dev/pts/0\nleads\nit's\n");
+    }
+    Ok(())
+}
+
 pub fn the_dry_run_script_writes_the_pid_of_outside() -> Test {
     need_root()?;
     let folder = scratch();
