@@ -105,6 +105,7 @@ support::tests!(
     command::the_command_is_born_in_its_v2_group,
     command::the_world_is_handed_on_unchanged,
     command::a_signal_reaches_the_command_and_the_group_goes,
+    command::a_killed_cgset_takes_the_command_along,
     command::limits_that_are_left_are_noted,
     freeze::what_is_frozen_makes_no_progress,
     freeze::kill_works_through_a_freeze,

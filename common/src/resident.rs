@@ -90,11 +90,12 @@ pub fn fork(tied: bool) -> Result<Side, Failure> {
     Post::new()?.fork(tied.then_some(Signal::SIGKILL))
 }
 
-/// Forks a child into a v2 control group; says whether it is there. If the kernel does not do that,
-/// for one reason or another, the child is left to join the group itself, and to tell the reason.
+/// Forks a child into a v2 control group, which is killed when this process dies; says whether it is
+/// there. If the kernel does not do that, for one reason or another, the child is left to join the
+/// group itself, and to tell the reason.
 pub fn fork_into(group: Option<&File>) -> Result<(Side, bool), Failure> {
     let mut inside = false;
-    let side = Post::new()?.fork_by(None, || {
+    let side = Post::new()?.fork_by(Some(Signal::SIGKILL), || {
         let born = group.and_then(|group| sys::fork_into(group).ok());
         inside = born.is_some();
         born.map_or_else(sys::fork, Ok)

@@ -169,6 +169,29 @@ pub fn a_signal_reaches_the_command_and_the_group_goes() -> Test {
     Ok(())
 }
 
+/// cgset is in COMMAND's place, also for whoever kills it. The group is left to `cgset prune`.
+pub fn a_killed_cgset_takes_the_command_along() -> Test {
+    need(&["pids"])?;
+    let script = "echo $$; exec sleep 60";
+    let mut command = tool();
+    command.args(["pids", "50", "--", "sh", "-c", script]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut line).expect("it says which it is");
+    let inside = Path::new("/proc").join(line.trim()).join("cmdline");
+    assert!(inside.exists());
+    child.kill().expect("our child");
+    child.wait().expect("our child");
+    // A zombie has no words any more.
+    eventually("COMMAND is gone", || {
+        fs::read(&inside).unwrap_or_default().is_empty().then_some(())
+    });
+    cgset(&["prune"]).ok();
+    assert!(Name::of(Pid::from_raw(child.id().try_into().expect("a PID"))).groups().is_empty());
+    Ok(())
+}
+
 /// The limits of a group that is left behind hold no more: with v2, where a new group stands beside
 /// the present one, and for a group by name.
 pub fn limits_that_are_left_are_noted() -> Test {
