@@ -48,10 +48,19 @@ pub type NamedTest = (&'static str, fn() -> Test);
 /// What [`tests!`] calls.
 #[must_use]
 pub fn run_all(tests: Vec<NamedTest>) -> ExitCode {
+    run_each(tests.into_iter().map(|(name, test)| (name.to_string(), test)))
+}
+
+/// The same for tests whose names are made.
+#[must_use]
+pub fn run_each<T>(tests: impl IntoIterator<Item = (String, T)>) -> ExitCode
+where
+    T: FnOnce() -> Test + Send + 'static,
+{
     let trials = tests
         .into_iter()
         .map(|(name, test)| {
-            Trial::ignorable_test(name, move || match test() {
+            Trial::ignorable_test(name.clone(), move || match test() {
                 Ok(()) => Ok(Completion::Completed),
                 Err(Skip(why)) => {
                     eprintln!("skipped {name}: {why}");
