@@ -72,6 +72,7 @@ pub fn keyring(arguments: &[String], findings: &mut Findings) {
 
 /// No signal is blocked or ignored, but the two of glibc's own that its posix_spawn(3) leaves ignored.
 pub fn signals(_: &[String], findings: &mut Findings) {
+    with_proc(findings);
     for name in ["SigBlk", "SigIgn"] {
         match status(name) {
             Some(set) => {

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::devices::errno;
+use crate::files::with_proc;
 use crate::findings::{Findings, REFUSALS};
 
 const NONE: Option<&str> = None;
@@ -44,6 +45,7 @@ pub fn make(_: &[String], findings: &mut Findings) {
 
 /// Takes away each mount below the root, and makes each read-only one writable.
 pub fn peel(_: &[String], findings: &mut Findings) {
+    with_proc(findings);
     let mounts = table();
     if mounts.is_empty() {
         return findings.unclear("there is no mount table");

@@ -38,8 +38,9 @@ fn nest(others: CloneFlags, findings: &mut Findings) -> Option<()> {
         ("/proc/self/gid_map", format!("0 {group} 1")),
     ];
     for (file, text) in maps {
-        if let Err(error) = fs::write(file, text) {
-            findings.unclear(format!("write {file}: {error}"));
+        // To map 0 takes more than to make the namespace: CAP_SETFCAP.
+        if let Err(error) = fs::write(file, text).map_err(errno) {
+            findings.refused::<()>(format!("write {file}"), Err(error), &REFUSALS);
             return None;
         }
     }
