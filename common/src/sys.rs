@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "the one module that may; each block says why it is sound")]
 
 pub mod bpf;
+pub mod namespace;
 pub mod power;
 
 use std::ffi::{CStr, c_int, c_uint};
@@ -119,6 +120,12 @@ pub fn fork_into(group: impl AsFd) -> nix::Result<ForkResult> {
         0 => ForkResult::Child,
         pid => ForkResult::Parent { child: Pid::from_raw(pid) },
     })
+}
+
+/// Ends a forked child at once: what the parent would do at its end is not for the child to do.
+pub fn exit_child(status: u8) -> ! {
+    // SAFETY: it runs no code of this process.
+    unsafe { libc::_exit(status.into()) }
 }
 
 fn threads() -> usize {
@@ -240,6 +247,12 @@ pub fn set_env(name: &str, value: &std::ffi::OsStr) {
 pub fn unset_env(name: &std::ffi::OsStr) {
     // SAFETY: as above.
     unsafe { std::env::remove_var(name) };
+}
+
+/// Our own copy of a descriptor that the caller left open for us.
+pub fn inherited(fd: RawFd) -> nix::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes an integer, and a closed descriptor is only an error to it.
+    owned(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3) }.into())
 }
 
 fn owned(fd: libc::c_long) -> nix::Result<OwnedFd> {

@@ -3,42 +3,80 @@
 use std::fs;
 use std::ops::Range;
 
-/// The two files.
+/// Of users.
 pub const USERS: &str = "/etc/subuid";
+/// Of groups.
 pub const GROUPS: &str = "/etc/subgid";
 
 /// How many useradd(8) gives each user, from where on, and where it ends; see login.defs(5).
 pub const USUAL: u64 = 65_536;
+/// The last number of all means nobody.
+pub const NOBODY: u64 = u32::MAX as u64;
 const FIRST: u64 = 100_000;
 const LAST: u64 = 600_100_000;
 
 /// A part of a map: so many ids from `inside` on are those from `outside` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
+    /// The first one, as the namespace has it.
     pub inside: u64,
+    /// The first one, as it is seen from outside.
     pub outside: u64,
+    /// How many.
     pub count: u64,
 }
 
 /// The map that makes `me` 0, and what the lines give to this user 1 and so on, in their order.
-/// The kernel takes no id twice, and neither do we. `None` if they give nothing.
+/// `None` if they give nothing.
 pub fn extents(text: &str, name: Option<&str>, uid: u32, me: u32) -> Option<Vec<Extent>> {
+    let me = Extent { inside: 0, outside: me.into(), count: 1 };
+    let inside = 1..NOBODY;
+    let given = pair(
+        std::slice::from_ref(&inside),
+        &without(&given(text, name, uid), me.outside..me.outside + 1),
+    );
+    (!given.is_empty()).then(|| [vec![me], given].concat())
+}
+
+/// What all lines for this user give, by name and by number, in their order. The kernel takes no id
+/// twice, and neither do we.
+pub fn given(text: &str, name: Option<&str>, uid: u32) -> Vec<Range<u64>> {
     let number = uid.to_string();
-    let mut extents = vec![Extent { inside: 0, outside: me.into(), count: 1 }];
-    for (owner, ids) in lines(text) {
-        if Some(owner) != name && owner != number {
-            continue;
+    let own = lines(text).filter(|(owner, _)| Some(*owner) == name || *owner == number);
+    own.fold(Vec::new(), |mut known: Vec<Range<u64>>, (_, ids)| {
+        let fresh = known.iter().fold(vec![ids], |parts, known| without(&parts, known.clone()));
+        known.extend(fresh);
+        known
+    })
+}
+
+/// The ids of the one list and those of the other, one by one, until either is at its end.
+pub fn pair(inside: &[Range<u64>], outside: &[Range<u64>]) -> Vec<Extent> {
+    let (mut inner, mut outer) = (inside.iter().cloned(), outside.iter().cloned());
+    let (mut here, mut there) = (inner.next(), outer.next());
+    let mut extents = Vec::new();
+    while let (Some(ours), Some(theirs)) = (&mut here, &mut there) {
+        let count = (ours.end - ours.start).min(theirs.end - theirs.start);
+        if count > 0 {
+            extents.push(Extent { inside: ours.start, outside: theirs.start, count });
         }
-        let fresh = extents.iter().fold(vec![ids], |parts, known| {
-            parts.into_iter().flat_map(|part| without(part, known)).collect()
-        });
-        for part in fresh.into_iter().filter(|part| !part.is_empty()) {
-            let inside = extents.last().map_or(0, |last| last.inside + last.count);
-            let count = part.end - part.start;
-            extents.push(Extent { inside, outside: part.start, count });
+        (ours.start, theirs.start) = (ours.start + count, theirs.start + count);
+        if ours.is_empty() {
+            here = inner.next();
+        }
+        if there.as_ref().is_some_and(Range::is_empty) {
+            there = outer.next();
         }
     }
-    (extents.len() > 1).then_some(extents)
+    extents
+}
+
+/// The ids of a list that are not among these.
+pub fn without(ids: &[Range<u64>], taken: Range<u64>) -> Vec<Range<u64>> {
+    let parts = ids
+        .iter()
+        .flat_map(|ids| [ids.start..ids.end.min(taken.start), ids.start.max(taken.end)..ids.end]);
+    parts.filter(|part| !part.is_empty()).collect()
 }
 
 /// `NAME:FIRST:COUNT`; what is no such line gives nothing.
@@ -48,16 +86,9 @@ fn lines(text: &str) -> impl Iterator<Item = (&str, Range<u64>)> {
         let owner = fields.next()?;
         let mut number = || fields.next()?.parse::<u32>().ok().map(u64::from);
         let (first, count) = (number()?, number()?);
-        // The last number of all means nobody.
-        let ids = first..(first + count).min(u32::MAX.into());
+        let ids = first..(first + count).min(NOBODY);
         (fields.next().is_none() && !ids.is_empty()).then_some((owner, ids))
     })
-}
-
-fn without(ids: Range<u64>, known: &Extent) -> [Range<u64>; 2] {
-    let below = ids.start..ids.end.min(known.outside);
-    let above = ids.start.max(known.outside + known.count)..ids.end;
-    [below, above]
 }
 
 /// The command that gives so many more to whoever runs it, if that many are to be had. They begin
