@@ -6,8 +6,16 @@ mod command;
 mod enter;
 #[path = "nsenter_lite/faults.rs"]
 mod faults;
+#[path = "nsenter_lite/hints.rs"]
+mod hints;
+#[path = "nsenter_lite/ids.rs"]
+mod ids;
 #[path = "nsenter_lite/init.rs"]
 mod init;
+#[path = "nsenter_lite/join.rs"]
+mod join;
+#[path = "nsenter_lite/keep.rs"]
+mod keep;
 #[path = "nsenter_lite/make.rs"]
 mod make;
 #[path = "nsenter_lite/pty.rs"]
@@ -30,6 +38,8 @@ support::tests!(
     make::the_command_is_pid_1_and_sees_only_its_own_processes,
     make::mounts_inside_are_not_seen_outside,
     make::proc_is_never_mounted_through_a_symbolic_link,
+    make::interpreters_are_those_of_the_user_namespace,
+    make::another_root_has_its_own_proc_and_no_way_out,
     make::the_host_name_is_set_inside_only,
     user::an_ordinary_user_is_root_inside,
     user::an_ordinary_user_stays_oneself_inside,
@@ -72,6 +82,27 @@ support::tests!(
     enter::a_process_is_entered_in_all_its_namespaces,
     enter::a_process_is_entered_by_letters,
     enter::an_ordinary_user_enters_what_is_theirs,
+    ids::all_subordinate_ids_are_mapped,
+    ids::ranges_are_mapped_by_the_words_of_unshare,
+    ids::without_lines_it_says_what_to_write,
+    ids::root_writes_any_map_itself,
+    ids::capabilities_are_kept_on_request,
+    ids::the_script_of_a_map_does_the_same,
+    keep::a_folder_keeps_all_namespaces_that_are_made,
+    keep::a_file_keeps_one_namespace,
+    keep::a_failure_leaves_no_file,
+    keep::an_ordinary_user_keeps_what_is_theirs,
+    keep::the_script_keeps_the_same,
+    join::a_descriptor_and_an_inode_are_targets,
+    join::the_targets_root_folder_and_environment_are_taken,
+    join::the_targets_control_groups_are_joined,
+    join::the_user_namespace_above_is_entered,
+    join::the_program_on_disk_is_out_of_reach,
+    hints::a_limit_is_no_full_disk,
+    hints::no_user_namespace_in_a_chroot,
+    hints::what_only_another_kernel_says_is_explained,
+    hints::a_root_or_an_identity_that_is_not_to_be_had,
+    hints::clocks_have_a_range,
     wrong::wrong_usage_is_one_line,
     wrong::wrong_pids_are_told_apart,
     wrong::without_privileges_it_says_so,

@@ -196,7 +196,10 @@ pub mod tests {
     pub fn lines(top: &TempDir, steps: &[Step]) -> String {
         use common::Step as _;
         let line = |step: &Step| match step.line() {
-            common::Line::Run(text) | common::Line::Exec(text) | common::Line::Within(text) => text,
+            common::Line::Run(text)
+            | common::Line::Exec(text)
+            | common::Line::Within(text)
+            | common::Line::Whole(text) => text,
         };
         let lines: Vec<String> = steps.iter().map(line).collect();
         lines.join("\n").replace(&format!("{}/", top.path().display()), "")

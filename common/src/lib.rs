@@ -7,6 +7,7 @@
 
 pub mod elf;
 pub mod exec;
+pub mod idmap;
 pub mod inroot;
 pub mod mountinfo;
 pub mod pid;
@@ -15,6 +16,7 @@ pub mod resident;
 pub mod shell;
 pub mod size;
 pub mod step;
+pub mod subordinate;
 pub mod sys;
 pub mod terminal;
 pub mod userns;

@@ -4,6 +4,7 @@
 
 pub mod bpf;
 pub mod landlock;
+pub mod namespace;
 pub mod power;
 pub mod pty;
 pub mod signal;

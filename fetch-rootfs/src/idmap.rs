@@ -6,22 +6,17 @@
 //! may do all, as root may elsewhere, and so may the next run that clears up after it.
 
 use std::fs;
-use std::io::Write;
-use std::process::{Child, Command, Stdio};
 
+use common::idmap::{By, IdMap as Map, Writer};
+use common::subordinate::{self, Extent, GROUPS, USERS, USUAL};
 use common::{Failure, Tried, userns};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{User, getgid, getuid};
 
-use crate::subordinate::{self, Extent, GROUPS, USERS, USUAL};
-
 /// Users and groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdMap {
-    users: Vec<Extent>,
-    groups: Vec<Extent>,
-}
+pub struct IdMap(Map);
 
 impl IdMap {
     /// What this user may map.
@@ -45,7 +40,7 @@ impl IdMap {
             }
         };
         match (map(USERS, uid), map(GROUPS, gid)) {
-            (Some(users), Some(groups)) => Ok(Self { users, groups }),
+            (Some(users), Some(groups)) => Ok(Self(Map { users, groups })),
             (None, None) => Err(none(&format!("{USERS} and {GROUPS}"), USUAL, USUAL)),
             (None, _) => Err(none(USERS, USUAL, 0)),
             (_, None) => Err(none(GROUPS, 0, USUAL)),
@@ -56,7 +51,7 @@ impl IdMap {
     /// takes the first line of each file, and before 2.39 not all of it.
     pub fn line(&self) -> String {
         let mut words = vec!["unshare --map-root-user".to_owned()];
-        for (option, extents) in [("map-users", &self.users), ("map-groups", &self.groups)] {
+        for (option, extents) in [("map-users", &self.0.users), ("map-groups", &self.0.groups)] {
             let given = extents.iter().skip(1);
             words.extend(given.map(|Extent { inside, outside, count }| {
                 format!("--{option}={outside},{inside},{count}")
@@ -65,51 +60,11 @@ impl IdMap {
         words.join(" ")
     }
 
-    /// Moves this process into a namespace with this map. Only who has power outside may write it,
-    /// as newuidmap(1) has: it is started before, and waits until there is something to write.
+    /// Moves this process into a namespace with this map.
     pub fn enter(&self) -> Result<(), Failure> {
-        let writers = [("newuidmap", &self.users), ("newgidmap", &self.groups)];
-        let writers = writers.map(|(program, extents)| Writer::start(program, extents));
+        let writer = Writer::start("map the owners", &self.0, By::Programs)?;
         unshare(CloneFlags::CLONE_NEWUSER).tried(|| "make a user namespace").map_err(refused)?;
-        writers.into_iter().try_for_each(|writer| writer?.write())
-    }
-}
-
-/// A program that writes a map when it is told to, and does nothing if it never is.
-struct Writer {
-    program: &'static str,
-    child: Child,
-}
-
-impl Writer {
-    fn start(program: &'static str, extents: &[Extent]) -> Result<Self, Failure> {
-        let mut command = Command::new("sh");
-        command.args(["-c", "read -r _ && exec \"$@\"", "sh", program]);
-        command.arg(std::process::id().to_string());
-        for extent in extents {
-            command.args([extent.inside, extent.outside, extent.count].map(|n| n.to_string()));
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let child = command.spawn().tried(|| format!("run {program:?}"))?;
-        Ok(Self { program, child })
-    }
-
-    fn write(self) -> Result<(), Failure> {
-        let Self { program, mut child } = self;
-        let failed = || format!("map the owners by {program:?}");
-        let go = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(b"\n"));
-        go.tried(failed)?;
-        let ended = child.wait_with_output().tried(failed)?;
-        match ended.status.code() {
-            Some(0) => Ok(()),
-            Some(127) => Err(Failure::new(format!("{}: it is not there", failed()))
-                .hint("apt-get install uidmap")),
-            _ => {
-                let said = String::from_utf8_lossy(&ended.stderr);
-                let said = said.trim().strip_prefix(program).unwrap_or(said.trim());
-                Err(Failure::new(format!("{}{said}", failed())))
-            }
-        }
+        writer.write()
     }
 }
 

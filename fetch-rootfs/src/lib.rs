@@ -40,7 +40,6 @@ mod retrieval;
 mod signature;
 mod staging;
 mod step;
-mod subordinate;
 mod tar;
 mod transfer;
 mod wanted;

@@ -7,7 +7,11 @@ use clap::{Parser, ValueEnum};
 use common::{Failure, Mode};
 use nix::sys::signal::Signal;
 
+use crate::clock::Clocks;
 use crate::life::Life;
+use crate::place::Place;
+use crate::target::Entering;
+use crate::users::Ids;
 
 /// Run a program in new namespaces, or in those of a process
 ///
@@ -26,12 +30,21 @@ use crate::life::Life;
         nsenter-lite --target PID [OPTIONS] [COMMAND [ARG]...]"
 )]
 #[command(
-    after_help = "Exit status: COMMAND's own, 128+N if signal N ended it; 125 if nsenter-lite \
+    after_help = "A letter takes its value after `=`: --net=FILE, -w=DIR behind --target. Behind \
+    --target -r is --root and -c is --join-cgroup, as in nsenter(1).\n\nExit status: COMMAND's own, 128+N if signal N ended it; 125 if nsenter-lite \
     fails, 126 if COMMAND can't be run, 127 if it is not found."
 )]
 pub struct Cli {
     #[command(flatten)]
     pub namespaces: Namespaces,
+    #[command(flatten)]
+    pub users: Ids,
+    #[command(flatten)]
+    pub clocks: Clocks,
+    #[command(flatten)]
+    pub place: Place,
+    #[command(flatten)]
+    pub entering: Entering,
 
     /// Run COMMAND as a child (--pid and --time imply it)
     #[arg(short, long)]
@@ -45,15 +58,21 @@ pub struct Cli {
         default_missing_value = "/proc"
     )]
     pub mount_proc: Option<PathBuf>,
-    /// Be root in a new user namespace (implies --user and --setgroups deny)
-    #[arg(short = 'r', long)]
-    pub map_root_user: bool,
-    /// Be oneself in a new user namespace (implies --user and --setgroups deny)
-    #[arg(short = 'c', long, conflicts_with = "map_root_user")]
-    pub map_current_user: bool,
-    /// Whether setgroups(2) is allowed in a new user namespace
-    #[arg(long, value_enum, value_name = "HOW")]
-    pub setgroups: Option<Setgroups>,
+    /// Mount binfmt_misc on DIR, for programs of a user namespace (implies --mount; Linux 6.7)
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "/proc/sys/fs/binfmt_misc"
+    )]
+    pub mount_binfmt: Option<PathBuf>,
+    /// Bind all the namespaces that are made to files in DIR, which keeps them when COMMAND has ended
+    #[arg(long, value_name = "DIR", conflicts_with = "target")]
+    pub persist: Option<PathBuf>,
+    /// Pass SIGTERM and SIGINT on to the child: nsenter-lite always does (implies --fork)
+    #[arg(long, conflicts_with = "target")]
+    pub forward_signals: bool,
     /// How mounts and unmounts pass between the new mount namespace and the old one
     #[arg(long, value_enum, value_name = "HOW", default_value_t)]
     pub propagation: Propagation,
@@ -79,8 +98,10 @@ pub struct Cli {
     #[command(flatten)]
     pub life: Life,
 
-    /// Enter the namespaces of this process
-    #[arg(short, long, value_name = "PID")]
+    /// Enter the namespaces of a process, or those of --persist DIR
+    ///
+    /// A process is a PID, PID:INODE of its pidfd, or fd:N, a pidfd that was handed on.
+    #[arg(short, long, value_name = "PID|DIR")]
     pub target: Option<String>,
     /// Enter all namespaces of the target that are not ours already
     #[arg(short, long, requires = "target")]
@@ -104,33 +125,34 @@ pub struct Cli {
     pub command: Vec<OsString>,
 }
 
-/// The eight kinds of namespaces(7).
-#[derive(Clone, Copy, Debug, Default, clap::Args)]
+/// The eight kinds of namespaces(7). `--KIND=FILE` binds the new one to FILE, and with --target
+/// enters that of FILE.
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Namespaces {
     /// Mount table
-    #[arg(short, long)]
-    pub mount: bool,
+    #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub mount: Option<OsString>,
     /// Host name
-    #[arg(short, long)]
-    pub uts: bool,
+    #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub uts: Option<OsString>,
     /// System V IPC and POSIX message queues
-    #[arg(short, long)]
-    pub ipc: bool,
+    #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub ipc: Option<OsString>,
     /// Network devices, addresses, ports (-n is this, as in unshare; not --dry-run)
-    #[arg(short, long)]
-    pub net: bool,
+    #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub net: Option<OsString>,
     /// Processes
-    #[arg(short, long)]
-    pub pid: bool,
+    #[arg(short, long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub pid: Option<OsString>,
     /// Users, groups and capabilities
-    #[arg(short = 'U', long)]
-    pub user: bool,
+    #[arg(short = 'U', long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub user: Option<OsString>,
     /// Control group root
-    #[arg(short = 'C', long)]
-    pub cgroup: bool,
+    #[arg(short = 'C', long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub cgroup: Option<OsString>,
     /// Monotonic and boot-time clocks
-    #[arg(short = 'T', long)]
-    pub time: bool,
+    #[arg(short = 'T', long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub time: Option<OsString>,
 }
 
 /// What `--propagation` takes.
@@ -159,25 +181,6 @@ impl Propagation {
     }
 }
 
-/// What `--setgroups` takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Setgroups {
-    /// As the kernel has it by default
-    Allow,
-    /// What an ordinary user must say to map a group
-    Deny,
-}
-
-impl Setgroups {
-    /// The kernel's word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Deny => "deny",
-        }
-    }
-}
-
 /// `TERM`, `SIGTERM` or `15`.
 fn signal(text: &str) -> Result<Signal, String> {
     let number = text.parse().ok().and_then(|number: i32| Signal::try_from(number).ok());
@@ -196,11 +199,12 @@ impl Cli {
     /// Refuses options that make namespaces where some are to be entered.
     pub fn check_target(&self) -> Result<(), Failure> {
         let making = [
+            (self.users.given().unwrap_or_default(), self.users.given().is_some()),
+            ("--monotonic", self.clocks.monotonic.is_some()),
+            ("--boottime", self.clocks.boottime.is_some()),
             ("--mount-proc", self.mount_proc.is_some()),
-            ("--map-root-user", self.map_root_user),
-            ("--map-current-user", self.map_current_user),
+            ("--mount-binfmt", self.mount_binfmt.is_some()),
             ("--hostname", self.hostname.is_some()),
-            ("--setgroups", self.setgroups.is_some()),
             ("--pid-file", self.pid_file.is_some()),
             ("--propagation", self.propagation != Propagation::default()),
         ];
@@ -237,6 +241,6 @@ mod tests {
         let cli = cli.expect("a good command line");
         assert_eq!(cli.command, ["ps", "-e", "--net"]);
         assert_eq!(cli.mount_proc, Some("/proc".into()));
-        assert!(cli.fork && cli.namespaces.pid && !cli.namespaces.net);
+        assert!(cli.fork && cli.namespaces.pid.is_some() && cli.namespaces.net.is_none());
     }
 }

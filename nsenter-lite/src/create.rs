@@ -2,33 +2,41 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use common::{Failure, Flow, Tried};
+use common::idmap::Writer;
+use common::subordinate::Extent;
+use common::{Failure, Flow, Tried, shell};
 use nix::mount::{MsFlags, mount};
 use nix::sched::unshare;
+use nix::unistd::getpid;
 
 use crate::child::Child;
-use crate::cli::{Propagation, Setgroups};
-use crate::hint;
+use crate::cli::Propagation;
+use crate::clock::Clocks;
 use crate::namespace::{self, Kind};
+use crate::place::Inside;
 use crate::step::Hands;
+use crate::users::{Mapping, Setgroups};
+use crate::{hint, idmap, persist};
 
 /// What is made: one line of unshare(1), one call of unshare(2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Creation {
     pub kinds: Vec<Kind>,
-    pub ids: Option<IdMap>,
+    pub mapping: Mapping,
+    /// Who asks, outside.
+    pub caller: (u32, u32),
     pub setgroups: Option<Setgroups>,
+    pub clocks: Clocks,
     pub propagation: Propagation,
     pub child: Option<Child>,
-}
-
-/// One user and one group of a new user namespace, and who they are outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdMap {
-    pub inside: (u32, u32),
-    pub outside: (u32, u32),
+    /// Files that keep them.
+    pub files: Vec<(Kind, PathBuf)>,
+    /// Where COMMAND starts, if nothing has to be done before that.
+    pub inside: Option<Inside>,
+    /// What comes next in a script needs capabilities that the shell would lose.
+    pub script_keeps: bool,
 }
 
 impl Creation {
@@ -37,19 +45,50 @@ impl Creation {
         let mut line = "unshare".to_owned();
         for kind in &self.kinds {
             line.extend([" ", kind.option()]);
+            let file = self.files.iter().find(|(named, _)| named == kind && *kind != Kind::User);
+            if let Some((_, file)) = file {
+                line.extend(["=", &shell::word(file)]);
+            }
         }
-        line += match self.ids {
-            None => "",
-            Some(IdMap { inside: (0, 0), .. }) => " --map-root-user",
-            Some(_) => " --map-current-user",
-        };
+        line += &self.who();
         if let Some(setgroups) = self.setgroups {
             line.extend([" --setgroups ", setgroups.word()]);
         }
+        line += &self.clocks.words();
         if self.propagation != Propagation::Private && self.kinds.contains(&Kind::Mount) {
             line.extend([" --propagation ", self.propagation.word()]);
         }
-        line + &self.child.map(Child::options).unwrap_or_default()
+        line += &self.child.map(Child::options).unwrap_or_default();
+        if self.script_keeps || self.inside.as_ref().is_some_and(|inside| inside.keep_caps) {
+            line += " --keep-caps";
+        }
+        line += &self.inside.as_ref().map(Inside::words).unwrap_or_default();
+        if self.mapping.by.is_some() {
+            line.extend([" ", &idmap::wait(&self.mapping)]);
+        }
+        if let Some((_, file)) = self.files.iter().find(|(kind, _)| *kind == Kind::User) {
+            line += " sh -e -c 'while [ -e \"$1\" ]; do sleep 0.01; done; shift; exec \"$@\"' sh ";
+            line += &shell::operand(persist::waiting(file));
+        }
+        line
+    }
+
+    /// The options for a map that the process writes itself.
+    fn who(&self) -> String {
+        if self.mapping.by.is_some() {
+            return String::new();
+        }
+        let id = |extents: &[Extent]| extents.first().map(|part| part.inside);
+        let (user, group) = (id(&self.mapping.map.users), id(&self.mapping.map.groups));
+        let current = (Some(self.caller.0.into()), Some(self.caller.1.into()));
+        match (user, group) {
+            (Some(0), Some(0)) => " --map-root-user".into(),
+            ids if ids == current => " --map-current-user".into(),
+            (user, group) => [("user", user), ("group", group)]
+                .into_iter()
+                .filter_map(|(what, id)| Some(format!(" --map-{what}={}", id?)))
+                .collect(),
+        }
     }
 
     /// Why, for the reader of the line.
@@ -59,13 +98,23 @@ impl Creation {
             let own: Vec<_> = self.kinds.iter().map(|kind| kind.what()).collect();
             parts.push(format!("a view of its own: {}; unshare(2), namespaces(7)", own.join(", ")));
         }
-        match self.ids {
-            None => {}
-            Some(IdMap { inside: (0, 0), outside }) => parts.push(format!(
-                "user {} outside is root inside, and has its capabilities; user_namespaces(7)",
-                outside.0
+        let (user, caller) = (self.mapping.map.users.first(), self.caller.0);
+        match (self.mapping.by, user) {
+            (Some(_), _) => parts.push("wait until there is a map; user_namespaces(7)".into()),
+            (None, None) => {}
+            (None, Some(Extent { inside: 0, .. })) => parts.push(format!(
+                "user {caller} outside is root inside, and has its capabilities; user_namespaces(7)"
             )),
-            Some(_) => parts.push("the user has the same number inside; user_namespaces(7)".into()),
+            (None, Some(part)) if part.inside == u64::from(caller) => {
+                parts.push("the user has the same number inside; user_namespaces(7)".into());
+            }
+            (None, Some(part)) => parts.push(format!(
+                "user {caller} outside is {} inside; user_namespaces(7)",
+                part.inside
+            )),
+        }
+        if self.clocks.ask() {
+            parts.push("clocks set before anybody sees them; time_namespaces(7)".into());
         }
         if self.kinds.contains(&Kind::Pid) {
             parts.push(match self.child {
@@ -80,6 +129,10 @@ impl Creation {
         } else if self.child.is_some() {
             parts.push("go on in a child; fork(2)".into());
         }
+        if let Some(inside) = &self.inside {
+            parts.push(inside.why());
+        }
+        parts.retain(|part| !part.is_empty());
         parts.join("; ")
     }
 
@@ -90,23 +143,37 @@ impl Creation {
                 .tried(|| format!("make new namespaces ({})", namespace::options(&self.kinds)))
                 .map_err(|failure| hint::for_new(failure, &self.kinds))?;
         }
-        self.map_ids()?;
+        self.map_ids(hands.writer.take())?;
+        self.clocks.act()?;
         if self.kinds.contains(&Kind::Mount) {
             propagate(self.propagation)?;
         }
-        self.child.map_or(Ok(Flow::Next), |child| child.fork(hands))
+        if let Some(child) = self.child
+            && let Flow::Done(status) = child.fork(hands)?
+        {
+            return Ok(Flow::Done(status));
+        }
+        if let Some(keeper) = hands.keeper.take() {
+            hands.keeper = Some(keeper.bind(hands.outer_pid.unwrap_or_else(getpid))?);
+        }
+        self.inside.as_ref().map_or(Ok(()), Inside::act).map(|()| Flow::Next)
     }
 
     /// Unprivileged, a group can be mapped only once setgroups(2) is denied: else a member of a
     /// group could leave it, and with it what the group is kept from.
-    fn map_ids(&self) -> Result<(), Failure> {
-        let deny = self.ids.map(|_| Setgroups::Deny);
+    fn map_ids(&self, writer: Option<Writer>) -> Result<(), Failure> {
+        let map = &self.mapping.map;
+        let deny = (writer.is_none() && !map.groups.is_empty()).then_some(Setgroups::Deny);
         if let Some(setgroups) = deny.or(self.setgroups) {
             write_own("setgroups", setgroups.word())?;
         }
-        if let Some(IdMap { inside, outside }) = self.ids {
-            write_own("gid_map", &format!("{} {} 1", inside.1, outside.1))?;
-            write_own("uid_map", &format!("{} {} 1", inside.0, outside.0))?;
+        if let Some(writer) = writer {
+            return writer.write();
+        }
+        for (file, extents) in [("gid_map", &map.groups), ("uid_map", &map.users)] {
+            if !extents.is_empty() {
+                write_own(file, &common::idmap::text(extents))?;
+            }
         }
         Ok(())
     }
@@ -119,7 +186,7 @@ fn write_own(file: &str, text: &str) -> Result<(), Failure> {
         .write(true)
         .open(&file)
         .and_then(|mut file| file.write_all(text.as_bytes()))
-        .tried(|| format!("write {text:?} to {file:?}"))
+        .tried(|| format!("write {:?} to {file:?}", text.trim_end()))
         .map_err(|failure| hint::for_new(failure, &[Kind::User]))
 }
 
@@ -134,4 +201,5 @@ fn propagate(propagation: Propagation) -> Result<(), Failure> {
     };
     mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | flag, NOTHING)
         .tried(|| format!("make the mounts {}", propagation.word()))
+        .map_err(|failure| hint::for_new(failure, &[Kind::User]))
 }

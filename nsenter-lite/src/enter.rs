@@ -1,71 +1,180 @@
 //! The namespaces of another process: setns(2).
 
-use std::os::fd::OwnedFd;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use common::{Failure, Flow, Tried};
+use common::{Failure, Flow, Tried, shell, sys};
 use nix::errno::Errno;
 use nix::sched::setns;
-use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
+use nix::sys::prctl::set_dumpable;
+use nix::unistd::{Pid, chdir, chroot, fchdir, setgroups};
 
 use crate::child::Child;
 use crate::hint;
 use crate::namespace::{self, Kind};
+use crate::place::become_somebody;
 use crate::step::Hands;
 
-/// What is entered: one line of nsenter(1), one call of setns(2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is entered: one line of nsenter(1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    pub target: Pid,
+    /// The process, if it is one.
+    pub target: Option<Pid>,
+    /// Those of the process.
     pub kinds: Vec<Kind>,
+    /// Those that files keep.
+    pub files: Vec<(Kind, PathBuf)>,
+    /// The user namespace above.
+    pub user_parent: bool,
+    /// Empty is the target's.
+    pub root: Option<OsString>,
+    pub wd: Option<OsString>,
+    pub wdns: Option<OsString>,
+    pub env: bool,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
     /// Keep user and groups, also in a user namespace that is entered.
     pub preserve_credentials: bool,
     pub child: Option<Child>,
 }
 
+/// What is held of it.
+#[derive(Debug, Default)]
+pub struct Held {
+    pub process: Option<OwnedFd>,
+    pub files: Vec<(Kind, OwnedFd)>,
+    pub user_parent: Option<OwnedFd>,
+    pub root: Option<OwnedFd>,
+    pub wd: Option<OwnedFd>,
+    pub env: Vec<(OsString, OsString)>,
+}
+
 impl Entry {
+    /// All kinds that are entered.
+    pub fn all(&self) -> Vec<Kind> {
+        let parent = self.user_parent.then_some(Kind::User);
+        let files = self.files.iter().map(|(kind, _)| *kind);
+        self.kinds.iter().copied().chain(files).chain(parent).collect()
+    }
+
     /// As nsenter(1) has it.
     pub fn line(&self) -> String {
-        let mut line =
-            format!("nsenter --target {} {}", self.target, namespace::options(&self.kinds));
-        if self.preserve_credentials {
-            line += " --preserve-credentials";
+        let mut line = "nsenter".to_owned();
+        if let Some(target) = self.target {
+            let _ = write!(line, " --target {target}");
         }
-        if self.child.is_none() && self.kinds.contains(&Kind::Pid) {
-            line += " --no-fork";
+        for kind in &self.kinds {
+            line.extend([" ", kind.option()]);
         }
+        for (kind, file) in &self.files {
+            let _ = write!(line, " {}={}", kind.option(), shell::word(file));
+        }
+        if self.user_parent {
+            line += " --user-parent";
+        }
+        for (option, dir) in [("root", &self.root), ("wd", &self.wd)] {
+            match dir {
+                None => {}
+                Some(dir) if dir.is_empty() => line.extend([" --", option]),
+                Some(dir) => line.extend([" --", option, "=", &shell::word(dir)]),
+            }
+        }
+        // nsenter stays in the folder it is in, though that is outside the root.
+        let in_root = (self.root.is_some() && self.wd.is_none()).then(|| "/".into());
+        if let Some(dir) = self.wdns.clone().or(in_root) {
+            let _ = write!(line, " --wdns={}", shell::word(dir));
+        }
+        for (option, id) in [("setgid", self.gid), ("setuid", self.uid)] {
+            if let Some(id) = id {
+                let _ = write!(line, " --{option} {id}");
+            }
+        }
+        let flags = [
+            (" --env", self.env),
+            (" --preserve-credentials", self.preserve_credentials),
+            (" --no-fork", self.child.is_none() && self.all().contains(&Kind::Pid)),
+        ];
+        flags.into_iter().filter(|(_, given)| *given).for_each(|(flag, _)| line += flag);
         line
     }
 
-    /// All at once, by a pidfd: the kernel checks the rights for all of them before it enters one,
+    /// By a pidfd all at once: the kernel checks the rights for all of them before it enters one,
     /// and the process can't be another by then. Linux 5.8.
-    pub fn act(&self, pidfd: &OwnedFd, hands: &mut Hands) -> Result<Flow, Failure> {
-        let becomes_root = self.kinds.contains(&Kind::User) && !self.preserve_credentials;
+    pub fn act(&self, mut held: Held, hands: &mut Hands) -> Result<Flow, Failure> {
+        // Those who wait inside could otherwise look into this process as soon as it is there.
+        set_dumpable(false).tried(|| "keep this process to itself")?;
+        let user = self.all().contains(&Kind::User);
+        let becomes_root = user && !self.preserve_credentials;
         // Groups of the caller are nobody inside: they go now, if we may, or then, if we may.
-        let dropped = becomes_root && setgroups(&[]).is_ok();
-        setns(pidfd, namespace::flags(&self.kinds))
-            .tried(|| {
-                let kinds = namespace::options(&self.kinds);
-                format!("enter namespaces of process {} ({kinds})", self.target)
-            })
-            .map_err(|failure| hint::for_entering(failure, self.target, &self.kinds))?;
         if becomes_root {
-            become_root(dropped)?;
+            let _ = setgroups(&[]);
         }
+        self.set_namespaces(&held)?;
+        self.go(&held)?;
+        if self.env {
+            for (name, _) in std::env::vars_os() {
+                sys::unset_env(&name);
+            }
+            held.env.drain(..).for_each(|(name, value)| {
+                if let Some(name) = name.to_str() {
+                    sys::set_env(name, &value);
+                }
+            });
+        }
+        let root = becomes_root.then_some(0);
+        become_somebody(self.uid.or(root), self.gid.or(root))?;
         self.child.map_or(Ok(Flow::Next), |child| child.fork(hands))
     }
-}
 
-/// The root of the user namespace that was entered. Where setgroups(2) is denied, the groups stay
-/// those of the caller, who had them anyway.
-fn become_root(dropped: bool) -> Result<(), Failure> {
-    let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
-    match setgroups(&[]) {
-        Err(Errno::EPERM) => {}
-        Err(_) if dropped => {}
-        outcome => outcome.tried(|| "drop the supplementary groups")?,
+    /// Those outside the user namespace that is entered are for whoever has power out here, the
+    /// others for whoever has it there; which are which, the kernel says by EPERM.
+    fn set_namespaces(&self, held: &Held) -> Result<(), Failure> {
+        let process = held.process.iter().filter(|_| !self.kinds.is_empty());
+        let mut calls: Vec<(&OwnedFd, Vec<Kind>)> =
+            process.map(|process| (process, self.kinds.clone())).collect();
+        calls.extend(held.files.iter().map(|(kind, file)| (file, vec![*kind])));
+        calls.extend(held.user_parent.iter().map(|user| (user, vec![Kind::User])));
+        let (user, others): (Vec<_>, Vec<_>) =
+            calls.into_iter().partition(|(_, kinds)| kinds.contains(&Kind::User));
+        let mut later = Vec::new();
+        for (fd, kinds) in others {
+            match setns(fd, namespace::flags(&kinds)) {
+                Err(Errno::EPERM) if !user.is_empty() => later.push((fd, kinds)),
+                outcome => self.outcome(outcome, &kinds)?,
+            }
+        }
+        user.into_iter()
+            .chain(later)
+            .try_for_each(|(fd, kinds)| self.outcome(setns(fd, namespace::flags(&kinds)), &kinds))
     }
-    setresgid(gid, gid, gid)
-        .tried(|| "be group 0 of the user namespace")
-        .map_err(hint::for_identity)?;
-    setresuid(uid, uid, uid).tried(|| "be root of the user namespace").map_err(hint::for_identity)
+
+    fn outcome(&self, outcome: nix::Result<()>, kinds: &[Kind]) -> Result<(), Failure> {
+        let what = || {
+            let options = namespace::options(kinds);
+            match self.target {
+                Some(target) => format!("enter namespaces of process {target} ({options})"),
+                None => format!("enter namespaces ({options})"),
+            }
+        };
+        outcome.tried(what).map_err(|failure| hint::for_entering(failure, self.target, kinds))
+    }
+
+    /// Into root and folder, both found before: what has their names inside may be anything.
+    fn go(&self, held: &Held) -> Result<(), Failure> {
+        let to =
+            |fd: &OwnedFd, what: &str| fchdir(fd.as_fd()).tried(|| format!("change to the {what}"));
+        if let Some(root) = &held.root {
+            to(root, "root directory")?;
+            chroot(".").tried(|| "change the root directory").map_err(hint::for_root)?;
+        }
+        if let Some(wd) = &held.wd {
+            to(wd, "working directory")?;
+        }
+        self.wdns.as_ref().map_or(Ok(()), |dir| {
+            let dir = Path::new(dir);
+            chdir(dir).tried(|| format!("change the working directory to {dir:?}"))
+        })
+    }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use common::{Failure, userns};
+use common::{Failure, mountinfo, userns};
 use nix::errno::Errno;
 use nix::unistd::{Pid, geteuid};
 
@@ -11,7 +11,7 @@ use crate::namespace::Kind;
 
 /// New namespaces were refused.
 pub fn for_new(failure: Failure, kinds: &[Kind]) -> Failure {
-    let user = kinds == [Kind::User];
+    let user = kinds.contains(&Kind::User);
     failure
         .hint_if(Errno::EPERM, || eperm(user))
         .hint_if(Errno::EACCES, || eperm(user))
@@ -20,19 +20,38 @@ pub fn for_new(failure: Failure, kinds: &[Kind]) -> Failure {
              threads"
                 .into()
         })
-        .hint_if(Errno::ENOSPC, || {
-            "a limit is reached, not a disk full: sysctl user | grep namespaces shows how many \
-             there may be"
-                .into()
-        })
+        .hint_if(Errno::ENOSPC, || limit(kinds))
+}
+
+/// Each user namespace has a limit of its own for what is made in it, and in those below.
+fn limit(kinds: &[Kind]) -> String {
+    let names = kinds.iter().map(|kind| format!("user.max_{}_namespaces", kind.link()));
+    let names: Vec<String> = names.collect();
+    let none = names.iter().find(|name| {
+        let file = format!("/proc/sys/{}", name.replace('.', "/"));
+        fs::read_to_string(file).is_ok_and(|limit| limit.trim() == "0")
+    });
+    match none {
+        Some(name) => format!("this system allows none, as root: sysctl {name}=1000"),
+        None => format!(
+            "a limit is reached, not a disk full: sysctl {} shows how many there may be, and user \
+             namespaces are 32 deep at most",
+            names.join(" ")
+        ),
+    }
 }
 
 fn eperm(user: bool) -> String {
     if let Some(hint) = userns::refusal() {
         return hint;
     }
+    if user && is_in_chroot() {
+        return "the kernel makes no user namespace in a chroot; chrootx pivots, and there it does"
+            .into();
+    }
     if user {
-        return "is this process in a chroot, or under a seccomp filter, as in a container?".into();
+        return "does a seccomp filter deny it, as in a container? grep Seccomp /proc/self/status"
+            .into();
     }
     if geteuid().is_root() {
         return "root lacks CAP_SYS_ADMIN here, as in a container".into();
@@ -40,23 +59,36 @@ fn eperm(user: bool) -> String {
     "that takes root; as yourself add --map-root-user".into()
 }
 
+/// Whose root is no mount sees none at `/`.
+fn is_in_chroot() -> bool {
+    mountinfo::read().is_ok_and(|mounts| mounts.iter().all(|mount| mount.target != Path::new("/")))
+}
+
 /// Namespaces that are there were refused.
-pub fn for_entering(failure: Failure, target: Pid, kinds: &[Kind]) -> Failure {
+pub fn for_entering(failure: Failure, target: Option<Pid>, kinds: &[Kind]) -> Failure {
+    let all = || match target {
+        Some(target) => format!("nsenter-lite -t {target} -a"),
+        None => "nsenter-lite -t DIR -a".into(),
+    };
     failure
         .hint_if(Errno::EPERM, || {
             if kinds.contains(&Kind::User) {
                 return "that takes root, or being the owner of the user namespace".into();
             }
             format!(
-                "that takes root; if it is in a user namespace of yours, enter that too: \
-                 nsenter-lite -t {target} -a"
+                "that takes root; if it is in a user namespace of yours, enter that too: {}",
+                all()
             )
         })
         .hint_if(Errno::EINVAL, || {
-            format!(
-                "--user can't enter the user namespace one is in; -a leaves out what is ours \
-                already: nsenter-lite -t {target} -a"
-            )
+            if kinds.contains(&Kind::User) {
+                return format!(
+                    "--user can't enter the user namespace one is in; -a leaves out what is ours \
+                    already: {}",
+                    all()
+                );
+            }
+            "the file keeps a namespace of another kind, or one of PIDs that is above ours".into()
         })
         .hint_if(Errno::ESRCH, || "the process has ended".into())
 }
@@ -102,10 +134,49 @@ pub fn for_target(failure: Failure) -> Failure {
         .hint_if(Errno::EINVAL, || "that is a thread; ps -e lists the processes".into())
 }
 
-/// The user namespace that was entered has no root.
-pub fn for_identity(failure: Failure) -> Failure {
-    failure.hint_if(Errno::EINVAL, || {
-        "nobody is mapped to 0 there; --preserve-credentials keeps user and group".into()
+/// Nobody has this number in the user namespace, or one may not be somebody else.
+pub fn for_identity(failure: Failure, id: u32) -> Failure {
+    failure
+        .hint_if(Errno::EINVAL, || {
+            format!(
+                "nobody is mapped to {id} there: cat /proc/self/uid_map; --preserve-credentials \
+                 keeps user and group, --map-auto maps more than one"
+            )
+        })
+        .hint_if(Errno::EPERM, || {
+            "that takes root, or a user namespace: --map-auto maps more than one user".into()
+        })
+}
+
+/// The root directory was refused.
+pub fn for_root(failure: Failure) -> Failure {
+    failure
+        .hint_if(Errno::EPERM, || "that takes root; as yourself add --map-root-user".into())
+        .hint_if(Errno::ENOTDIR, || "if it is an archive: fetch-rootfs ARCHIVE DIR".into())
+}
+
+/// A namespace could not be mounted on a file.
+pub fn for_keeping(failure: Failure, file: &Path) -> Failure {
+    let folder = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    failure
+        .hint_if(Errno::EPERM, || {
+            "that takes root where the file is: as yourself, in a user and a mount namespace of \
+             yours"
+                .into()
+        })
+        .hint_if(Errno::EINVAL, || {
+            format!(
+                "a mount namespace is kept only in an older one, and where mounts are private: \
+                 mount --bind {folder:?} {folder:?}; mount --make-private {folder:?}; if that is \
+                 so, Linux 6.18 may misjudge its age, and taskset -c 0 for all of it helps"
+            )
+        })
+}
+
+/// A folder for binfmt_misc, or the file system itself.
+pub fn for_binfmt(failure: Failure) -> Failure {
+    failure.hint_if(Errno::EPERM, || {
+        "in a user namespace that takes Linux 6.7: uname -r shows which this is".into()
     })
 }
 

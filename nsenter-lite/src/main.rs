@@ -4,32 +4,44 @@
 //! `unshare(2)`, or into one that is there by `setns(2)`; only for processes and clocks it is the
 //! next child that is born into it.
 
+mod cgroup;
 mod child;
 mod cli;
+mod clock;
 mod create;
 mod enter;
+mod grammar;
 mod hint;
+mod idmap;
 mod init;
 mod life;
 mod namespace;
+mod persist;
 mod pidfile;
+mod place;
 mod plan;
 mod procfs;
 mod pty;
 mod relay;
+mod shield;
 mod step;
+mod target;
+mod users;
 mod wire;
 
 use std::process::ExitCode;
 
-use common::{Failure, Form, report, step::perform};
+use common::{Failure, Form, Mode, report, step::perform};
 
 fn main() -> ExitCode {
     report::main(|_| Form::Command, run)
 }
 
-fn run(cli: cli::Cli) -> Result<u8, Failure> {
+fn run(grammar::Words(cli): grammar::Words) -> Result<u8, Failure> {
     let mode = cli.mode();
+    if cli.target.is_some() && mode != Mode::DryRun {
+        shield::raise()?;
+    }
     let (steps, mut hands) = plan::plan(cli)?;
     perform(&steps, mode, &mut hands)
 }

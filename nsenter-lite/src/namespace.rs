@@ -1,11 +1,14 @@
 //! The table of namespace kinds: how unshare(1), `/proc/PID/ns` and clone(2) call each of them.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+
 use nix::sched::CloneFlags;
 
 use crate::cli::Namespaces;
 
 /// One of the eight kinds of namespaces(7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     User,
     Mount,
@@ -75,18 +78,29 @@ impl Kind {
 
 impl Namespaces {
     /// The kinds asked for, in the order of [`ALL`].
-    pub fn kinds(self) -> Vec<Kind> {
-        let asked = |kind: &Kind| match kind {
-            Kind::User => self.user,
-            Kind::Mount => self.mount,
-            Kind::Uts => self.uts,
-            Kind::Ipc => self.ipc,
-            Kind::Net => self.net,
-            Kind::Cgroup => self.cgroup,
-            Kind::Pid => self.pid,
-            Kind::Time => self.time,
-        };
-        ALL.into_iter().filter(asked).collect()
+    pub fn kinds(&self) -> Vec<Kind> {
+        ALL.into_iter().filter(|kind| self.file(*kind).is_some()).collect()
+    }
+
+    /// Those for which a file is named.
+    pub fn files(&self) -> Vec<(Kind, PathBuf)> {
+        let named = |kind| self.file(kind).filter(|file| !file.is_empty());
+        ALL.into_iter().filter_map(|kind| Some((kind, named(kind)?.into()))).collect()
+    }
+
+    /// An empty one, if the kind is asked for without.
+    fn file(&self, kind: Kind) -> Option<&OsString> {
+        match kind {
+            Kind::User => &self.user,
+            Kind::Mount => &self.mount,
+            Kind::Uts => &self.uts,
+            Kind::Ipc => &self.ipc,
+            Kind::Net => &self.net,
+            Kind::Cgroup => &self.cgroup,
+            Kind::Pid => &self.pid,
+            Kind::Time => &self.time,
+        }
+        .as_ref()
     }
 }
 

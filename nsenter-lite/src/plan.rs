@@ -2,22 +2,26 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::path::PathBuf;
 
-use common::{Failure, Mode, Tried, pid, sys};
-use nix::errno::Errno;
+use common::{Failure, Mode, Tried};
+use nix::fcntl::{OFlag, open};
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, getegid, geteuid};
+use nix::sys::stat;
 
+use crate::cgroup;
 use crate::child::Child;
-use crate::cli::{Cli, Propagation, Setgroups};
-use crate::create::{Creation, IdMap};
-use crate::enter::Entry;
-use crate::hint;
+use crate::cli::{Cli, Propagation};
+use crate::create::Creation;
+use crate::enter::{Entry, Held};
 use crate::namespace::{ALL, Kind};
+use crate::persist::Keep;
+use crate::place::{Inside, Place};
+use crate::procfs::Folder;
 use crate::pty::Devpts;
 use crate::step::{Hands, Step};
+use crate::target::{self, Target};
+use crate::users::{Known, Mapping, Setgroups};
 
 /// What nsenter-lite will do, and what it holds for that.
 pub fn plan(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
@@ -26,9 +30,9 @@ pub fn plan(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
         command => command,
     };
     let (mut steps, hands) = if let Some(target) = &cli.target {
-        enter(&cli, pid::parse(target)?)?
+        enter(&cli, &Target::find(target)?)?
     } else {
-        (create(cli, (geteuid().as_raw(), getegid().as_raw()))?, Hands::default())
+        (create(cli, &Known::of_this_process())?, Hands::default())
     };
     steps.push(Step::Exec(command));
     Ok((steps, hands))
@@ -38,34 +42,64 @@ fn shell() -> OsString {
     env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or_else(|| "/bin/sh".into())
 }
 
-/// `outside` are the user and the group who ask.
-fn create(cli: Cli, outside: (u32, u32)) -> Result<Vec<Step>, Failure> {
-    let mut wanted = cli.namespaces;
-    wanted.user |= cli.map_root_user || cli.map_current_user;
-    wanted.mount |= cli.mount_proc.is_some();
-    wanted.uts |= cli.hostname.is_some();
-    wanted.pid |= cli.life.init;
-    let tie = cli.kill_child.or(wanted.pid.then_some(Signal::SIGKILL));
-    let pty = cli.life.pty.then(|| Devpts::choose(wanted.mount));
-    let forks = cli.fork || wanted.time || tie.is_some() || pty.is_some();
-    let ids = id_map(&cli, outside);
-    check_user(&cli, wanted.user, ids)?;
-    let creation = Creation {
-        kinds: wanted.kinds(),
-        ids,
-        setgroups: cli.setgroups,
+/// `known` is the machine, and who asks.
+fn create(cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
+    let (kinds, tie) = (kinds(&cli), tie(&cli));
+    let pty = cli.life.pty.then(|| Devpts::choose(kinds.contains(&Kind::Mount)));
+    let forks = cli.fork
+        || cli.forward_signals
+        || kinds.contains(&Kind::Time)
+        || tie.is_some()
+        || pty.is_some();
+    let mapping = cli.users.mapping(known)?;
+    check_user(&cli, &kinds)?;
+    let denied = cli.users.setgroups == Some(Setgroups::Deny)
+        || mapping.by.is_none() && !mapping.map.groups.is_empty();
+    let keep = keep(&cli, &kinds)?;
+    let mut creation = Creation {
+        files: keep.all(),
+        kinds,
+        caller: (known.uid, known.gid),
+        setgroups: cli.users.setgroups,
+        clocks: cli.clocks,
         propagation: cli.propagation,
         child: forks.then_some(Child { tie, init: cli.life.init, pty }),
+        ..Creation::default()
     };
+    let mut inside = inside(&cli, denied)?;
+    let rights = Rights::needed(&cli, &inside);
+    let has_rights = !creation.kinds.contains(&Kind::User) || mapping.has_root(known.uid);
+    if cli.mode() == Mode::DryRun && !has_rights && rights.in_script(&mapping)? {
+        creation.script_keeps = true;
+        inside.script_drops = !inside.keep_caps;
+    }
+    let between = cli.pid_file.is_some() || rights.before || keep.user().is_some();
     let mut steps = Vec::new();
-    if !creation.kinds.is_empty() || forks {
+    if keep != Keep::default() {
+        steps.push(Step::Keep(keep));
+    }
+    if mapping.by.is_some() {
+        steps.push(Step::Mapper(mapping.clone()));
+    }
+    if inside != Inside::default() && !between && mapping.by.is_none() {
+        creation.inside = Some(std::mem::take(&mut inside));
+    }
+    creation.mapping = mapping;
+    if !creation.kinds.is_empty() || forks || creation.inside.is_some() {
         steps.push(Step::Create(creation));
     }
     steps.extend(cli.pid_file.map(Step::PidFile));
     let shared = matches!(cli.propagation, Propagation::Shared | Propagation::Unchanged);
-    steps.extend(cli.mount_proc.map(|dir| Step::Proc { dir, shared }));
+    let root = cli.place.root;
+    steps.extend(
+        cli.mount_proc.map(|dir| Step::Proc { at: Folder::new(root.as_ref(), dir), shared }),
+    );
+    steps.extend(cli.mount_binfmt.map(|dir| Step::Binfmt(Folder::new(root.as_ref(), dir))));
     steps.extend(cli.hostname.map(Step::Hostname));
     steps.extend(pty.into_iter().flat_map(terminal));
+    if inside != Inside::default() {
+        steps.push(Step::Inside(inside));
+    }
     if steps.is_empty() {
         return Err(Failure::usage("no namespace asked for")
             .hint("say which, as nsenter-lite --pid --mount; nsenter-lite --help lists them"));
@@ -79,94 +113,188 @@ fn terminal(devpts: Devpts) -> impl Iterator<Item = Step> {
     mount.into_iter().chain([Step::Terminal])
 }
 
-fn id_map(cli: &Cli, outside: (u32, u32)) -> Option<IdMap> {
-    let inside = match cli {
-        Cli { map_root_user: true, .. } => (0, 0),
-        Cli { map_current_user: true, .. } => outside,
-        _ => return None,
-    };
-    Some(IdMap { inside, outside })
-}
-
-/// Options about users that don't go together.
-fn check_user(cli: &Cli, has_user: bool, ids: Option<IdMap>) -> Result<(), Failure> {
-    if cli.setgroups.is_some() && !has_user {
-        return Err(Failure::usage("use --setgroups without a user namespace").hint("add --user"));
-    }
-    if cli.setgroups == Some(Setgroups::Allow) && ids.is_some() {
-        return Err(Failure::usage("allow setgroups while mapping oneself")
-            .hint("the kernel maps a group for an ordinary user only where setgroups is denied"));
-    }
-    let rootless = has_user && ids.is_none_or(|map| map.inside.0 != 0);
-    let needs_root = cli.mount_proc.is_some() || cli.hostname.is_some();
-    if rootless && needs_root && cli.mode() == Mode::DryRun {
-        // Who is not root in a user namespace loses its capabilities by the first execve(2): the
-        // tool mounts before that, and a shell can't.
-        return Err(Failure::new(
-            "write a script of this: no shell can mount, or set the host \
-            name, in a user namespace in which it is not root",
-        )
-        .hint("add --map-root-user"));
-    }
-    Ok(())
-}
-
-fn enter(cli: &Cli, target: Pid) -> Result<(Vec<Step>, Hands), Failure> {
-    cli.check_target()?;
-    let pidfd = sys::pidfd_open(target)
-        .tried(|| format!("find process {target}"))
-        .map_err(hint::for_target)?;
-    let hands = Hands { target: Some(pidfd), ..Hands::default() };
+/// Those asked for, and those that other options imply.
+fn kinds(cli: &Cli) -> Vec<Kind> {
+    let implied = [
+        (Kind::User, cli.users.ask()),
+        (Kind::Mount, cli.mount_proc.is_some() || cli.mount_binfmt.is_some()),
+        (Kind::Uts, cli.hostname.is_some()),
+        (Kind::Time, cli.clocks.ask()),
+        (Kind::Pid, cli.life.init),
+    ];
     let asked = cli.namespaces.kinds();
-    let kinds = if cli.all { differing(target, &asked)? } else { asked };
-    if kinds.is_empty() && !cli.all {
+    let is_wanted = |kind: &Kind| asked.contains(kind) || implied.contains(&(*kind, true));
+    ALL.into_iter().filter(is_wanted).collect()
+}
+
+fn tie(cli: &Cli) -> Option<Signal> {
+    let pid = cli.namespaces.pid.is_some() || cli.life.init;
+    cli.kill_child.or(pid.then_some(Signal::SIGKILL))
+}
+
+fn keep(cli: &Cli, kinds: &[Kind]) -> Result<Keep, Failure> {
+    let files = cli.namespaces.files();
+    let Some(dir) = cli.persist.clone() else { return Ok(Keep { files, dir: None }) };
+    let left: Vec<Kind> =
+        kinds.iter().copied().filter(|kind| files.iter().all(|(named, _)| named != kind)).collect();
+    if left.is_empty() {
+        return Err(Failure::usage("keep namespaces: none is made that has no file of its own")
+            .hint("say which, as nsenter-lite --net --uts --persist DIR"));
+    }
+    Ok(Keep { files, dir: Some((dir, left)) })
+}
+
+/// `denied` tells that nobody there can leave a group.
+fn inside(cli: &Cli, denied: bool) -> Result<Inside, Failure> {
+    let Place { root, wd, setuid, setgid, keep_caps } = cli.place.clone();
+    if [&root, &wd].into_iter().flatten().any(|dir| dir.is_empty()) {
+        return Err(Failure::usage("change the directory to \"\": it is empty")
+            .hint("is a shell variable empty?"));
+    }
+    Ok(Inside {
+        root,
+        wd,
+        uid: setuid,
+        gid: setgid,
+        keep_caps,
+        groups_stay: denied && setgid.is_some(),
+        script_drops: false,
+    })
+}
+
+/// Capabilities that are needed after the namespaces are made.
+#[derive(Clone, Copy)]
+struct Rights {
+    /// To mount, or to set a name.
+    before: bool,
+    /// To change the root.
+    root: bool,
+    /// To be somebody else.
+    identity: bool,
+}
+
+impl Rights {
+    fn needed(cli: &Cli, inside: &Inside) -> Self {
+        Self {
+            before: cli.mount_proc.is_some()
+                || cli.mount_binfmt.is_some()
+                || cli.hostname.is_some(),
+            root: inside.root.is_some(),
+            identity: inside.uid.is_some() || inside.gid.is_some(),
+        }
+    }
+
+    /// Whether a script has to keep them. Who is not root in a user namespace loses its
+    /// capabilities by the first execve(2): the tool mounts before that, and a shell can't.
+    fn in_script(self, mapping: &Mapping) -> Result<bool, Failure> {
+        let later = mapping.by.is_some() && (self.root || self.identity);
+        if self.before && mapping.by.is_none() || self.root && mapping.by.is_some() {
+            return Err(Failure::new(
+                "write a script of this: no shell can mount, set the host name or change the \
+                root, in a user namespace in which it is not root",
+            )
+            .hint("add --map-root-user"));
+        }
+        Ok(self.before || later)
+    }
+}
+
+/// Options about users that have no user namespace to be about.
+fn check_user(cli: &Cli, kinds: &[Kind]) -> Result<(), Failure> {
+    let needs =
+        [("--setgroups", cli.users.setgroups.is_some()), ("--keep-caps", cli.place.keep_caps)];
+    match needs.into_iter().find(|(_, given)| *given) {
+        Some((option, _)) if !kinds.contains(&Kind::User) => {
+            Err(Failure::usage(format!("use {option} without a user namespace")).hint("add --user"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn enter(cli: &Cli, target: &Target) -> Result<(Vec<Step>, Hands), Failure> {
+    cli.check_target()?;
+    let files = cli.namespaces.files();
+    let named: Vec<Kind> = files.iter().map(|(kind, _)| *kind).collect();
+    let mut asked = cli.namespaces.kinds();
+    if cli.all {
+        asked = target.differing(&asked)?;
+    }
+    let parent = cli.entering.user_parent;
+    asked.retain(|kind| !named.contains(kind));
+    let user_parent = parent.then(|| target.user_parent(&asked)).transpose()?;
+    asked.retain(|kind| !(parent && *kind == Kind::User));
+    let mut entry = Entry {
+        files,
+        user_parent: parent,
+        root: cli.place.root.clone(),
+        wd: cli.place.wd.clone(),
+        wdns: cli.entering.wdns.clone(),
+        env: cli.entering.env,
+        uid: cli.place.setuid,
+        gid: cli.place.setgid,
+        preserve_credentials: cli.preserve_credentials,
+        ..Entry::default()
+    };
+    match target {
+        Target::Process(pid, _) => (entry.target, entry.kinds) = (Some(*pid), asked),
+        Target::Folder(_) => {
+            entry.files.extend(asked.into_iter().map(|kind| (kind, target.path(kind))));
+        }
+    }
+    let kinds = entry.all();
+    let elsewhere = entry.root.is_some() || entry.wd.is_some() || entry.wdns.is_some();
+    let other = elsewhere || entry.env || cli.entering.join_cgroup;
+    if kinds.is_empty() && !cli.all && !other {
+        let name = cli.target.as_deref().unwrap_or_default();
         return Err(Failure::usage("no namespace of the target asked for")
-            .hint(format!("nsenter-lite -t {target} -a enters all of them")));
+            .hint(format!("nsenter-lite -t {name} -a enters all of them")));
     }
     let pty = cli.life.pty.then_some(Devpts::Here);
     let forks = kinds.contains(&Kind::Pid) || cli.fork || cli.kill_child.is_some() || pty.is_some();
-    let entry = Entry {
-        target,
-        preserve_credentials: cli.preserve_credentials,
-        child: (forks && !cli.no_fork).then_some(Child { tie: cli.kill_child, init: false, pty }),
-        kinds,
-    };
-    // Where all are ours already there is nothing to enter.
-    let idle = entry.kinds.is_empty() && entry.child.is_none();
-    let mut steps = if idle { Vec::new() } else { vec![Step::Enter(entry)] };
-    steps.extend(pty.into_iter().flat_map(terminal));
-    Ok((steps, hands))
-}
-
-/// The kinds in which the target lives elsewhere than we do, and those asked for by letter. To
-/// enter the user namespace that one is in is an error to the kernel, so `--all` leaves it out.
-fn differing(target: Pid, asked: &[Kind]) -> Result<Vec<Kind>, Failure> {
-    let mut kinds = Vec::new();
-    for kind in ALL {
-        let (ours, theirs) = (link("self", kind), link(target, kind));
-        match (ours, theirs) {
-            (Ok(ours), Ok(theirs)) if ours == theirs && !asked.contains(&kind) => {}
-            (Ok(_), Ok(_)) => kinds.push(kind),
-            // A kernel without this kind has no such link.
-            (Err(Errno::ENOENT), _) => {}
-            (_, Err(errno)) | (Err(errno), _) => {
-                return Err(Failure::errno(
-                    format!("look at the namespaces of process {target}"),
-                    errno,
-                )
-                .hint_if(Errno::EACCES, || "that takes root, or a process of your own".into())
-                .hint_if(Errno::ENOENT, || {
-                    "the process has ended, and waits for its parent".into()
-                }));
-            }
-        }
+    let child = Child { tie: cli.kill_child, init: false, pty };
+    entry.child = (forks && !cli.no_fork).then_some(child);
+    let mut steps = Vec::new();
+    if cli.entering.join_cgroup {
+        steps.push(Step::Cgroup(cgroup::of(target.process("--join-cgroup")?)?));
     }
-    Ok(kinds)
+    let held = Held { user_parent, ..hold(&entry, target)? };
+    // Where all are ours already there is nothing to enter.
+    let nothing = Entry { target: entry.target, ..Entry::default() };
+    if entry != nothing {
+        steps.push(Step::Enter(entry));
+    }
+    steps.extend(pty.into_iter().flat_map(terminal));
+    Ok((steps, Hands { target: Some(held), ..Hands::default() }))
 }
 
-fn link(process: impl std::fmt::Display, kind: Kind) -> Result<PathBuf, Errno> {
-    fs::read_link(format!("/proc/{process}/ns/{}", kind.link()))
-        .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+/// What is found now can't be exchanged for something else.
+fn hold(entry: &Entry, target: &Target) -> Result<Held, Failure> {
+    let folder = |dir: &Option<OsString>, option: &str, link: &str| {
+        let Some(dir) = dir else { return Ok(None) };
+        let dir = match dir.is_empty() {
+            true => PathBuf::from(format!("/proc/{}/{link}", target.process(option)?)),
+            false => PathBuf::from(dir),
+        };
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        open(&dir, flags, stat::Mode::empty())
+            .tried(|| format!("open the folder {dir:?}"))
+            .map(Some)
+    };
+    let file = |(kind, file): &(Kind, PathBuf)| Ok((*kind, target::open_file(file)?));
+    Ok(Held {
+        process: match target {
+            Target::Process(_, pidfd) => Some(pidfd.try_clone().tried(|| "hold the target")?),
+            Target::Folder(_) => None,
+        },
+        files: entry.files.iter().map(file).collect::<Result<_, Failure>>()?,
+        user_parent: None,
+        root: folder(&entry.root, "--root", "root")?,
+        wd: folder(&entry.wd, "--wd", "cwd")?,
+        env: match entry.env {
+            true => target::environment(target.process("--env")?)?,
+            false => Vec::new(),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -174,18 +302,29 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    const ORDINARY: (u32, u32) = (1000, 100);
+    fn ordinary() -> Known {
+        Known {
+            uid: 1000,
+            gid: 100,
+            name: Some("me".into()),
+            subordinate: ["me:100000:65536\n", "1000:200000:10\nme:300000:5\n"].map(String::from),
+            mapped: ["0 0 4294967295\n", "0 0 4294967295\n"].map(String::from),
+            ..Known::default()
+        }
+    }
 
     fn steps(words: &str) -> Result<Vec<Step>, Failure> {
         let words = ["nsenter-lite"].into_iter().chain(words.split_whitespace());
-        create(Cli::try_parse_from(words).expect("a good command line"), ORDINARY)
+        create(Cli::try_parse_from(words).expect("a good command line"), &ordinary())
     }
 
     fn creation(words: &str) -> Creation {
-        match steps(words).expect("a plan").swap_remove(0) {
-            Step::Create(creation) => creation,
-            other => panic!("{other:?}"),
-        }
+        let steps = steps(words).expect("a plan");
+        let creation = steps.into_iter().find_map(|step| match step {
+            Step::Create(creation) => Some(creation),
+            _ => None,
+        });
+        creation.expect("a step that makes namespaces")
     }
 
     #[test]
@@ -203,6 +342,14 @@ mod tests {
             ("-m --propagation slave", "unshare --mount --propagation slave"),
             ("-u --propagation slave", "unshare --uts"),
             ("-muinC", "unshare --mount --uts --ipc --net --cgroup"),
+            ("--map-user 5", "unshare --user --map-user=5"),
+            ("--map-user 5 --map-group 0", "unshare --user --map-user=5 --map-group=0"),
+            ("--boottime -5", "unshare --time --boottime -5 --fork"),
+            ("-r -R d -w /x", "unshare --user --map-root-user --root=d --wd=/x"),
+            ("-R d -S 1 -G 2", "unshare --root=d --setgid 2 --setuid 1"),
+            ("-r -S 0 -G 0 --keep-caps", "unshare --user --map-root-user --keep-caps --setuid 0"),
+            ("--net=f", "unshare --net=f"),
+            ("-u --persist d", "unshare --uts=d/uts"),
         ] {
             assert_eq!(creation(words).line(), line, "{words}");
         }
@@ -212,14 +359,14 @@ mod tests {
     fn options_imply_their_namespaces() {
         assert_eq!(creation("--mount-proc").kinds, [Kind::Mount]);
         assert_eq!(creation("--hostname box").kinds, [Kind::Uts]);
-        assert_eq!(creation("-r").ids, Some(IdMap { inside: (0, 0), outside: ORDINARY }));
-        assert_eq!(creation("-c").ids, Some(IdMap { inside: ORDINARY, outside: ORDINARY }));
+        assert_eq!(creation("--map-users 0:5:1 --map-groups 0:5:1").kinds, [Kind::User]);
+        assert_eq!(creation("--monotonic 5").kinds, [Kind::Time]);
     }
 
     #[test]
     fn the_pid_is_written_while_proc_is_still_the_one_of_outside() {
         let steps = steps("-p --hostname box --mount-proc=d --pid-file f").expect("a plan");
-        let proc = Step::Proc { dir: "d".into(), shared: false };
+        let proc = Step::Proc { at: Folder::new(None, "d".into()), shared: false };
         assert_eq!(steps[1..], [Step::PidFile("f".into()), proc, Step::Hostname("box".into())]);
     }
 

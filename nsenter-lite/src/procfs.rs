@@ -1,8 +1,10 @@
 //! A proc of one's own: it shows the processes of the PID namespace that it is mounted from.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
-use common::{Failure, Tried, sys};
+use common::{Failure, Tried, inroot, sys};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::MsFlags;
@@ -10,19 +12,47 @@ use nix::sys::stat::Mode;
 
 use crate::hint;
 
+/// A mount point, perhaps of a root that is not ours yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    root: Option<PathBuf>,
+    dir: PathBuf,
+}
+
+impl Folder {
+    pub fn new(root: Option<&OsString>, dir: PathBuf) -> Self {
+        Self { root: root.map(PathBuf::from), dir }
+    }
+
+    /// Its name before the root is changed.
+    pub fn path(&self) -> PathBuf {
+        match &self.root {
+            Some(root) => root.join(self.dir.strip_prefix("/").unwrap_or(&self.dir)),
+            None => self.dir.clone(),
+        }
+    }
+
+    /// Below a new root no symbolic link leads out of that, and elsewhere none is at the end.
+    fn open(&self, what: &str) -> Result<OwnedFd, Failure> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        // With a slash at its end a link would be followed all the same.
+        let name = self.dir.components().as_path();
+        let opened = match &self.root {
+            Some(root) => inroot::open_in(inroot::open_root(root)?, name, flags),
+            None => open(name, flags, Mode::empty()),
+        };
+        opened.tried(|| what).map_err(|failure| hint::for_mount_point(failure, &self.path()))
+    }
+}
+
 /// Mounts a fresh proc on a folder, which must not be a symbolic link: `rootfs/proc` is a name
 /// that whoever made the root file system chose, and it may lead anywhere.
 ///
 /// If mounts are shared with the namespace that we come from, what is mounted on the folder now,
 /// as on `/proc`, is made private first, as unshare(1) does: else it is covered there too.
-pub fn mount(dir: &Path, shared: bool) -> Result<(), Failure> {
-    let what = || format!("mount proc on {dir:?}");
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    // With a slash at its end a link would be followed all the same.
-    let name = dir.components().as_path();
-    let folder = open(name, flags, Mode::empty())
-        .tried(what)
-        .map_err(|failure| hint::for_mount_point(failure, dir))?;
+pub fn mount(at: &Folder, shared: bool) -> Result<(), Failure> {
+    let what = || format!("mount proc on {:?}", at.path());
+    let folder = at.open(&what())?;
     if shared {
         let private = private();
         match sys::mount_setattr(&folder, sys::AT_RECURSIVE, &private) {
@@ -34,6 +64,14 @@ pub fn mount(dir: &Path, shared: bool) -> Result<(), Failure> {
     let attributes = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
     let proc = sys::new_mount(c"proc", &[], attributes).tried(what).map_err(hint::for_proc)?;
     sys::move_mount(proc, folder).tried(what)
+}
+
+/// The table of interpreters: since Linux 6.7 each user namespace can have its own.
+pub fn mount_binfmt(at: &Folder) -> Result<(), Failure> {
+    let what = || format!("mount binfmt_misc on {:?}", at.path());
+    let folder = at.open(&what())?;
+    let mounted = sys::new_mount(c"binfmt_misc", &[], 0).tried(what).map_err(hint::for_binfmt)?;
+    sys::move_mount(mounted, folder).tried(what)
 }
 
 fn private() -> sys::mount_attr {

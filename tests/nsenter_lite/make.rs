@@ -89,3 +89,40 @@ pub fn the_host_name_is_set_inside_only() -> Test {
     run(tool().args(["--hostname", &long, "true"])).fails(125, "nsenter-lite", &[&long, "64"]);
     Ok(())
 }
+
+pub fn interpreters_are_those_of_the_user_namespace() -> Test {
+    need_root()?;
+    let look =
+        "grep -c 'binfmt_misc binfmt_misc' /proc/self/mounts; ls /proc/sys/fs/binfmt_misc; exit 3";
+    let options = ["-r", "--mount-binfmt", "--forward-signals", "sh", "-c", look];
+    let ours = run(tool().args(options));
+    assert_eq!((ours.stdout.as_str(), ours.status), ("1\nregister\nstatus\n", 3), "{ours:?}");
+    let script = run(tool().arg("--dry-run").args(options)).silent();
+    assert!(script.contains(" --fork"), "{script}");
+    assert_eq!(run(Command::new("sh").args(["-c", &script])), ours, "{script}");
+    Ok(())
+}
+
+pub fn another_root_has_its_own_proc_and_no_way_out() -> Test {
+    need_root()?;
+    let root = support::alpine()?;
+    let victim = scratch();
+    let at = root.path().to_string_lossy().into_owned();
+    let look = "pwd; echo $$; ls -d /etc/alpine-release /proc/1; tr '\\0' ' ' </proc/1/cmdline | cut -c1-7";
+    let options = ["-p", "--mount-proc", "-R", &at, "-w", "/etc", "/bin/sh", "-c", look];
+    let ours = run(tool().args(options)).silent();
+    assert_eq!(ours, "/etc\n1\n/etc/alpine-release\n/proc/1\n/bin/sh\n");
+    let script = run(tool().arg("--dry-run").args(options)).silent();
+    let theirs = run(Command::new("sh").args(["-c", &script])).silent();
+    assert_eq!(ours, theirs, "{script}");
+    let unshared = ["-R", &at, "-S", "7", "-G", "8", "/bin/sh", "-c", "pwd; id -u; id -G"];
+    assert_eq!(run(tool().args(unshared)).silent(), "/\n7\n8\n");
+    fs::create_dir(victim.path().join("proc")).expect("a new folder");
+    symlink(victim.path(), root.path().join("out")).expect("a new link");
+    symlink("../../../../etc", root.path().join("up")).expect("a new link");
+    let ran = run(tool().args(["-p", "--mount-proc=/out/proc", "-R", &at, "/bin/true"]));
+    ran.fails(125, "nsenter-lite", &["mount proc on", "(ENOENT)"]);
+    let ran = run(tool().args(["-p", "--mount-proc=/up", "-R", &at, "/bin/true"]));
+    ran.fails(125, "nsenter-lite", &["mount proc on", "symbolic link"]);
+    Ok(())
+}

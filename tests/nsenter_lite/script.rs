@@ -149,7 +149,10 @@ pub fn a_dry_run_changes_nothing() -> Test {
     let log = folder.path().join("log");
     let own = std::process::id().to_string();
     let create = ["-muinpCTr", "--mount-proc", "--hostname", "box", "--pid-file", "f", "true"];
-    for options in [&create[..], &["-t", &own, "-a", "true"]] {
+    let more = "-u --map-users 0:1:1 --map-groups 0:1:1 --boottime 5 --persist d --ipc=f -S 0 true";
+    let more: Vec<&str> = more.split(' ').collect();
+    let enter = ["-t", &own, "-a", "-r", "-w", "-e", "-c", "true"];
+    for options in [&create[..], &more, &["-t", &own, "-a", "true"], &enter] {
         let mut command = Command::new("strace");
         let calls = "trace=unshare,setns,mount,umount2,move_mount,fsopen,fsmount,mount_setattr,\
             sethostname,fork,vfork,clone,clone3,setgroups,setresuid,prctl,rename,renameat,\

@@ -86,6 +86,17 @@ pub fn drop_bound(capability: u32) -> nix::Result<()> {
     prctl(libc::PR_CAPBSET_DROP, capability.into()).map(drop)
 }
 
+/// Has a program that is not root's, and has no file capabilities, keep this one. It must be
+/// permitted and inheritable. See `PR_CAP_AMBIENT(2const)`, Linux 4.3.
+pub fn raise_ambient(capability: u32) -> nix::Result<()> {
+    const RAISE: c_ulong = libc::PR_CAP_AMBIENT_RAISE as c_ulong;
+    const ZERO: c_ulong = 0;
+    // SAFETY: the option takes numbers, and no pointer.
+    let done =
+        unsafe { libc::prctl(libc::PR_CAP_AMBIENT, RAISE, c_ulong::from(capability), ZERO, ZERO) };
+    Errno::result(done).map(drop)
+}
+
 fn prctl(option: c_int, argument: c_ulong) -> nix::Result<c_int> {
     // SAFETY: these options take a number, and no pointer.
     Errno::result(unsafe { libc::prctl(option, argument, 0, 0, 0) })

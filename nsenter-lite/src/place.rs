@@ -1,0 +1,147 @@
+//! Where COMMAND starts and as whom, after all else is set up: root, folder, user, group.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use common::sys::power;
+use common::{Failure, Tried, shell};
+use nix::errno::Errno;
+use nix::sys::prctl::set_keepcaps;
+use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
+
+use crate::hint;
+use crate::users::decimal;
+
+/// The options of unshare(1) and nsenter(1) for it.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Place {
+    /// Change the root directory; with --target, where it is -r, too, to that of the target
+    #[arg(short = 'R', long, value_name = "DIR")]
+    pub root: Option<OsString>,
+    /// Change the working directory, in the new root; with --target to that of the target, or
+    /// to DIR as it is seen from outside
+    #[arg(short = 'w', long, value_name = "DIR")]
+    pub wd: Option<OsString>,
+    /// Be this user, by the number that it has inside
+    #[arg(short = 'S', long, value_name = "UID", value_parser = decimal)]
+    pub setuid: Option<u32>,
+    /// Be in this group, by the number that it has inside, and in no other
+    #[arg(short = 'G', long, value_name = "GID", value_parser = decimal)]
+    pub setgid: Option<u32>,
+    /// Leave COMMAND the capabilities that a new user namespace gives, also if it is not root there
+    #[arg(long, conflicts_with = "target")]
+    pub keep_caps: bool,
+}
+
+/// What has to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inside {
+    pub root: Option<OsString>,
+    pub wd: Option<OsString>,
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub keep_caps: bool,
+    /// setgroups(2) is denied: there is one group that can be asked for, and we are in it.
+    pub groups_stay: bool,
+    /// The script had to keep capabilities that COMMAND must not have.
+    pub script_drops: bool,
+}
+
+impl Inside {
+    /// The words of unshare(1) for it.
+    pub fn words(&self) -> String {
+        let mut words = String::new();
+        for (option, dir) in [("root", &self.root), ("wd", &self.wd)] {
+            if let Some(dir) = dir {
+                words.extend([" --", option, "=", &shell::word(dir)]);
+            }
+        }
+        if let (Some(gid), false) = (self.gid, self.groups_stay) {
+            words.extend([" --setgid ", &gid.to_string()]);
+        }
+        if let Some(uid) = self.uid {
+            words.extend([" --setuid ", &uid.to_string()]);
+        }
+        words
+    }
+
+    /// A line of its own.
+    pub fn line(&self) -> String {
+        let drop = "setpriv --inh-caps=-all --ambient-caps=-all";
+        match (self.words(), self.script_drops) {
+            (words, true) if words.is_empty() => drop.into(),
+            (words, true) => format!("unshare{words} {drop}"),
+            (words, false) => format!("unshare{words}"),
+        }
+    }
+
+    /// Why, for the reader of the line.
+    pub fn why(&self) -> String {
+        let parts = [
+            ("another root; chroot(2)", self.root.is_some()),
+            ("start in this folder; chdir(2)", self.wd.is_some()),
+            ("no group but this; setgroups(2)", self.gid.is_some()),
+            ("be this user inside; setuid(2)", self.uid.is_some()),
+            ("what was kept for this script alone goes; capabilities(7)", self.script_drops),
+        ];
+        parts.into_iter().filter(|(_, so)| *so).map(|(why, _)| why).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The root first: the folder is in it, and who is another user may no longer change it.
+    pub fn act(&self) -> Result<(), Failure> {
+        if let Some(root) = &self.root {
+            let root = Path::new(root);
+            chroot(root)
+                .tried(|| format!("change the root directory to {root:?}"))
+                .map_err(hint::for_root)?;
+            chdir("/").tried(|| "change to the new root")?;
+        }
+        if let Some(wd) = &self.wd {
+            let wd = Path::new(wd);
+            chdir(wd).tried(|| format!("change the working directory to {wd:?}"))?;
+        }
+        if self.keep_caps {
+            set_keepcaps(true).tried(|| "keep capabilities")?;
+        }
+        become_somebody(self.uid, self.gid)?;
+        if self.keep_caps { keep_capabilities() } else { Ok(()) }
+    }
+}
+
+/// Where setgroups(2) is denied, the groups stay those of the caller, who had them anyway.
+pub fn become_somebody(uid: Option<u32>, gid: Option<u32>) -> Result<(), Failure> {
+    if let Some(gid) = gid {
+        match setgroups(&[]) {
+            Err(Errno::EPERM) if are_groups_fixed() => {}
+            outcome => outcome.tried(|| "drop the supplementary groups")?,
+        }
+        let id = Gid::from_raw(gid);
+        setresgid(id, id, id)
+            .tried(|| format!("be group {gid}"))
+            .map_err(|failure| hint::for_identity(failure, gid))?;
+    }
+    if let Some(uid) = uid {
+        let id = Uid::from_raw(uid);
+        setresuid(id, id, id)
+            .tried(|| format!("be user {uid}"))
+            .map_err(|failure| hint::for_identity(failure, uid))?;
+    }
+    Ok(())
+}
+
+/// Denied, or no group is mapped: the kernel answers EPERM to both.
+fn are_groups_fixed() -> bool {
+    let says = |file| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
+    says("setgroups").trim() == "deny" || says("gid_map").trim().is_empty()
+}
+
+/// A program keeps only those that are ambient, unless it is root's.
+fn keep_capabilities() -> Result<(), Failure> {
+    let what = || "hand capabilities on";
+    let mut set = power::capabilities().tried(what)?;
+    (set.effective, set.inheritable) = (set.permitted, set.permitted);
+    power::set_capabilities(set).tried(what)?;
+    (0..u64::BITS)
+        .filter(|capability| set.permitted >> capability & 1 == 1)
+        .try_for_each(|capability| power::raise_ambient(capability).tried(what))
+}

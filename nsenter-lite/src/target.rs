@@ -1,0 +1,207 @@
+//! Whose namespaces are entered: those of a process, or those that files keep.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use common::{Failure, Tried, pid, sys};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
+use nix::unistd::Pid;
+
+use crate::hint;
+use crate::namespace::{ALL, Kind};
+
+/// The options of nsenter(1) that need a target.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Entering {
+    /// Change the working directory to DIR as it is seen inside, after all else
+    #[arg(short = 'W', long, value_name = "DIR", requires = "target", conflicts_with = "wd")]
+    pub wdns: Option<OsString>,
+    /// Give COMMAND the environment that the target was started with, in place of ours
+    #[arg(short = 'e', long, requires = "target")]
+    pub env: bool,
+    /// Move into the target's control groups; with --target this is -c, too
+    #[arg(long, requires = "target")]
+    pub join_cgroup: bool,
+    /// Enter the user namespace that the target's belongs to, instead of the target's
+    #[arg(long, requires = "target")]
+    pub user_parent: bool,
+}
+
+/// What `--target` names.
+#[derive(Debug)]
+pub enum Target {
+    /// A process: it can't come to mean another one while the descriptor is open.
+    Process(Pid, OwnedFd),
+    /// A folder of `--persist`.
+    Folder(PathBuf),
+}
+
+impl Target {
+    /// `PID`, `PID:INODE`, `fd:N`, `/proc/self/fd/N`, or a folder.
+    pub fn find(text: &str) -> Result<Self, Failure> {
+        let path = Path::new(text);
+        if path.is_dir() {
+            return Ok(Self::Folder(path.into()));
+        }
+        let number = ["fd:", "/proc/self/fd/", "/dev/fd/"]
+            .into_iter()
+            .find_map(|prefix| text.strip_prefix(prefix));
+        if let Some(number) = number {
+            return inherited(text, number);
+        }
+        if text.contains('/') {
+            return Err(Failure::usage(format!("enter {text:?}: no such folder"))
+                .hint("nsenter-lite --persist DIR ... keeps namespaces in a folder"));
+        }
+        let (digits, inode) = match text.split_once(':') {
+            Some((digits, inode)) => (digits, Some(inode)),
+            None => (text, None),
+        };
+        let target = pid::parse(digits)?;
+        let pidfd = sys::pidfd_open(target)
+            .tried(|| format!("find process {target}"))
+            .map_err(hint::for_target)?;
+        if let Some(inode) = inode {
+            same_inode(target, &pidfd, inode)?;
+        }
+        Ok(Self::Process(target, pidfd))
+    }
+
+    /// The process, for what only a process has.
+    pub fn process(&self, option: &str) -> Result<Pid, Failure> {
+        match self {
+            Self::Process(pid, _) => Ok(*pid),
+            Self::Folder(dir) => {
+                Err(Failure::usage(format!("use {option} with {dir:?}: it is that of a process"))
+                    .hint("-t PID enters those of a process"))
+            }
+        }
+    }
+
+    /// Where the namespace of a kind is to be found.
+    pub fn path(&self, kind: Kind) -> PathBuf {
+        match self {
+            Self::Process(pid, _) => PathBuf::from(format!("/proc/{pid}/ns/{}", kind.link())),
+            Self::Folder(dir) => dir.join(kind.link()),
+        }
+    }
+
+    /// The kinds in which the target lives elsewhere than we do, and those asked for by letter. To
+    /// enter the user namespace that one is in is an error to the kernel, so `--all` leaves it out.
+    pub fn differing(&self, asked: &[Kind]) -> Result<Vec<Kind>, Failure> {
+        let mut kinds = Vec::new();
+        for kind in ALL {
+            let ours = place_of(&PathBuf::from(format!("/proc/self/ns/{}", kind.link())));
+            match (ours, place_of(&self.path(kind)), self) {
+                (Ok(ours), Ok(theirs), _) if ours == theirs && !asked.contains(&kind) => {}
+                (Ok(_), Ok(_), _) => kinds.push(kind),
+                // A kernel without this kind has no such link; a folder has what was made.
+                (Err(Errno::ENOENT), ..) | (_, Err(Errno::ENOENT), Self::Folder(_)) => {}
+                (_, Err(errno), _) | (Err(errno), ..) => return Err(self.unseen(errno)),
+            }
+        }
+        match self {
+            Self::Folder(dir) if !ALL.iter().any(|kind| self.path(*kind).exists()) => {
+                Err(Failure::new(format!("enter {dir:?}: there are no namespaces in it"))
+                    .hint(format!("nsenter-lite --persist {dir:?} ... keeps some there")))
+            }
+            _ => Ok(kinds),
+        }
+    }
+
+    fn unseen(&self, errno: Errno) -> Failure {
+        let whose = match self {
+            Self::Process(pid, _) => format!("of process {pid}"),
+            Self::Folder(dir) => format!("in {dir:?}"),
+        };
+        Failure::errno(format!("look at the namespaces {whose}"), errno)
+            .hint_if(Errno::EACCES, || "that takes root, or a process of your own".into())
+            .hint_if(Errno::ENOENT, || "the process has ended, and waits for its parent".into())
+    }
+
+    /// The owner of a namespace, or the parent of the target's user namespace.
+    pub fn user_parent(&self, kinds: &[Kind]) -> Result<OwnedFd, Failure> {
+        let other = kinds.iter().find(|kind| **kind != Kind::User);
+        let of =
+            if kinds.contains(&Kind::User) { Kind::User } else { *other.unwrap_or(&Kind::User) };
+        let file = self.path(of);
+        let namespace = File::open(&file).tried(|| format!("open {file:?}"))?;
+        let found = if of == Kind::User {
+            sys::namespace::parent(&namespace)
+        } else {
+            sys::namespace::owner(&namespace)
+        };
+        found.tried(|| format!("find the user namespace above {file:?}")).map_err(|failure| {
+            failure.hint_if(Errno::EPERM, || "one sees no user namespace above one's own".into())
+        })
+    }
+}
+
+/// Opens a file that keeps a namespace.
+pub fn open_file(file: &Path) -> Result<OwnedFd, Failure> {
+    let what = || format!("enter the namespace {file:?}");
+    let fd = open(file, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())
+        .tried(what)?;
+    let kind = fstatfs(&fd).tried(what)?.filesystem_type();
+    if kind != NSFS_MAGIC {
+        return Err(Failure::new(format!("{}: it is an ordinary file", what()))
+            .hint("a namespace is a mount on a file: findmnt -t nsfs lists them"));
+    }
+    Ok(fd)
+}
+
+/// Two files are the same namespace if they have the same number.
+fn place_of(path: &Path) -> Result<(u64, u64), Errno> {
+    let found = fs::metadata(path);
+    let found = found.map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// A pidfd that was handed on to us.
+fn inherited(text: &str, number: &str) -> Result<Target, Failure> {
+    let what = || format!("use the descriptor {text:?}");
+    let number: u32 = number
+        .parse()
+        .map_err(|_| Failure::usage(format!("{}: it has no number", what())).hint("write fd:3"))?;
+    let pidfd = sys::inherited(number).tried(what)?;
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).tried(what)?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    match pid {
+        None => Err(Failure::usage(format!("{}: it is no pidfd", what()))
+            .hint("pidfd_open(2) makes one; a PID is a target, too")),
+        Some(pid) if pid < 1 => Err(Failure::new(format!("{}: the process has ended", what()))),
+        Some(pid) => Ok(Target::Process(Pid::from_raw(pid), pidfd)),
+    }
+}
+
+/// As nsenter(1) of util-linux 2.42 has it: the inode of a pidfd is that of one process for ever.
+fn same_inode(pid: Pid, pidfd: impl AsFd, wanted: &str) -> Result<(), Failure> {
+    let wanted: u64 = wanted.parse().map_err(|_| {
+        Failure::usage(format!("read an inode from {wanted:?}: not a decimal number"))
+    })?;
+    let found = fstat(pidfd).tried(|| format!("look at process {pid}"))?.st_ino;
+    if found == wanted {
+        return Ok(());
+    }
+    Err(Failure::new(format!("enter process {pid}: its inode is {found}, not {wanted}"))
+        .hint("the process that was meant has ended, and another one has its PID"))
+}
+
+/// The environment that a process was started with, see `proc_pid_environ(5)`.
+pub fn environment(pid: Pid) -> Result<Vec<(OsString, OsString)>, Failure> {
+    let file = format!("/proc/{pid}/environ");
+    let text = fs::read(&file).tried(|| format!("read {file:?}"))?;
+    let variable = |text: &[u8]| {
+        let at = text.iter().skip(1).position(|byte| *byte == b'=')? + 1;
+        let word = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+        Some((word(&text[..at]), word(&text[at + 1..])))
+    };
+    Ok(text.split(|byte| *byte == 0).filter_map(variable).collect())
+}
