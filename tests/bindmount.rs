@@ -50,6 +50,7 @@ support::tests!(
     devices::a_chmod_inside_does_not_reach_the_machine,
     devices::a_node_that_is_another_is_refused,
     devices::terminals_and_shared_memory_are_its_own,
+    devices::the_terminal_of_the_command_keeps_its_name,
     devices::the_machines_own_is_there_when_asked_for,
     devices::nodes_of_the_roots_own_are_not_touched,
     masks::root_with_little_power_changes_nothing,

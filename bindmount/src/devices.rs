@@ -4,14 +4,17 @@
 //! inside would reach it. In a user namespace mknod(2) is refused; there the machine's are bound
 //! read-only, which hinders no writing to the device and every change of the node.
 
+use std::io::stdin;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use common::{Failure, Tried, sys};
+use common::terminal::DEVPTS;
+use common::{Failure, Tried, mountinfo, sys};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::libc;
-use nix::sys::stat::{Mode, SFlag, fstat, makedev, mkdirat, mknodat, umask};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev, mkdirat, mknodat, stat, umask};
 use nix::unistd::symlinkat;
 
 use crate::attach::{Mounted, attach_below, copy, explain_privilege};
@@ -30,6 +33,9 @@ pub enum Part {
     Terminals {
         tty: bool,
     },
+    /// The devpts in which nsenter-lite has made the terminal that we have: moved, not copied, so that
+    /// the terminal has its name inside.
+    OwnTerminal,
     /// What `shm_open(3)` makes.
     Shared,
 }
@@ -62,13 +68,31 @@ const LINKS: [(&str, &str); 5] = [
     ("pts/ptmx", "ptmx"),
 ];
 
+/// Where a process has its terminals.
+const PTS: &str = "/dev/pts";
+
 /// The group `tty`, the same number everywhere; glibc expects terminals to have it.
 const TTY: u32 = 5;
 
 /// The steps, in their order.
 pub fn parts() -> [Part; 5] {
     let tty = std::fs::read_to_string("/proc/self/gid_map").map_or(true, |map| maps(&map, TTY));
-    [Part::Memory, Part::Nodes, Part::Links, Part::Terminals { tty }, Part::Shared]
+    let terminals = if has_own_terminal() { Part::OwnTerminal } else { Part::Terminals { tty } };
+    [Part::Memory, Part::Nodes, Part::Links, terminals, Part::Shared]
+}
+
+/// The mount table is long, and read only if standard input is a terminal of our `/dev/pts`.
+fn has_own_terminal() -> bool {
+    let same = fstat(stdin()).is_ok_and(|input| {
+        let is_device = input.st_mode & libc::S_IFMT == libc::S_IFCHR;
+        is_device && stat(PTS).is_ok_and(|pts| pts.st_dev == input.st_dev)
+    });
+    same && mountinfo::read().is_ok_and(|table| {
+        let last = table.iter().rfind(|mount| mount.target == Path::new(PTS));
+        last.is_some_and(|mount| {
+            mount.kind == "devpts" && mount.source.as_bytes() == DEVPTS.to_bytes()
+        })
+    })
 }
 
 /// Whether a map of `user_namespaces(7)` has that number inside.
@@ -110,6 +134,9 @@ impl Part {
                      nosuid,noexec,newinstance,ptmxmode=0666,mode=0620{gid} devpts {dev}/pts"
                 )
             }
+            Self::OwnTerminal => {
+                format!("mkdir -m 755 {dev}/pts; mount --move {PTS} {dev}/pts")
+            }
             Self::Shared => format!(
                 "mkdir -m 755 {dev}/shm; mount -t tmpfs -o \
                  nosuid,nodev,noexec,mode=1777,size=64m tmpfs {dev}/shm"
@@ -127,6 +154,7 @@ impl Part {
             }
             Self::Links => "names that shells and programs use; proc_pid_fd(5)",
             Self::Terminals { .. } => "terminals of its own, numbered from 0; pts(4)",
+            Self::OwnTerminal => "the terminals that ours is one of, by the same names; pts(4)",
             Self::Shared => "shared memory of its own; shm_overview(7)",
         }
     }
@@ -144,6 +172,7 @@ impl Part {
                 symlinkat(*to, dev, *name).tried(|| format!("make the link {name:?} in memory"))
             }),
             Self::Terminals { tty } => terminals(dev, tty),
+            Self::OwnTerminal => own_terminal(dev),
             Self::Shared => shared(dev),
         }
     }
@@ -166,6 +195,12 @@ fn terminals(dev: &OwnedFd, tty: bool) -> Result<(), Failure> {
     let terminals = sys::new_mount(c"devpts", &options[..if tty { 4 } else { 3 }], attrs)
         .tried(|| "make a new devpts")
         .map_err(explain_privilege)?;
+    attach_below(terminals, &folder(dev, "pts")?, "pts")
+}
+
+fn own_terminal(dev: &OwnedFd) -> Result<(), Failure> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let terminals = open(PTS, flags, Mode::empty()).tried(|| format!("open {PTS:?}"))?;
     attach_below(terminals, &folder(dev, "pts")?, "pts")
 }
 

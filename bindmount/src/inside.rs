@@ -76,7 +76,8 @@ pub struct Inside {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Dev {
     /// null, zero, full, random, urandom, tty; terminals (pts) and shared memory (shm) of its own,
-    /// where the caller's terminal is /dev/tty and has no other name
+    /// where the caller's terminal is /dev/tty and has no other name, but for that of
+    /// nsenter-lite --pty
     #[default]
     Minimal,
     /// the machine's own, with its disks and terminals

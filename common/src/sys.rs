@@ -237,6 +237,16 @@ pub fn mount_setattr(mount: impl AsFd, flags: c_int, attr: &mount_attr) -> nix::
 /// A new instance of a file system such as `proc`, mounted nowhere yet. An option that takes no
 /// value has an empty one. See `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`, Linux 5.2.
 pub fn new_mount(kind: &CStr, options: &[(&CStr, &CStr)], attrs: u64) -> nix::Result<OwnedFd> {
+    new_mount_of(kind, kind, options, attrs)
+}
+
+/// The same with a source, which is a name that the mount table shows.
+pub fn new_mount_of(
+    kind: &CStr,
+    source: &CStr,
+    options: &[(&CStr, &CStr)],
+    attrs: u64,
+) -> nix::Result<OwnedFd> {
     const FSCONFIG_SET_FLAG: c_uint = 0;
     const FSCONFIG_SET_STRING: c_uint = 1;
     const FSCONFIG_CMD_CREATE: c_uint = 6;
@@ -251,7 +261,7 @@ pub fn new_mount(kind: &CStr, options: &[(&CStr, &CStr)], attrs: u64) -> nix::Re
         };
         Errno::result(done).map(drop)
     };
-    config(FSCONFIG_SET_STRING, c"source".as_ptr(), kind.as_ptr())?;
+    config(FSCONFIG_SET_STRING, c"source".as_ptr(), source.as_ptr())?;
     for (key, value) in options {
         match value.is_empty() {
             true => config(FSCONFIG_SET_FLAG, key.as_ptr(), ptr::null())?,

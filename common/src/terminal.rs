@@ -5,6 +5,7 @@
 //!
 //! SIGTTOU must be blocked: who changes the foreground is often in the background.
 
+use std::ffi::CStr;
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,6 +15,10 @@ use nix::errno::Errno;
 use nix::libc::O_NOCTTY;
 use nix::sys::signal::killpg;
 use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
+
+/// The source, in the mount table, of a devpts that nsenter-lite has made for one command's terminal.
+/// Nobody else's are in it: bindmount shows it to the command where it would make a new one.
+pub const DEVPTS: &CStr = c"nsenter-lite";
 
 /// The terminal of our session.
 #[derive(Debug)]

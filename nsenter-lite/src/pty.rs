@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use common::sys::tty;
+use common::terminal::DEVPTS;
 use common::{Failure, Tried, sys};
 use nix::fcntl::{OFlag, open, openat};
 use nix::libc;
@@ -86,7 +87,7 @@ fn from_new() -> Result<(OwnedFd, Option<OwnedFd>), Failure> {
         [(c"newinstance", c""), (c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"gid", c"5")];
     let used = if has_all_groups(&map) { &options[..] } else { &options[..3] };
     let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC;
-    let mount = sys::new_mount(c"devpts", used, attrs).tried(|| "make a new devpts")?;
+    let mount = sys::new_mount_of(c"devpts", DEVPTS, used, attrs).tried(|| "make a new devpts")?;
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let master =
         openat(&mount, "ptmx", flags, Mode::empty()).tried(|| "make a terminal in a new devpts")?;

@@ -92,8 +92,8 @@ impl common::Step for Step {
             }
             Self::Hostname(name) => Line::Run(format!("hostname -- {}", shell::word(name))),
             Self::Devpts => Line::Run(
-                "mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620 devpts \
-                 /dev/pts"
+                "mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620 \
+                 nsenter-lite /dev/pts"
                     .into(),
             ),
             Self::Terminal => Line::Whole("script -qe /dev/null -c".into()),

@@ -128,3 +128,26 @@ pub fn nodes_of_the_roots_own_are_not_touched() -> Test {
     assert_eq!(gone, "0\n");
     Ok(())
 }
+
+/// A devpts of nsenter-lite's is moved inside, so that the terminal has its name there; any other
+/// holds terminals of others, and stays outside.
+pub fn the_terminal_of_the_command_keeps_its_name() -> Test {
+    need_program("script")?;
+    for (source, does, named) in [
+        ("nsenter-lite", "$B --std .", true),
+        ("nsenter-lite", "$B -n --std . >s; sh s; rm s", true),
+        ("nsenter-lite", "$B --std . </dev/null", false),
+        ("devpts", "$B --std .", false),
+    ] {
+        let root = bare_root()?;
+        let script = format!(
+            "mount -t devpts -o newinstance,ptmxmode=0666 {source} /dev/pts; export B SHELL=/bin/sh
+            script -qec '{does}; stat -Lc %d:%i dev/pts/0 /proc/self/fd/0 2>/dev/null | uniq -c \
+            | wc -l; test -e dev/pts/0 && echo named; ls dev/pts/ptmx' /dev/null"
+        );
+        let seen = in_folder(root.path(), &script).silent().replace('\r', "");
+        let wanted = if named { "1\nnamed\ndev/pts/ptmx\n" } else { "1\ndev/pts/ptmx\n" };
+        assert_eq!(seen, wanted, "{source} {does}");
+    }
+    Ok(())
+}
