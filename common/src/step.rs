@@ -218,6 +218,20 @@ mod tests {
     }
 
     #[test]
+    fn a_script_is_one_word_to_what_takes_it_whole() {
+        let script_c = || Note("pty", Line::Whole("script -c".into()));
+        let unshare = Note("unshare", Line::Within("unshare --mount".into()));
+        let sh = || Note("exec", Line::Exec("/bin/sh".into()));
+        let inner = "' # pty(2)\nexec /bin/sh  # exec(2)\n'";
+        let alone = format!("#!/bin/sh\nset -e\nexec script -c {inner}\n");
+        assert_eq!(script(&[script_c(), sh()]), alone);
+        let inside = format!(" # unshare(2)\nexec script -c {inner}\n");
+        let within =
+            format!("#!/bin/sh\nset -e\nexec unshare --mount sh -e -c {}\n", shell::quote(&inside));
+        assert_eq!(script(&[unshare, script_c(), sh()]), within);
+    }
+
+    #[test]
     fn a_dry_run_does_nothing() {
         let mut log = Vec::new();
         perform(&[note("one")], Mode::DryRun, &mut log).expect("printing works");
