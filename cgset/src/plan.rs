@@ -194,12 +194,9 @@ pub mod tests {
     }
 
     pub fn lines(top: &TempDir, steps: &[Step]) -> String {
-        use common::Step as _;
+        use common::{Line, Step as _};
         let line = |step: &Step| match step.line() {
-            common::Line::Run(text)
-            | common::Line::Exec(text)
-            | common::Line::Within(text)
-            | common::Line::Whole(text) => text,
+            Line::Run(text) | Line::Exec(text) | Line::Within(text) | Line::Whole(text) => text,
         };
         let lines: Vec<String> = steps.iter().map(line).collect();
         lines.join("\n").replace(&format!("{}/", top.path().display()), "")
