@@ -54,9 +54,10 @@ impl Filter {
     /// For a container that lacks these capabilities.
     pub fn standard(gone: Set) -> Self {
         let mut program = vec![load(ARCHITECTURE)];
-        table(&mut program, MACHINE, &verdicts(gone));
+        let verdicts = verdicts(gone);
+        table(&mut program, MACHINE, &verdicts);
         #[cfg(target_arch = "x86_64")]
-        table(&mut program, MACHINE_32, &verdicts32(gone));
+        table(&mut program, MACHINE_32, &verdicts32(gone, verdicts));
         // The numbers of another architecture mean other calls.
         program.push(give(SECCOMP_RET_KILL_PROCESS));
         Self(program)
@@ -123,24 +124,23 @@ fn verdicts(gone: Set) -> BTreeMap<u32, Verdict> {
     verdicts
 }
 
-/// The same for programs of 32 bits.
+/// The same for programs of 32 bits, whose newer calls are the others'.
 #[cfg(target_arch = "x86_64")]
-fn verdicts32(gone: Set) -> BTreeMap<u32, Verdict> {
-    let refused = calls32::WITH.iter().flat_map(|(_, calls)| *calls);
-    let with = calls32::WITH.iter().filter(|(name, _)| !gone.has(name));
-    let with = with.flat_map(|(_, calls)| *calls).map(|call| (number(*call), Verdict::Allow));
-    let mut found: BTreeMap<u32, Verdict> = (0..calls32::SAME_FROM)
-        .filter(|call| !calls32::REFUSED.contains(call))
-        .filter(|call| !refused.clone().any(|refused| number(*refused) == *call))
-        .map(|call| (call, Verdict::Allow))
-        .chain(with)
-        .chain(verdicts(gone).into_iter().filter(|(call, _)| *call >= calls32::SAME_FROM))
-        .collect();
-    found.insert(calls32::SOCKET, SOCKET);
-    found.insert(calls32::PERSONALITY, PERSONALITY);
-    found.insert(calls32::IOCTL, IOCTL);
-    found.entry(calls32::CLONE).or_insert(CLONE);
-    found
+fn verdicts32(gone: Set, others: BTreeMap<u32, Verdict>) -> BTreeMap<u32, Verdict> {
+    let mut verdicts = others;
+    verdicts.retain(|call, _| *call >= calls32::SAME_FROM);
+    verdicts.extend((0..calls32::SAME_FROM).map(|call| (call, Verdict::Allow)));
+    let with = |lacks: bool| calls32::WITH.iter().filter(move |(name, _)| gone.has(name) == lacks);
+    let numbers = |(_, calls): &(_, &'static [c_long])| calls.iter().map(|call| number(*call));
+    for call in calls32::REFUSED.iter().copied().chain(with(true).flat_map(numbers)) {
+        verdicts.remove(&call);
+    }
+    verdicts.extend(with(false).flat_map(numbers).map(|call| (call, Verdict::Allow)));
+    verdicts.insert(calls32::SOCKET, SOCKET);
+    verdicts.insert(calls32::PERSONALITY, PERSONALITY);
+    verdicts.insert(calls32::IOCTL, IOCTL);
+    verdicts.entry(calls32::CLONE).or_insert(CLONE);
+    verdicts
 }
 
 /// No families that nobody needs and that have had their holes, nor those that have gone: DECnet,
