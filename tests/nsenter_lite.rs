@@ -6,6 +6,8 @@ mod command;
 mod enter;
 #[path = "nsenter_lite/make.rs"]
 mod make;
+#[path = "nsenter_lite/network.rs"]
+mod network;
 #[path = "nsenter_lite/script.rs"]
 mod script;
 #[path = "nsenter_lite/setup.rs"]
@@ -40,6 +42,10 @@ support::tests!(
     enter::a_process_is_entered_in_all_its_namespaces,
     enter::a_process_is_entered_by_letters,
     enter::an_ordinary_user_enters_what_is_theirs,
+    network::loopback_comes_up_when_it_is_asked_for,
+    network::groups_may_ping_as_far_as_they_are_mapped,
+    network::what_the_network_refuses_is_one_line,
+    network::the_network_script_does_the_same,
     wrong::wrong_usage_is_one_line,
     wrong::wrong_pids_are_told_apart,
     wrong::without_privileges_it_says_so,

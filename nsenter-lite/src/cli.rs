@@ -7,6 +7,8 @@ use clap::{Parser, ValueEnum};
 use common::{Failure, Mode};
 use nix::sys::signal::Signal;
 
+use crate::network::Network;
+
 /// Run a program in new namespaces, or in those of a process
 ///
 /// Without --target the letters make new namespaces, as unshare(1) does; with it they enter those
@@ -57,6 +59,9 @@ pub struct Cli {
     /// Set the host name, in a UTS namespace (implies --uts)
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<OsString>,
+    #[command(flatten)]
+    pub network: Network,
+
     /// Write COMMAND's PID, as the caller sees it, to FILE before COMMAND runs; FILE is left there
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
@@ -195,6 +200,8 @@ impl Cli {
             ("--map-root-user", self.map_root_user),
             ("--map-current-user", self.map_current_user),
             ("--hostname", self.hostname.is_some()),
+            ("--loopback", self.network.loopback),
+            ("--ping", self.network.ping.is_some()),
             ("--setgroups", self.setgroups.is_some()),
             ("--pid-file", self.pid_file.is_some()),
             ("--propagation", self.propagation != Propagation::default()),

@@ -10,6 +10,7 @@ mod create;
 mod enter;
 mod hint;
 mod namespace;
+mod network;
 mod pidfile;
 mod plan;
 mod procfs;

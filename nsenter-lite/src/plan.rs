@@ -43,6 +43,7 @@ fn create(cli: Cli, outside: (u32, u32)) -> Result<Vec<Step>, Failure> {
     wanted.user |= cli.map_root_user || cli.map_current_user;
     wanted.mount |= cli.mount_proc.is_some();
     wanted.uts |= cli.hostname.is_some();
+    wanted.net |= cli.network.wanted();
     let tie = cli.kill_child.or(wanted.pid.then_some(Signal::SIGKILL));
     let forks = cli.fork || wanted.time || tie.is_some();
     let ids = id_map(&cli, outside);
@@ -62,6 +63,8 @@ fn create(cli: Cli, outside: (u32, u32)) -> Result<Vec<Step>, Failure> {
     let shared = matches!(cli.propagation, Propagation::Shared | Propagation::Unchanged);
     steps.extend(cli.mount_proc.map(|dir| Step::Proc { dir, shared }));
     steps.extend(cli.hostname.map(Step::Hostname));
+    steps.extend(cli.network.loopback.then_some(Step::Loopback));
+    steps.extend(cli.network.ping.map(Step::Ping));
     if steps.is_empty() {
         return Err(Failure::usage("no namespace asked for")
             .hint("say which, as nsenter-lite --pid --mount; nsenter-lite --help lists them"));
@@ -88,13 +91,13 @@ fn check_user(cli: &Cli, has_user: bool, ids: Option<IdMap>) -> Result<(), Failu
             .hint("the kernel maps a group for an ordinary user only where setgroups is denied"));
     }
     let rootless = has_user && ids.is_none_or(|map| map.inside.0 != 0);
-    let needs_root = cli.mount_proc.is_some() || cli.hostname.is_some();
+    let needs_root = cli.mount_proc.is_some() || cli.hostname.is_some() || cli.network.wanted();
     if rootless && needs_root && cli.mode() == Mode::DryRun {
         // Who is not root in a user namespace loses its capabilities by the first execve(2): the
         // tool mounts before that, and a shell can't.
         return Err(Failure::new(
             "write a script of this: no shell can mount, or set the host \
-            name, in a user namespace in which it is not root",
+            name or up a network, in a user namespace in which it is not root",
         )
         .hint("add --map-root-user"));
     }

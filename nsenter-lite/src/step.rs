@@ -10,6 +10,7 @@ use nix::unistd::{Pid, getpid, sethostname};
 
 use crate::create::Creation;
 use crate::enter::Entry;
+use crate::network::{self, Groups};
 use crate::{hint, pidfile, procfs};
 
 /// One step into other namespaces.
@@ -25,6 +26,10 @@ pub enum Step {
     Proc { dir: PathBuf, shared: bool },
     /// A name.
     Hostname(OsString),
+    /// A loopback device that is up.
+    Loopback,
+    /// Groups that may ping.
+    Ping(Groups),
     /// COMMAND.
     Exec(Vec<OsString>),
 }
@@ -59,6 +64,8 @@ impl common::Step for Step {
                 Line::Run(format!("{first}mount -t proc -o nosuid,nodev,noexec proc {dir}"))
             }
             Self::Hostname(name) => Line::Run(format!("hostname -- {}", shell::word(name))),
+            Self::Loopback => network::loopback_line(),
+            Self::Ping(groups) => groups.line(),
             Self::Exec(command) => Line::Exec(exec::line(command)),
         }
     }
@@ -75,6 +82,8 @@ impl common::Step for Step {
                  proc(5)"
             }
             Self::Hostname(_) => "the name in this UTS namespace; sethostname(2)",
+            Self::Loopback => "in a new network namespace it is down; netdevice(7)",
+            Self::Ping(_) => "these groups may ping without being root; icmp(7)",
             Self::Exec(_) => "become the command; execve(2)",
         }
         .into()
@@ -94,6 +103,8 @@ impl common::Step for Step {
             Self::Hostname(name) => sethostname(name)
                 .tried(|| format!("set the host name {name:?}"))
                 .map_err(hint::for_hostname)?,
+            Self::Loopback => network::loopback_up()?,
+            Self::Ping(groups) => groups.allow()?,
             Self::Exec(command) => return Err(exec::exec(command)),
         }
         Ok(Flow::Next)
