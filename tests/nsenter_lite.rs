@@ -8,6 +8,8 @@ mod enter;
 mod make;
 #[path = "nsenter_lite/network.rs"]
 mod network;
+#[path = "nsenter_lite/report.rs"]
+mod report;
 #[path = "nsenter_lite/script.rs"]
 mod script;
 #[path = "nsenter_lite/setup.rs"]
@@ -46,6 +48,15 @@ support::tests!(
     network::groups_may_ping_as_far_as_they_are_mapped,
     network::what_the_network_refuses_is_one_line,
     network::the_network_script_does_the_same,
+    report::readiness_is_told_when_the_command_runs,
+    report::the_status_names_the_namespaces,
+    report::the_command_waits_until_it_may_run,
+    report::descriptors_are_checked_and_not_passed_on,
+    report::the_script_waits_and_tells_too,
+    report::the_pid_is_known_before_the_command_runs,
+    report::a_detached_command_is_the_subreapers_child,
+    report::a_fault_leaves_nothing,
+    report::one_that_waits_dies_with_its_launcher,
     wrong::wrong_usage_is_one_line,
     wrong::wrong_pids_are_told_apart,
     wrong::without_privileges_it_says_so,

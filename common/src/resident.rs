@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -52,6 +52,8 @@ pub struct Child {
     pid: Pid,
     signals: SignalFd,
     killed_for: Option<Signal>,
+    /// Its status, if it ended before it was waited for.
+    ended: Option<u8>,
     /// Opened before the child can cover it: they may share a mount namespace, in which it mounts
     /// a new proc that shows the child as 1.
     proc: Option<OwnedFd>,
@@ -108,6 +110,7 @@ fn fork_by(
             pid: child,
             signals,
             killed_for: None,
+            ended: None,
             proc: open("/proc", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok(),
             terminal,
         })),
@@ -135,6 +138,17 @@ fn die_with(parent: &OwnedFd, signal: Signal) -> Result<(), Failure> {
     }
 }
 
+/// Waits until there is something to read, or nothing ever to come.
+pub fn until_readable(fd: BorrowedFd<'_>) -> nix::Result<()> {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            polled => return polled.map(drop),
+        }
+    }
+}
+
 impl Child {
     /// Its PID, as this process sees it.
     pub fn pid(&self) -> Pid {
@@ -150,25 +164,51 @@ impl Child {
         Ok(status)
     }
 
+    /// Passes signals on until there is something to read, or nothing ever to come.
+    pub fn until(&mut self, readable: BorrowedFd<'_>) -> Result<(), Failure> {
+        loop {
+            let mut fds =
+                [readable, self.signals.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                polled => polled.tried(|| "wait for the child")?,
+            };
+            if fds[0].any() == Some(true) {
+                return Ok(());
+            }
+            self.next_signal()?;
+        }
+    }
+
+    /// Ends it, because we can't go on.
+    pub fn kill(self) {
+        let _ = kill(self.pid, Signal::SIGKILL);
+        let _ = waitpid(self.pid, None);
+    }
+
     fn watch(&mut self) -> Result<u8, Failure> {
         loop {
-            let signal = match self.signals.read_signal() {
-                Ok(Some(info)) => info,
-                Ok(None) | Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(Failure::errno("wait for a signal", errno)),
-            };
-            let number = i32::try_from(signal.ssi_signo).unwrap_or_default();
-            match Signal::try_from(number) {
-                Ok(Signal::SIGCHLD) => {
-                    if let Some(status) = self.reap()? {
-                        return Ok(status);
-                    }
-                }
-                // Above 0 it comes from the kernel: the terminal's Ctrl-C.
-                Ok(other) => self.pass_on(other, signal.ssi_code > 0),
-                Err(_) => {}
+            if let Some(status) = self.ended {
+                return Ok(status);
             }
+            self.next_signal()?;
         }
+    }
+
+    fn next_signal(&mut self) -> Result<(), Failure> {
+        let signal = match self.signals.read_signal() {
+            Ok(Some(info)) => info,
+            Ok(None) | Err(Errno::EINTR) => return Ok(()),
+            Err(errno) => return Err(Failure::errno("wait for a signal", errno)),
+        };
+        let number = i32::try_from(signal.ssi_signo).unwrap_or_default();
+        match Signal::try_from(number) {
+            Ok(Signal::SIGCHLD) => self.ended = self.reap()?,
+            // Above 0 it comes from the kernel: the terminal's Ctrl-C.
+            Ok(other) => self.pass_on(other, signal.ssi_code > 0),
+            Err(_) => {}
+        }
+        Ok(())
     }
 
     fn reap(&self) -> Result<Option<u8>, Failure> {

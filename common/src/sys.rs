@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "the one module that may; each block says why it is sound")]
 
 pub mod bpf;
+pub mod descriptor;
 pub mod network;
 pub mod power;
 

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, pipe2};
 
 use crate::hint;
+use crate::step::Hands;
 
 /// How the child is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +31,15 @@ impl Child {
 
     /// The parent stays until the child has ended. The child learns from it the PID that it has
     /// there: inside, it is 1.
-    pub fn fork(self, outer_pid: &mut Option<Pid>) -> Result<Flow, Failure> {
+    pub fn fork(self, hands: &mut Hands) -> Result<Flow, Failure> {
+        let words = hands.herald.pipe()?;
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to the child")?;
         match resident::fork_tied_by(self.tie).map_err(hint::for_fork)? {
             Side::Parent(child) => {
                 drop(reader);
                 // A child that died at once tells why by its status.
                 let _ = File::from(writer).write_all(&child.pid().as_raw().to_ne_bytes());
-                child.wait().map(Flow::Done)
+                hands.herald.follow(child, words.map(|(reader, _)| reader))
             }
             Side::Child => {
                 drop(writer);
@@ -45,7 +47,8 @@ impl Child {
                 File::from(reader)
                     .read_exact(&mut bytes)
                     .tried(|| "learn the PID from the parent")?;
-                *outer_pid = Some(Pid::from_raw(i32::from_ne_bytes(bytes)));
+                hands.outer_pid = Some(Pid::from_raw(i32::from_ne_bytes(bytes)));
+                hands.herald.speak_by(words.map(|(_, writer)| writer));
                 Ok(Flow::Next)
             }
         }

@@ -8,6 +8,7 @@ use common::{Failure, Mode};
 use nix::sys::signal::Signal;
 
 use crate::network::Network;
+use crate::report::Reports;
 
 /// Run a program in new namespaces, or in those of a process
 ///
@@ -61,6 +62,8 @@ pub struct Cli {
     pub hostname: Option<OsString>,
     #[command(flatten)]
     pub network: Network,
+    #[command(flatten)]
+    pub reports: Reports,
 
     /// Write COMMAND's PID, as the caller sees it, to FILE before COMMAND runs; FILE is left there
     #[arg(long, value_name = "FILE")]
@@ -203,7 +206,6 @@ impl Cli {
             ("--loopback", self.network.loopback),
             ("--ping", self.network.ping.is_some()),
             ("--setgroups", self.setgroups.is_some()),
-            ("--pid-file", self.pid_file.is_some()),
             ("--propagation", self.propagation != Propagation::default()),
         ];
         match making.into_iter().find(|(_, given)| *given) {

@@ -7,12 +7,12 @@ use std::path::Path;
 use common::{Failure, Flow, Tried};
 use nix::mount::{MsFlags, mount};
 use nix::sched::unshare;
-use nix::unistd::Pid;
 
 use crate::child::Child;
 use crate::cli::{Propagation, Setgroups};
 use crate::hint;
 use crate::namespace::{self, Kind};
+use crate::step::Hands;
 
 /// What is made: one line of unshare(1), one call of unshare(2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Creation {
     }
 
     /// Makes them. From here on there is a child, if one was asked for.
-    pub fn act(&self, outer_pid: &mut Option<Pid>) -> Result<Flow, Failure> {
+    pub fn act(&self, hands: &mut Hands) -> Result<Flow, Failure> {
         if !self.kinds.is_empty() {
             unshare(namespace::flags(&self.kinds))
                 .tried(|| format!("make new namespaces ({})", namespace::options(&self.kinds)))
@@ -86,7 +86,7 @@ impl Creation {
         if self.kinds.contains(&Kind::Mount) {
             propagate(self.propagation)?;
         }
-        self.child.map_or(Ok(Flow::Next), |child| child.fork(outer_pid))
+        self.child.map_or(Ok(Flow::Next), |child| child.fork(hands))
     }
 
     /// Unprivileged, a group can be mapped only once setgroups(2) is denied: else a member of a

@@ -10,6 +10,7 @@ use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 use crate::child::Child;
 use crate::hint;
 use crate::namespace::{self, Kind};
+use crate::step::Hands;
 
 /// What is entered: one line of nsenter(1), one call of setns(2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl Entry {
 
     /// All at once, by a pidfd: the kernel checks the rights for all of them before it enters one,
     /// and the process can't be another by then. Linux 5.8.
-    pub fn act(&self, pidfd: &OwnedFd, outer_pid: &mut Option<Pid>) -> Result<Flow, Failure> {
+    pub fn act(&self, pidfd: &OwnedFd, hands: &mut Hands) -> Result<Flow, Failure> {
         let becomes_root = self.kinds.contains(&Kind::User) && !self.preserve_credentials;
         // Groups of the caller are nobody inside: they go now, if we may, or then, if we may.
         let dropped = becomes_root && setgroups(&[]).is_ok();
@@ -50,7 +51,7 @@ impl Entry {
         if becomes_root {
             become_root(dropped)?;
         }
-        self.child.map_or(Ok(Flow::Next), |child| child.fork(outer_pid))
+        self.child.map_or(Ok(Flow::Next), |child| child.fork(hands))
     }
 }
 

@@ -7,6 +7,7 @@
 mod child;
 mod cli;
 mod create;
+mod descriptor;
 mod enter;
 mod hint;
 mod namespace;
@@ -14,18 +15,19 @@ mod network;
 mod pidfile;
 mod plan;
 mod procfs;
+mod report;
 mod step;
 
 use std::process::ExitCode;
 
-use common::{Failure, Form, report, step::perform};
+use common::{Failure, Form, step::perform};
 
 fn main() -> ExitCode {
-    report::main(|_| Form::Command, run)
+    common::report::main(|_| Form::Command, run)
 }
 
 fn run(cli: cli::Cli) -> Result<u8, Failure> {
     let mode = cli.mode();
     let (steps, mut hands) = plan::plan(cli)?;
-    perform(&steps, mode, &mut hands)
+    perform(&steps, mode, &mut hands).inspect_err(|failure| hands.herald.failed(failure))
 }

@@ -15,7 +15,7 @@ pub struct Network {
     /// Bring its loopback device up, which is down in a new one (implies --net)
     #[arg(long)]
     pub loopback: bool,
-    /// Let groups FIRST to LAST of it ping, or all that are mapped; none may (implies --net)
+    /// Let groups FIRST to LAST of it ping, or all that are mapped; in a new one none may (implies --net)
     ///
     /// It is the sysctl net.ipv4.ping_group_range: whose group is in it may send ICMP echo
     /// requests without CAP_NET_RAW. It holds only while both ends are mapped in the user

@@ -16,10 +16,25 @@ use crate::create::{Creation, IdMap};
 use crate::enter::Entry;
 use crate::hint;
 use crate::namespace::{ALL, Kind};
+use crate::pidfile::Place;
+use crate::report::Herald;
 use crate::step::{Hands, Step};
 
 /// What nsenter-lite will do, and what it holds for that.
-pub fn plan(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
+pub fn plan(cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
+    let (reports, mode) = (cli.reports, cli.mode());
+    reports.check()?;
+    // The caller's descriptors are taken before we open any of our own.
+    let mut herald = match mode {
+        Mode::DryRun => reports.check_script().map(|()| Herald::default())?,
+        Mode::Act | Mode::Explain => reports.herald()?,
+    };
+    let (steps, hands) = whole(cli).inspect_err(|failure| herald.failed(failure))?;
+    Ok((steps, Hands { herald, ..hands }))
+}
+
+fn whole(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
+    let reports = cli.reports;
     let command = match std::mem::take(&mut cli.command) {
         command if command.is_empty() => vec![shell()],
         command => command,
@@ -29,6 +44,8 @@ pub fn plan(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
     } else {
         (create(cli, (geteuid().as_raw(), getegid().as_raw()))?, Hands::default())
     };
+    steps.extend(reports.block_fd.map(Step::Block));
+    steps.extend(reports.ready_fd.map(Step::Ready));
     steps.push(Step::Exec(command));
     Ok((steps, hands))
 }
@@ -44,8 +61,8 @@ fn create(cli: Cli, outside: (u32, u32)) -> Result<Vec<Step>, Failure> {
     wanted.mount |= cli.mount_proc.is_some();
     wanted.uts |= cli.hostname.is_some();
     wanted.net |= cli.network.wanted();
-    let tie = cli.kill_child.or(wanted.pid.then_some(Signal::SIGKILL));
-    let forks = cli.fork || wanted.time || tie.is_some();
+    let tie = cli.kill_child.or((wanted.pid && !cli.reports.detach).then_some(Signal::SIGKILL));
+    let forks = cli.fork || wanted.time || wanted.pid || tie.is_some() || cli.reports.forks();
     let ids = id_map(&cli, outside);
     check_user(&cli, wanted.user, ids)?;
     let creation = Creation {
@@ -109,14 +126,17 @@ fn enter(cli: &Cli, target: Pid) -> Result<(Vec<Step>, Hands), Failure> {
     let pidfd = sys::pidfd_open(target)
         .tried(|| format!("find process {target}"))
         .map_err(hint::for_target)?;
-    let hands = Hands { target: Some(pidfd), ..Hands::default() };
+    let found = cli.pid_file.as_deref().filter(|_| cli.mode() != Mode::DryRun);
+    let pid_place = found.map(Place::find).transpose()?;
+    let hands = Hands { target: Some(pidfd), pid_place, ..Hands::default() };
     let asked = cli.namespaces.kinds();
     let kinds = if cli.all { differing(target, &asked)? } else { asked };
     if kinds.is_empty() && !cli.all {
         return Err(Failure::usage("no namespace of the target asked for")
             .hint(format!("nsenter-lite -t {target} -a enters all of them")));
     }
-    let forks = kinds.contains(&Kind::Pid) || cli.fork || cli.kill_child.is_some();
+    let forks =
+        kinds.contains(&Kind::Pid) || cli.fork || cli.kill_child.is_some() || cli.reports.forks();
     let entry = Entry {
         target,
         preserve_credentials: cli.preserve_credentials,
@@ -124,7 +144,9 @@ fn enter(cli: &Cli, target: Pid) -> Result<(Vec<Step>, Hands), Failure> {
         kinds,
     };
     // Where all are ours already there is nothing to enter.
-    let steps = if entry.kinds.is_empty() { Vec::new() } else { vec![Step::Enter(entry)] };
+    let enters = !entry.kinds.is_empty() || entry.child.is_some();
+    let mut steps = Vec::from_iter(enters.then_some(Step::Enter(entry)));
+    steps.extend(cli.pid_file.clone().map(Step::PidFile));
     Ok((steps, hands))
 }
 

@@ -1,7 +1,7 @@
 //! What nsenter-lite does, step by step.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use common::{Failure, Flow, Line, Tried, exec, shell};
@@ -11,7 +11,9 @@ use nix::unistd::{Pid, getpid, sethostname};
 use crate::create::Creation;
 use crate::enter::Entry;
 use crate::network::{self, Groups};
-use crate::{hint, pidfile, procfs};
+use crate::pidfile::Place;
+use crate::report::{self, Herald};
+use crate::{hint, procfs};
 
 /// One step into other namespaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,10 @@ pub enum Step {
     Loopback,
     /// Groups that may ping.
     Ping(Groups),
+    /// A byte that is waited for.
+    Block(RawFd),
+    /// A line that says so.
+    Ready(RawFd),
     /// COMMAND.
     Exec(Vec<OsString>),
 }
@@ -39,6 +45,10 @@ pub enum Step {
 pub struct Hands {
     /// Our PID as it is seen from where we came, if it differs.
     pub outer_pid: Option<Pid>,
+    /// Where the PID file goes, found before another mount table is entered.
+    pub pid_place: Option<Place>,
+    /// Who tells the caller.
+    pub herald: Herald,
     /// The process whose namespaces are entered.
     pub target: Option<OwnedFd>,
 }
@@ -66,6 +76,8 @@ impl common::Step for Step {
             Self::Hostname(name) => Line::Run(format!("hostname -- {}", shell::word(name))),
             Self::Loopback => network::loopback_line(),
             Self::Ping(groups) => groups.line(),
+            Self::Block(number) => report::block_line(*number),
+            Self::Ready(number) => report::ready_line(*number),
             Self::Exec(command) => Line::Exec(exec::line(command)),
         }
     }
@@ -84,6 +96,8 @@ impl common::Step for Step {
             Self::Hostname(_) => "the name in this UTS namespace; sethostname(2)",
             Self::Loopback => "in a new network namespace it is down; netdevice(7)",
             Self::Ping(_) => "these groups may ping without being root; icmp(7)",
+            Self::Block(_) => "wait until the caller lets it run; read(2)",
+            Self::Ready(_) => "the caller learns that it runs; pipe(7)",
             Self::Exec(_) => "become the command; execve(2)",
         }
         .into()
@@ -91,28 +105,41 @@ impl common::Step for Step {
 
     fn act(&self, hands: &mut Hands) -> Result<Flow, Failure> {
         match self {
-            Self::Create(creation) => return creation.act(&mut hands.outer_pid),
+            Self::Create(creation) => return creation.act(hands),
             Self::Enter(entry) => {
                 let target = hands.target.take().ok_or_else(|| {
                     Failure::errno(format!("enter process {}", entry.target), Errno::ESRCH)
                 })?;
-                return entry.act(&target, &mut hands.outer_pid);
+                return entry.act(&target, hands);
             }
-            Self::PidFile(file) => pidfile::write(file, hands.outer_pid.unwrap_or_else(getpid))?,
+            Self::PidFile(file) => {
+                let pid = hands.outer_pid.unwrap_or_else(getpid);
+                hands.pid_place = Some(match hands.pid_place.take() {
+                    Some(place) => place,
+                    None => Place::find(file)?,
+                });
+                hands.pid_place.as_ref().map_or(Ok(()), |place| place.write(pid))?;
+            }
             Self::Proc { dir, shared } => procfs::mount(dir, *shared)?,
             Self::Hostname(name) => sethostname(name)
                 .tried(|| format!("set the host name {name:?}"))
                 .map_err(hint::for_hostname)?,
             Self::Loopback => network::loopback_up()?,
             Self::Ping(groups) => groups.allow()?,
-            Self::Exec(command) => return Err(exec::exec(command)),
+            Self::Block(number) => hands.herald.wait_at_gate(*number)?,
+            // The parent tells, when it is so.
+            Self::Ready(_) => {}
+            Self::Exec(command) => {
+                hands.herald.executes();
+                return Err(exec::exec(command));
+            }
         }
         Ok(Flow::Next)
     }
 
-    fn undo(&self, _hands: &mut Hands) -> Result<(), Failure> {
+    fn undo(&self, hands: &mut Hands) -> Result<(), Failure> {
         match self {
-            Self::PidFile(file) => pidfile::remove(file),
+            Self::PidFile(_) => hands.pid_place.as_ref().map_or(Ok(()), Place::remove),
             // Namespaces, and what is in them, end with the process.
             _ => Ok(()),
         }

@@ -45,7 +45,6 @@ pub fn wrong_pids_are_told_apart() -> Test {
         (["-t", &own, "--hostname=x"], "--hostname"),
         (["-t", &own, "--mount-proc"], "--mount-proc"),
         (["-t", &own, "-r"], "--map-root-user"),
-        (["-t", &own, "--pid-file=x"], "--pid-file"),
     ] {
         let mut command = tool();
         run(command.args(words).args(["--", "true"])).fails(125, "nsenter-lite", &[part]);

@@ -1,0 +1,301 @@
+//! What a script or an engine is told about COMMAND, and how it makes COMMAND wait.
+//!
+//! COMMAND itself can't tell that it was executed, so its parent does: COMMAND's end of a pipe
+//! closes by the exec. The child says before it tries, and again if it could not.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+
+use common::resident::Child;
+use common::{Failure, Flow, Form, Line, Tried};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open};
+use nix::sys::stat::{Mode, fstatat};
+use nix::unistd::{Pid, pipe2};
+
+use crate::descriptor::{self, Use};
+use crate::namespace::ALL;
+
+/// The options for it.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+#[command(next_help_heading = "For scripts and engines")]
+pub struct Reports {
+    /// Write a line to descriptor N and close it when COMMAND has been executed (implies --fork)
+    ///
+    /// If it is closed without a line, COMMAND could not be run. N is open for writing, 3 or
+    /// higher; COMMAND does not get it.
+    #[arg(long, value_name = "N", value_parser = descriptor::number)]
+    pub ready_fd: Option<RawFd>,
+    /// Write to descriptor N what happens to COMMAND, a line of JSON each (implies --fork)
+    ///
+    /// {"event":"started","pid":P,"namespaces":{"user":I,"mnt":I,...}} when it has been executed: P
+    /// as the caller sees it, I the inode numbers that /proc/P/ns shows; "waiting" instead of
+    /// "started" while --block-fd holds it; {"event":"exited","status":S} when it has ended; or
+    /// {"event":"error","status":S,"message":"..."}.
+    #[arg(long, value_name = "N", value_parser = descriptor::number)]
+    pub status_fd: Option<RawFd>,
+    /// Have COMMAND wait, with all else done, for a byte on descriptor N
+    ///
+    /// If N is closed without one, as when the process that had it has died, COMMAND is not run
+    /// and the status is 125: it must not run without what was to be done to it first.
+    #[arg(long, value_name = "N", value_parser = descriptor::number)]
+    pub block_fd: Option<RawFd>,
+    /// End when COMMAND has been executed, and leave it to the next subreaper (implies --fork)
+    ///
+    /// The status is 0 then. With --block-fd that is when COMMAND waits. It lives on without us,
+    /// also in a new PID namespace. The subreaper (PR_SET_CHILD_SUBREAPER in prctl(2)), else PID 1,
+    /// is its parent from then on.
+    #[arg(long, conflicts_with_all = ["kill_child", "no_fork"])]
+    pub detach: bool,
+}
+
+impl Reports {
+    /// Whether there must be a parent of COMMAND.
+    pub fn forks(self) -> bool {
+        self.told() || self.detach
+    }
+
+    fn told(self) -> bool {
+        self.ready_fd.is_some() || self.status_fd.is_some()
+    }
+
+    fn numbers(self) -> impl Iterator<Item = (&'static str, RawFd, Use)> {
+        [
+            ("--ready-fd", self.ready_fd, Use::Write),
+            ("--status-fd", self.status_fd, Use::Write),
+            ("--block-fd", self.block_fd, Use::Read),
+        ]
+        .into_iter()
+        .filter_map(|(option, number, wanted)| Some((option, number?, wanted)))
+    }
+
+    /// Whether the caller has given all of them, each for one purpose.
+    pub fn check(self) -> Result<(), Failure> {
+        let numbers: Vec<_> = self.numbers().collect();
+        for (at, (option, number, wanted)) in numbers.iter().enumerate() {
+            if let Some((other, ..)) = numbers[..at].iter().find(|(_, other, _)| other == number) {
+                return Err(Failure::usage(format!(
+                    "use {option} {number}: it is that of {other} already"
+                )));
+            }
+            descriptor::check(option, *number, *wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the descriptors over. Before anything else is opened: see [`descriptor::take`].
+    pub fn herald(self) -> Result<Herald, Failure> {
+        let take = |option, number: Option<RawFd>| {
+            number.map(|number| descriptor::take(option, number)).transpose()
+        };
+        let ready = take("--ready-fd", self.ready_fd)?.map(File::from);
+        let status = take("--status-fd", self.status_fd)?.map(File::from);
+        let gate = take("--block-fd", self.block_fd)?.map(File::from);
+        // The one that we know now: what is entered may have another, or none.
+        let proc = match status {
+            Some(_) => Some(
+                open("/proc", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+                    .tried(|| "open \"/proc\"")?,
+            ),
+            None => None,
+        };
+        let follows = self.forks();
+        Ok(Herald { ready, status, gate, proc, follows, detach: self.detach, parent: None })
+    }
+
+    /// Refuses a script of what no shell can do.
+    pub fn check_script(self) -> Result<(), Failure> {
+        let cant = |what: &str| Err(Failure::new(format!("write a script of this: {what}")));
+        if self.detach {
+            return cant(
+                "no shell leaves COMMAND to a subreaper by one fork; try without --detach",
+            );
+        }
+        if self.status_fd.is_some() {
+            return cant(
+                "no shell tells how a program ends that it becomes; leave --status-fd out",
+            );
+        }
+        match self.numbers().find(|(_, number, _)| *number > 9) {
+            None => Ok(()),
+            Some((option, ..)) => {
+                cant(&format!("a shell knows the descriptors 0 to 9; give {option} such a number"))
+            }
+        }
+    }
+}
+
+/// The script waits, too, for one byte, and ends without it.
+pub fn block_line(number: RawFd) -> Line {
+    Line::Run(format!(
+        "test \"$(dd bs=1 count=1 2>/dev/null <&{number} | wc -c)\" -eq 1; exec {number}<&-"
+    ))
+}
+
+/// A shell can tell only before it becomes COMMAND.
+pub fn ready_line(number: RawFd) -> Line {
+    Line::Run(format!("echo >&{number}; exec {number}>&-"))
+}
+
+/// Who tells. After a fork there is one on either side.
+#[derive(Debug, Default)]
+pub struct Herald {
+    ready: Option<File>,
+    status: Option<File>,
+    gate: Option<File>,
+    proc: Option<OwnedFd>,
+    follows: bool,
+    detach: bool,
+    /// In the child: closed by the exec.
+    parent: Option<File>,
+}
+
+/// What the child tells its parent: a letter, and a line of text.
+mod word {
+    pub const WAITING: char = 'w';
+    pub const EXECUTES: char = 'e';
+    pub const FAILED: char = 'f';
+}
+
+impl Herald {
+    /// A pipe for the words of the child, if they are wanted.
+    pub fn pipe(&self) -> Result<Option<(OwnedFd, OwnedFd)>, Failure> {
+        match self.follows {
+            true => pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to the child").map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// This is the child: it tells by that pipe.
+    pub fn speak_by(&mut self, pipe: Option<OwnedFd>) {
+        self.parent = pipe.map(File::from);
+        self.ready = None;
+    }
+
+    /// This is the parent: tells what the child does, and how it ends.
+    pub fn follow(&mut self, mut child: Child, pipe: Option<OwnedFd>) -> Result<Flow, Failure> {
+        self.gate = None;
+        let Some(pipe) = pipe else { return child.wait().map(Flow::Done) };
+        match self.listen(&mut child, File::from(pipe)) {
+            Ok(true) if self.detach => return Ok(Flow::Done(0)),
+            Ok(true) => {}
+            // It has said itself what went wrong.
+            Ok(false) => {
+                self.ready = None;
+                return child.wait().map(Flow::Done);
+            }
+            Err(failure) => {
+                child.kill();
+                return Err(failure);
+            }
+        }
+        let status = child.wait()?;
+        self.event(&format!("\"exited\",\"status\":{status}"));
+        Ok(Flow::Done(status))
+    }
+
+    /// Until COMMAND runs; false if it never does.
+    fn listen(&mut self, child: &mut Child, mut pipe: File) -> Result<bool, Failure> {
+        let (mut heard, mut executes) = (String::new(), None);
+        loop {
+            child.until(pipe.as_fd())?;
+            let mut bytes = [0; 512];
+            let read = match pipe.read(&mut bytes) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => read.tried(|| "listen to the child")?,
+            };
+            heard += &String::from_utf8_lossy(&bytes[..read]);
+            while let Some((line, rest)) = heard.split_once('\n') {
+                let (letter, text) = line.split_at(1);
+                match letter.chars().next() {
+                    Some(word::WAITING) => {
+                        self.event(&started("waiting", child.pid(), text));
+                        if self.detach {
+                            return Ok(true);
+                        }
+                    }
+                    Some(word::EXECUTES) => executes = Some(text.to_owned()),
+                    _ => return Ok(false),
+                }
+                heard = rest.to_owned();
+            }
+            if read == 0 {
+                break;
+            }
+        }
+        let Some(namespaces) = executes else { return Ok(false) };
+        self.event(&started("started", child.pid(), &namespaces));
+        if let Some(mut ready) = self.ready.take() {
+            let _ = ready.write_all(b"\n");
+        }
+        Ok(true)
+    }
+
+    /// A reader that has gone away is no failure.
+    fn event(&mut self, event: &str) {
+        if let Some(status) = &mut self.status {
+            let _ = status.write_all(format!("{{\"event\":{event}}}\n").as_bytes());
+        }
+    }
+
+    fn say(&mut self, word: char, text: &str) {
+        if let Some(parent) = &mut self.parent {
+            let _ = parent.write_all(format!("{word}{text}\n").as_bytes());
+        }
+    }
+
+    /// The child waits for a byte.
+    pub fn wait_at_gate(&mut self, number: RawFd) -> Result<(), Failure> {
+        let namespaces = self.namespaces();
+        self.say(word::WAITING, &namespaces);
+        let what = || format!("wait for a byte on descriptor {number}");
+        let Some(mut gate) = self.gate.take() else {
+            return Err(Failure::errno(what(), Errno::EBADF));
+        };
+        let read = loop {
+            common::resident::until_readable(gate.as_fd()).tried(what)?;
+            match gate.read(&mut [0]) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                read => break read.tried(what)?,
+            }
+        };
+        match read {
+            0 => Err(Failure::new(format!("{}: it was closed without one", what()))
+                .hint(format!("who lets COMMAND run writes to it: echo >&{number}"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// COMMAND is next.
+    pub fn executes(&mut self) {
+        let namespaces = self.namespaces();
+        self.say(word::EXECUTES, &namespaces);
+    }
+
+    /// This process ends by this failure.
+    pub fn failed(&mut self, failure: &Failure) {
+        self.say(word::FAILED, "");
+        let message = failure.lines("nsenter-lite");
+        let message = message.lines().next().unwrap_or_default();
+        let status = failure.status(Form::Command);
+        let message = serde_json::Value::from(message);
+        self.event(&format!("\"error\",\"status\":{status},\"message\":{message}"));
+    }
+
+    /// The inode number of each of this process's namespaces, as JSON.
+    fn namespaces(&self) -> String {
+        let Some(proc) = &self.proc else { return String::new() };
+        let numbers = ALL.into_iter().filter_map(|kind| {
+            let link = format!("self/ns/{}", kind.link());
+            let found = fstatat(proc, link.as_str(), AtFlags::empty()).ok()?;
+            Some(format!("\"{}\":{}", kind.link(), found.st_ino))
+        });
+        numbers.collect::<Vec<_>>().join(",")
+    }
+}
+
+fn started(event: &str, pid: Pid, namespaces: &str) -> String {
+    format!("\"{event}\",\"pid\":{pid},\"namespaces\":{{{namespaces}}}")
+}
