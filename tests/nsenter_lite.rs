@@ -4,6 +4,8 @@
 mod command;
 #[path = "nsenter_lite/enter.rs"]
 mod enter;
+#[path = "nsenter_lite/join.rs"]
+mod join;
 #[path = "nsenter_lite/make.rs"]
 mod make;
 #[path = "nsenter_lite/network.rs"]
@@ -57,6 +59,13 @@ support::tests!(
     report::a_detached_command_is_the_subreapers_child,
     report::a_fault_leaves_nothing,
     report::one_that_waits_dies_with_its_launcher,
+    join::some_are_joined_and_others_made_by_one_process,
+    join::a_user_namespace_is_joined_first_and_as_its_root,
+    join::what_can_not_be_joined_is_one_line,
+    join::the_command_of_outside_runs_where_it_is_not,
+    join::the_command_gets_open_descriptors,
+    join::the_join_script_does_the_same,
+    join::a_fault_of_joining_leaves_nothing,
     wrong::wrong_usage_is_one_line,
     wrong::wrong_pids_are_told_apart,
     wrong::without_privileges_it_says_so,

@@ -7,6 +7,7 @@ use clap::{Parser, ValueEnum};
 use common::{Failure, Mode};
 use nix::sys::signal::Signal;
 
+use crate::join::Joins;
 use crate::network::Network;
 use crate::report::Reports;
 
@@ -64,6 +65,8 @@ pub struct Cli {
     pub network: Network,
     #[command(flatten)]
     pub reports: Reports,
+    #[command(flatten)]
+    pub joins: Joins,
 
     /// Write COMMAND's PID, as the caller sees it, to FILE before COMMAND runs; FILE is left there
     #[arg(long, value_name = "FILE")]

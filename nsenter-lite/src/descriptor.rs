@@ -1,10 +1,18 @@
 //! Descriptors that are given by their number.
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 
-use common::{Failure, sys};
+use common::{Failure, Line, Tried, shell, sys};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, open};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
+use nix::sys::stat::Mode;
+
+use crate::join::key_and_file;
 
 /// What is done with a descriptor that the caller gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +59,94 @@ pub fn check(option: &str, number: RawFd, wanted: Use) -> Result<(), Failure> {
 pub fn take(option: &str, number: RawFd) -> Result<OwnedFd, Failure> {
     sys::descriptor::take(number)
         .map_err(|errno| Failure::errno(format!("use {option} {number}"), errno))
+}
+
+/// A file that COMMAND gets as an open descriptor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    pub number: RawFd,
+    pub file: PathBuf,
+}
+
+enum Kind {
+    Socket,
+    Both,
+    Read,
+}
+
+impl Passed {
+    pub fn parse(text: &OsString) -> Result<Self, String> {
+        let (key, file) =
+            key_and_file(text).ok_or("a number and a file are wanted, as 5=/run/x.sock")?;
+        Ok(Self { number: number(key)?, file })
+    }
+
+    fn kind(&self) -> Kind {
+        match fs::metadata(&self.file).map(|found| found.file_type()) {
+            Ok(kind) if kind.is_socket() => Kind::Socket,
+            Ok(kind) if kind.is_fifo() || kind.is_char_device() || kind.is_block_device() => {
+                Kind::Both
+            }
+            _ => Kind::Read,
+        }
+    }
+
+    /// Opens it, at its number. COMMAND does not get it yet.
+    pub fn open(&self) -> Result<(), Failure> {
+        let Self { number, file } = self;
+        let flags = OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        let fd = match self.kind() {
+            Kind::Socket => connect(file),
+            Kind::Both => open(file, flags | OFlag::O_RDWR, Mode::empty()),
+            Kind::Read => open(file, flags | OFlag::O_RDONLY, Mode::empty()),
+        }
+        .tried(|| format!("open {file:?}"))?;
+        sys::descriptor::place(fd, *number).tried(|| format!("use {number} for {file:?}")).map_err(
+            |failure| {
+                failure.hint_if(Errno::EBADF, || "ulimit -n says how many there may be".into())
+            },
+        )
+    }
+
+    /// COMMAND gets it.
+    pub fn pass(&self) -> Result<(), Failure> {
+        let Self { number, file } = self;
+        sys::descriptor::set_passed(*number, true).tried(|| format!("pass {file:?} on as {number}"))
+    }
+
+    /// As the shell has it.
+    pub fn line(&self) -> Line {
+        let open = if matches!(self.kind(), Kind::Both) { "<>" } else { "<" };
+        Line::Run(format!("exec {}{open}{}", self.number, shell::word(&self.file)))
+    }
+
+    /// Refuses a script of what no shell can do.
+    pub fn check_script(&self) -> Result<(), Failure> {
+        let cant = |what| Err(Failure::new(format!("write a script of this: {what}")));
+        if self.number > 9 {
+            return cant("a shell knows the descriptors 0 to 9; give --fd such a number");
+        }
+        match self.kind() {
+            Kind::Socket => cant("no shell connects to a socket; leave that --fd out"),
+            Kind::Both | Kind::Read => Ok(()),
+        }
+    }
+}
+
+/// A name of any length: that of the descriptor is short, and means the same socket.
+fn connect(file: &Path) -> nix::Result<OwnedFd> {
+    let found = open(file, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let address = UnixAddr::new(&PathBuf::from(format!("/proc/self/fd/{}", found.as_raw_fd())))?;
+    let kinds = [SockType::Stream, SockType::SeqPacket, SockType::Datagram];
+    for kind in kinds {
+        let socket = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
+        match nix::sys::socket::connect(socket.as_raw_fd(), &address) {
+            Ok(()) => return Ok(socket),
+            Err(Errno::EPROTOTYPE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::EPROTOTYPE)
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Entry {
 
 /// The root of the user namespace that was entered. Where setgroups(2) is denied, the groups stay
 /// those of the caller, who had them anyway.
-fn become_root(dropped: bool) -> Result<(), Failure> {
+pub fn become_root(dropped: bool) -> Result<(), Failure> {
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     match setgroups(&[]) {
         Err(Errno::EPERM) => {}

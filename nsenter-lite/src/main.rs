@@ -10,6 +10,7 @@ mod create;
 mod descriptor;
 mod enter;
 mod hint;
+mod join;
 mod namespace;
 mod network;
 mod pidfile;

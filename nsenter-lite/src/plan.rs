@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
-use common::{Failure, Mode, Tried, pid, sys};
+use common::{Failure, Mode, Tried, exec, pid, sys};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getegid, geteuid};
@@ -13,8 +13,10 @@ use nix::unistd::{Pid, getegid, geteuid};
 use crate::child::Child;
 use crate::cli::{Cli, Propagation, Setgroups};
 use crate::create::{Creation, IdMap};
+use crate::descriptor::Passed;
 use crate::enter::Entry;
 use crate::hint;
+use crate::join;
 use crate::namespace::{ALL, Kind};
 use crate::pidfile::Place;
 use crate::report::Herald;
@@ -23,30 +25,64 @@ use crate::step::{Hands, Step};
 /// What nsenter-lite will do, and what it holds for that.
 pub fn plan(cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
     let (reports, mode) = (cli.reports, cli.mode());
-    reports.check()?;
+    reports.check(&cli.joins.fd)?;
     // The caller's descriptors are taken before we open any of our own.
     let mut herald = match mode {
-        Mode::DryRun => reports.check_script().map(|()| Herald::default())?,
-        Mode::Act | Mode::Explain => reports.herald()?,
+        Mode::DryRun => {
+            check_script(&cli)?;
+            Herald::default()
+        }
+        Mode::Act | Mode::Explain => {
+            cli.joins.fd.iter().try_for_each(Passed::open)?;
+            reports.herald()?
+        }
     };
     let (steps, hands) = whole(cli).inspect_err(|failure| herald.failed(failure))?;
     Ok((steps, Hands { herald, ..hands }))
 }
 
+/// Refuses a script of what no shell can do.
+fn check_script(cli: &Cli) -> Result<(), Failure> {
+    cli.reports.check_script()?;
+    cli.joins.fd.iter().try_for_each(Passed::check_script)?;
+    if cli.joins.outside_command {
+        return Err(Failure::new(
+            "write a script of this: no shell runs a program by its descriptor; leave \
+             --outside-command out",
+        ));
+    }
+    Ok(())
+}
+
 fn whole(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
-    let reports = cli.reports;
+    let (reports, joins, mode) = (cli.reports, cli.joins.clone(), cli.mode());
     let command = match std::mem::take(&mut cli.command) {
         command if command.is_empty() => vec![shell()],
         command => command,
     };
-    let (mut steps, hands) = if let Some(target) = &cli.target {
+    let (mut pid_place, mut program) = (None, None);
+    if mode != Mode::DryRun {
+        pid_place = cli.pid_file.as_deref().map(Place::find).transpose()?;
+        program = joins.outside_command.then(|| exec::open(&command)).transpose()?;
+    }
+    let (next, mut hands) = if let Some(target) = &cli.target {
         enter(&cli, pid::parse(target)?)?
     } else {
-        (create(cli, (geteuid().as_raw(), getegid().as_raw()))?, Hands::default())
+        let steps = create(cli, (geteuid().as_raw(), getegid().as_raw()))?;
+        let joined = match steps.first() {
+            Some(Step::Join(joined)) if mode != Mode::DryRun => join::open_all(joined)?,
+            _ => Vec::new(),
+        };
+        (steps, Hands { joined, ..Hands::default() })
     };
+    (hands.pid_place, hands.program) = (pid_place, program);
+    let mut steps: Vec<_> = joins.fd.into_iter().map(Step::Fd).chain(next).collect();
     steps.extend(reports.block_fd.map(Step::Block));
     steps.extend(reports.ready_fd.map(Step::Ready));
-    steps.push(Step::Exec(command));
+    steps.push(match joins.outside_command {
+        true => Step::ExecOpened(command),
+        false => Step::Exec(command),
+    });
     Ok((steps, hands))
 }
 
@@ -58,11 +94,14 @@ fn shell() -> OsString {
 fn create(cli: Cli, outside: (u32, u32)) -> Result<Vec<Step>, Failure> {
     let mut wanted = cli.namespaces;
     wanted.user |= cli.map_root_user || cli.map_current_user;
-    wanted.mount |= cli.mount_proc.is_some();
-    wanted.uts |= cli.hostname.is_some();
-    wanted.net |= cli.network.wanted();
+    // What an option implies is made, unless one is joined.
+    wanted.mount |= cli.mount_proc.is_some() && !cli.joins.has(Kind::Mount);
+    wanted.uts |= cli.hostname.is_some() && !cli.joins.has(Kind::Uts);
+    wanted.net |= cli.network.wanted() && !cli.joins.has(Kind::Net);
+    let joined = cli.joins.ordered(&wanted.kinds())?;
+    let born = wanted.pid || wanted.time || cli.joins.has(Kind::Pid) || cli.joins.has(Kind::Time);
     let tie = cli.kill_child.or((wanted.pid && !cli.reports.detach).then_some(Signal::SIGKILL));
-    let forks = cli.fork || wanted.time || wanted.pid || tie.is_some() || cli.reports.forks();
+    let forks = cli.fork || born || tie.is_some() || cli.reports.forks();
     let ids = id_map(&cli, outside);
     check_user(&cli, wanted.user, ids)?;
     let creation = Creation {
@@ -72,7 +111,7 @@ fn create(cli: Cli, outside: (u32, u32)) -> Result<Vec<Step>, Failure> {
         propagation: cli.propagation,
         child: forks.then_some(Child { tie }),
     };
-    let mut steps = Vec::new();
+    let mut steps = Vec::from_iter((!joined.is_empty()).then_some(Step::Join(joined)));
     if !creation.kinds.is_empty() || forks {
         steps.push(Step::Create(creation));
     }
@@ -126,9 +165,7 @@ fn enter(cli: &Cli, target: Pid) -> Result<(Vec<Step>, Hands), Failure> {
     let pidfd = sys::pidfd_open(target)
         .tried(|| format!("find process {target}"))
         .map_err(hint::for_target)?;
-    let found = cli.pid_file.as_deref().filter(|_| cli.mode() != Mode::DryRun);
-    let pid_place = found.map(Place::find).transpose()?;
-    let hands = Hands { target: Some(pidfd), pid_place, ..Hands::default() };
+    let hands = Hands { target: Some(pidfd), ..Hands::default() };
     let asked = cli.namespaces.kinds();
     let kinds = if cli.all { differing(target, &asked)? } else { asked };
     if kinds.is_empty() && !cli.all {

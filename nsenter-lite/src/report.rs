@@ -14,7 +14,7 @@ use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{Pid, pipe2};
 
-use crate::descriptor::{self, Use};
+use crate::descriptor::{self, Passed, Use};
 use crate::namespace::ALL;
 
 /// The options for it.
@@ -71,7 +71,7 @@ impl Reports {
     }
 
     /// Whether the caller has given all of them, each for one purpose.
-    pub fn check(self) -> Result<(), Failure> {
+    pub fn check(self, passed: &[Passed]) -> Result<(), Failure> {
         let numbers: Vec<_> = self.numbers().collect();
         for (at, (option, number, wanted)) in numbers.iter().enumerate() {
             if let Some((other, ..)) = numbers[..at].iter().find(|(_, other, _)| other == number) {
@@ -81,7 +81,18 @@ impl Reports {
             }
             descriptor::check(option, *number, *wanted)?;
         }
-        Ok(())
+        let used = |at: usize| {
+            let number = passed[at].number;
+            let before = passed[..at].iter().any(|other| other.number == number);
+            before || numbers.iter().any(|(_, other, _)| *other == number)
+        };
+        match (0..passed.len()).find(|at| used(*at)) {
+            None => Ok(()),
+            Some(at) => Err(Failure::usage(format!(
+                "use --fd {}: that number is used already",
+                passed[at].number
+            ))),
+        }
     }
 
     /// Takes the descriptors over. Before anything else is opened: see [`descriptor::take`].

@@ -9,7 +9,9 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, getpid, sethostname};
 
 use crate::create::Creation;
+use crate::descriptor::Passed;
 use crate::enter::Entry;
+use crate::join::{self, Joined};
 use crate::network::{self, Groups};
 use crate::pidfile::Place;
 use crate::report::{self, Herald};
@@ -22,6 +24,10 @@ pub enum Step {
     Create(Creation),
     /// Those of another process; the next steps may be a child's.
     Enter(Entry),
+    /// Those of files.
+    Join(Vec<Joined>),
+    /// A descriptor for COMMAND.
+    Fd(Passed),
     /// The PID, for those outside.
     PidFile(PathBuf),
     /// A view of the processes, where mounts may be shared with the namespace we come from.
@@ -38,6 +44,8 @@ pub enum Step {
     Ready(RawFd),
     /// COMMAND.
     Exec(Vec<OsString>),
+    /// COMMAND, which was opened outside.
+    ExecOpened(Vec<OsString>),
 }
 
 /// What is held while the steps are done.
@@ -45,6 +53,10 @@ pub enum Step {
 pub struct Hands {
     /// Our PID as it is seen from where we came, if it differs.
     pub outer_pid: Option<Pid>,
+    /// The files of the namespaces that are joined.
+    pub joined: Vec<OwnedFd>,
+    /// COMMAND, opened outside.
+    pub program: Option<OwnedFd>,
     /// Where the PID file goes, found before another mount table is entered.
     pub pid_place: Option<Place>,
     /// Who tells the caller.
@@ -60,6 +72,8 @@ impl common::Step for Step {
         match self {
             Self::Create(creation) => Line::Within(creation.line()),
             Self::Enter(entry) => Line::Within(entry.line()),
+            Self::Join(joined) => Line::Within(join::line(joined)),
+            Self::Fd(passed) => passed.line(),
             Self::PidFile(file) => Line::Run(format!(
                 "read -r pid rest </proc/self/stat; echo \"$pid\" >{}",
                 shell::operand(file)
@@ -78,7 +92,7 @@ impl common::Step for Step {
             Self::Ping(groups) => groups.line(),
             Self::Block(number) => report::block_line(*number),
             Self::Ready(number) => report::ready_line(*number),
-            Self::Exec(command) => Line::Exec(exec::line(command)),
+            Self::Exec(command) | Self::ExecOpened(command) => Line::Exec(exec::line(command)),
         }
     }
 
@@ -86,6 +100,8 @@ impl common::Step for Step {
         match self {
             Self::Create(creation) => return creation.why(),
             Self::Enter(_) => "see what that process sees; setns(2), namespaces(7)",
+            Self::Join(_) => "share these with others; setns(2), namespaces(7)",
+            Self::Fd(_) => "the command finds it open; open(2), connect(2)",
             Self::PidFile(_) => {
                 "/proc still is the one of outside, so this is the PID there; proc_pid_stat(5)"
             }
@@ -99,6 +115,7 @@ impl common::Step for Step {
             Self::Block(_) => "wait until the caller lets it run; read(2)",
             Self::Ready(_) => "the caller learns that it runs; pipe(7)",
             Self::Exec(_) => "become the command; execve(2)",
+            Self::ExecOpened(_) => "become the command that was opened outside; execveat(2)",
         }
         .into()
     }
@@ -114,11 +131,10 @@ impl common::Step for Step {
             }
             Self::PidFile(file) => {
                 let pid = hands.outer_pid.unwrap_or_else(getpid);
-                hands.pid_place = Some(match hands.pid_place.take() {
-                    Some(place) => place,
-                    None => Place::find(file)?,
-                });
-                hands.pid_place.as_ref().map_or(Ok(()), |place| place.write(pid))?;
+                hands.pid_place.as_ref().map_or_else(
+                    || Err(Failure::errno(format!("write the PID file {file:?}"), Errno::EBADF)),
+                    |place| place.write(pid),
+                )?;
             }
             Self::Proc { dir, shared } => procfs::mount(dir, *shared)?,
             Self::Hostname(name) => sethostname(name)
@@ -126,12 +142,21 @@ impl common::Step for Step {
                 .map_err(hint::for_hostname)?,
             Self::Loopback => network::loopback_up()?,
             Self::Ping(groups) => groups.allow()?,
+            Self::Join(joined) => join::enter(joined, std::mem::take(&mut hands.joined))?,
+            Self::Fd(passed) => passed.pass()?,
             Self::Block(number) => hands.herald.wait_at_gate(*number)?,
             // The parent tells, when it is so.
             Self::Ready(_) => {}
             Self::Exec(command) => {
                 hands.herald.executes();
                 return Err(exec::exec(command));
+            }
+            Self::ExecOpened(command) => {
+                hands.herald.executes();
+                return Err(match &hands.program {
+                    Some(program) => exec::exec_opened(program, command),
+                    None => Failure::errno("run COMMAND by its descriptor", Errno::EBADF),
+                });
             }
         }
         Ok(Flow::Next)

@@ -8,7 +8,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use support::{Ran, Test, eventually, need_program, need_root, run, scratch, sh};
 
-use crate::setup::{Container, is_alive, tool};
+use crate::setup::{Container, is_alive, start, tool};
 
 const TOOL: &str = env!("CARGO_BIN_EXE_nsenter-lite");
 
@@ -189,10 +189,11 @@ pub fn a_detached_command_is_the_subreapers_child() -> Test {
     for options in [&["-p"][..], &["-u"], &["-m", "-p", "--mount-proc"], &["-t", &target, "-a"]] {
         let mut detached = tool();
         detached.args(options).arg("--detach").arg("--pid-file").arg(&file);
-        run(detached.args(["sh", "-c", "sleep 0.3; exit 5"]).current_dir("/")).silent();
+        start(detached.args(["sh", "-c", "sleep 0.3; exit 5"]).current_dir("/"));
         let pid = fs::read_to_string(&file).expect("it is complete");
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim_end())).expect("it runs");
         let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1));
+        assert!(is_alive(pid.trim_end().parse().expect("a PID")), "{options:?}");
         assert_eq!(parent, Some(std::process::id().to_string().as_str()), "{options:?}");
         let status = wait_for(&pid);
         assert!(matches!(status, WaitStatus::Exited(_, 5)), "{options:?}: {status:?}");
