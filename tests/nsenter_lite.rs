@@ -58,6 +58,7 @@ support::tests!(
     report::the_pid_is_known_before_the_command_runs,
     report::a_detached_command_is_the_subreapers_child,
     report::a_fault_leaves_nothing,
+    report::a_killed_launcher_leaves_no_command,
     report::one_that_waits_dies_with_its_launcher,
     join::some_are_joined_and_others_made_by_one_process,
     join::a_user_namespace_is_joined_first_and_as_its_root,

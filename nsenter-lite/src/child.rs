@@ -34,7 +34,7 @@ impl Child {
     pub fn fork(self, hands: &mut Hands) -> Result<Flow, Failure> {
         let words = hands.herald.pipe()?;
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to the child")?;
-        match resident::fork_tied_by(self.tie).map_err(hint::for_fork)? {
+        match resident::fork_tied_by(hands.herald.tie(self.tie)).map_err(hint::for_fork)? {
             Side::Parent(child) => {
                 drop(reader);
                 // A child that died at once tells why by its status.

@@ -16,10 +16,10 @@ use nix::unistd::setgroups;
 use crate::descriptor::Passed;
 use crate::enter::become_root;
 use crate::namespace::{ALL, Kind};
+use crate::report::HEADING;
 
 /// The options for it.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "For engines")]
 pub struct Joins {
     /// Join a namespace by its file, as net=/proc/5/ns/net, beside those that are made
     ///
@@ -27,6 +27,7 @@ pub struct Joins {
     /// opened first, the user namespace is entered first, and as its root; mounts are entered last.
     #[arg(
         long,
+        help_heading = HEADING,
         value_name = "KIND=FILE",
         value_delimiter = ',',
         conflicts_with = "target",
@@ -37,7 +38,7 @@ pub struct Joins {
     ///
     /// It is executed by its descriptor. So it must not be a script, whose interpreter is given a
     /// path, and must be linked statically, or find its loader inside.
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     pub outside_command: bool,
     /// Open FILE, before anything is entered, as descriptor N of COMMAND
     ///
@@ -45,6 +46,7 @@ pub struct Joins {
     /// reading.
     #[arg(
         long,
+        help_heading = HEADING,
         value_name = "N=FILE",
         value_parser = OsStringValueParser::new().try_map(|text| Passed::parse(&text))
     )]

@@ -8,12 +8,14 @@ use nix::errno::Errno;
 
 const RANGE: &str = "/proc/sys/net/ipv4/ping_group_range";
 
+/// Where they stand in the help.
+const HEADING: &str = "A new network namespace";
+
 /// The options for it.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
-#[command(next_help_heading = "A new network namespace")]
 pub struct Network {
     /// Bring its loopback device up, which is down in a new one (implies --net)
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     pub loopback: bool,
     /// Let groups FIRST to LAST of it ping, or all that are mapped; in a new one none may (implies --net)
     ///
@@ -22,6 +24,7 @@ pub struct Network {
     /// namespace.
     #[arg(
         long,
+        help_heading = HEADING,
         value_name = "FIRST-LAST",
         num_args = 0..=1,
         require_equals = true,

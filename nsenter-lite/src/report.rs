@@ -11,42 +11,59 @@ use common::resident::Child;
 use common::{Failure, Flow, Form, Line, Tried};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{Pid, pipe2};
 
 use crate::descriptor::{self, Passed, Use};
 use crate::namespace::ALL;
 
+/// Where they stand in the help.
+pub const HEADING: &str = "For scripts and engines";
+
 /// The options for it.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
-#[command(next_help_heading = "For scripts and engines")]
 pub struct Reports {
     /// Write a line to descriptor N and close it when COMMAND has been executed (implies --fork)
     ///
     /// If it is closed without a line, COMMAND could not be run. N is open for writing, 3 or
     /// higher; COMMAND does not get it.
-    #[arg(long, value_name = "N", value_parser = descriptor::number)]
+    #[arg(
+        long,
+        help_heading = HEADING,
+        value_name = "N",
+        value_parser = descriptor::number,
+        conflicts_with = "no_fork"
+    )]
     pub ready_fd: Option<RawFd>,
     /// Write to descriptor N what happens to COMMAND, a line of JSON each (implies --fork)
     ///
     /// {"event":"started","pid":P,"namespaces":{"user":I,"mnt":I,...}} when it has been executed: P
     /// as the caller sees it, I the inode numbers that /proc/P/ns shows; "waiting" instead of
-    /// "started" while --block-fd holds it; {"event":"exited","status":S} when it has ended; or
+    /// "started" while --block-fd holds it; {"event":"exited","status":S} when it has ended, which
+    /// who has left it by --detach does not learn; or
     /// {"event":"error","status":S,"message":"..."}.
-    #[arg(long, value_name = "N", value_parser = descriptor::number)]
+    #[arg(
+        long,
+        help_heading = HEADING,
+        value_name = "N",
+        value_parser = descriptor::number,
+        conflicts_with = "no_fork"
+    )]
     pub status_fd: Option<RawFd>,
     /// Have COMMAND wait, with all else done, for a byte on descriptor N
     ///
     /// If N is closed without one, as when the process that had it has died, COMMAND is not run
     /// and the status is 125: it must not run without what was to be done to it first.
-    #[arg(long, value_name = "N", value_parser = descriptor::number)]
+    #[arg(long, help_heading = HEADING, value_name = "N", value_parser = descriptor::number)]
     pub block_fd: Option<RawFd>,
     /// End when COMMAND has been executed, and leave it to the next subreaper (implies --fork)
     ///
     /// The status is 0 then. With --block-fd that is when COMMAND waits. It lives on without us,
     /// also in a new PID namespace. The subreaper (PR_SET_CHILD_SUBREAPER in prctl(2)), else PID 1,
     /// is its parent from then on.
-    #[arg(long, conflicts_with_all = ["kill_child", "no_fork"])]
+    #[arg(long, help_heading = HEADING, conflicts_with_all = ["kill_child", "no_fork"])]
     pub detach: bool,
 }
 
@@ -258,6 +275,7 @@ impl Herald {
 
     /// The child waits for a byte.
     pub fn wait_at_gate(&mut self, number: RawFd) -> Result<(), Failure> {
+        self.leave();
         let namespaces = self.namespaces();
         self.say(word::WAITING, &namespaces);
         let what = || format!("wait for a byte on descriptor {number}");
@@ -279,8 +297,21 @@ impl Herald {
         }
     }
 
+    /// The child is tied to us until it is left: who is killed before leaves nothing.
+    pub fn tie(&self, tie: Option<Signal>) -> Option<Signal> {
+        if self.detach { Some(Signal::SIGKILL) } else { tie }
+    }
+
+    fn leave(&self) {
+        if self.detach {
+            // The kernel refuses only what is no signal.
+            let _ = set_pdeathsig(None);
+        }
+    }
+
     /// COMMAND is next.
     pub fn executes(&mut self) {
+        self.leave();
         let namespaces = self.namespaces();
         self.say(word::EXECUTES, &namespaces);
     }

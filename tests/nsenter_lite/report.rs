@@ -31,9 +31,10 @@ fn told(options: &str, command: &str) -> (i32, String) {
 
 pub fn readiness_is_told_when_the_command_runs() -> Test {
     need_root()?;
-    let own = format!("-t {} -u --no-fork", std::process::id());
-    let refused = run(tool().args(own.split(' ')).args(["--ready-fd", "3", "true"]));
-    refused.fails(125, "nsenter-lite", &["--ready-fd"]);
+    for option in ["--ready-fd 5 5>/dev/null", "--status-fd 5 5>/dev/null", "--detach"] {
+        let refused = script(&format!("$T -t $$ -u --no-fork {option} true"));
+        refused.fails(125, "nsenter-lite", &["--no-fork"]);
+    }
     for options in ["-u", "-f", "-p", "-p -r --mount-proc", "-T"] {
         let (status, text) = told(options, "sh -c 'exit 3'");
         let lines: Vec<&str> = text.lines().collect();
@@ -256,6 +257,20 @@ pub fn a_fault_leaves_nothing() -> Test {
         }
     }
     assert_eq!(seen, 26);
+    Ok(())
+}
+
+/// A launcher that is killed before it could leave the command takes it along.
+pub fn a_killed_launcher_leaves_no_command() -> Test {
+    need_root()?;
+    need_program("strace")?;
+    let folder = scratch();
+    // The child comes to a halt before its exec, and the launcher is killed meanwhile.
+    let script = "strace -f -qq -o log -e trace=sethostname -e inject=sethostname:delay_enter=2s \
+        $1 -p --detach --hostname box touch ran & until grep -q sethostname log; do sleep 0.02; done
+        kill -9 $(pgrep -P $!); wait $! || echo $?; ls";
+    let ran = run(sh(script).arg(TOOL).current_dir(folder.path()));
+    assert_eq!(ran.stdout.lines().next_back(), Some("log"), "{ran:?}");
     Ok(())
 }
 
