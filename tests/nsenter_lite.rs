@@ -27,6 +27,7 @@ support::tests!(
     make::mounts_inside_are_not_seen_outside,
     make::proc_is_never_mounted_through_a_symbolic_link,
     make::the_host_name_is_set_inside_only,
+    make::the_domain_name_is_set_inside_only,
     user::an_ordinary_user_is_root_inside,
     user::an_ordinary_user_stays_oneself_inside,
     user::setgroups_is_denied_or_left_alone,

@@ -232,6 +232,13 @@ pub fn new_mount(kind: &CStr, options: &[(&CStr, &CStr)], attrs: u64) -> nix::Re
 pub const CLONE_NEWTIME_FLAG: nix::sched::CloneFlags =
     nix::sched::CloneFlags::from_bits_retain(CLONE_NEWTIME);
 
+/// The NIS domain name of this UTS namespace. See `setdomainname(2)`.
+pub fn set_domain_name(name: &[u8]) -> nix::Result<()> {
+    // SAFETY: as many bytes are read from the pointer as are there.
+    let done = unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) };
+    Errno::result(done).map(drop)
+}
+
 /// An environment variable for COMMAND.
 pub fn set_env(name: &str, value: &std::ffi::OsStr) {
     // SAFETY: no other thread reads the environment, for there is none.

@@ -61,6 +61,9 @@ pub struct Cli {
     /// Set the host name, in a UTS namespace (implies --uts)
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<OsString>,
+    /// Set the NIS domain name, in a UTS namespace (implies --uts)
+    #[arg(long, value_name = "NAME")]
+    pub domainname: Option<OsString>,
     #[command(flatten)]
     pub network: Network,
     #[command(flatten)]
@@ -206,6 +209,7 @@ impl Cli {
             ("--map-root-user", self.map_root_user),
             ("--map-current-user", self.map_current_user),
             ("--hostname", self.hostname.is_some()),
+            ("--domainname", self.domainname.is_some()),
             ("--loopback", self.network.loopback),
             ("--ping", self.network.ping.is_some()),
             ("--setgroups", self.setgroups.is_some()),

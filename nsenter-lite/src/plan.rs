@@ -94,9 +94,10 @@ fn shell() -> OsString {
 fn create(cli: Cli, outside: (u32, u32)) -> Result<Vec<Step>, Failure> {
     let mut wanted = cli.namespaces;
     wanted.user |= cli.map_root_user || cli.map_current_user;
+    let names = cli.hostname.is_some() || cli.domainname.is_some();
     // What an option implies is made, unless one is joined.
     wanted.mount |= cli.mount_proc.is_some() && !cli.joins.has(Kind::Mount);
-    wanted.uts |= cli.hostname.is_some() && !cli.joins.has(Kind::Uts);
+    wanted.uts |= names && !cli.joins.has(Kind::Uts);
     wanted.net |= cli.network.wanted() && !cli.joins.has(Kind::Net);
     let joined = cli.joins.ordered(&wanted.kinds())?;
     let born = wanted.pid || wanted.time || cli.joins.has(Kind::Pid) || cli.joins.has(Kind::Time);
@@ -119,6 +120,7 @@ fn create(cli: Cli, outside: (u32, u32)) -> Result<Vec<Step>, Failure> {
     let shared = matches!(cli.propagation, Propagation::Shared | Propagation::Unchanged);
     steps.extend(cli.mount_proc.map(|dir| Step::Proc { dir, shared }));
     steps.extend(cli.hostname.map(Step::Hostname));
+    steps.extend(cli.domainname.map(Step::Domainname));
     steps.extend(cli.network.loopback.then_some(Step::Loopback));
     steps.extend(cli.network.ping.map(Step::Ping));
     if steps.is_empty() {
@@ -147,7 +149,10 @@ fn check_user(cli: &Cli, has_user: bool, ids: Option<IdMap>) -> Result<(), Failu
             .hint("the kernel maps a group for an ordinary user only where setgroups is denied"));
     }
     let rootless = has_user && ids.is_none_or(|map| map.inside.0 != 0);
-    let needs_root = cli.mount_proc.is_some() || cli.hostname.is_some() || cli.network.wanted();
+    let needs_root = cli.mount_proc.is_some()
+        || cli.hostname.is_some()
+        || cli.domainname.is_some()
+        || cli.network.wanted();
     if rootless && needs_root && cli.mode() == Mode::DryRun {
         // Who is not root in a user namespace loses its capabilities by the first execve(2): the
         // tool mounts before that, and a shell can't.

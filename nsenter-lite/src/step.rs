@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use common::{Failure, Flow, Line, Tried, exec, shell};
+use common::{Failure, Flow, Line, Tried, exec, shell, sys};
 use nix::errno::Errno;
 use nix::unistd::{Pid, getpid, sethostname};
 
@@ -34,6 +35,8 @@ pub enum Step {
     Proc { dir: PathBuf, shared: bool },
     /// A name.
     Hostname(OsString),
+    /// A name for NIS.
+    Domainname(OsString),
     /// A loopback device that is up.
     Loopback,
     /// Groups that may ping.
@@ -88,6 +91,7 @@ impl common::Step for Step {
                 Line::Run(format!("{first}mount -t proc -o nosuid,nodev,noexec proc {dir}"))
             }
             Self::Hostname(name) => Line::Run(format!("hostname -- {}", shell::word(name))),
+            Self::Domainname(name) => Line::Run(format!("domainname -- {}", shell::word(name))),
             Self::Loopback => network::loopback_line(),
             Self::Ping(groups) => groups.line(),
             Self::Block(number) => report::block_line(*number),
@@ -110,6 +114,7 @@ impl common::Step for Step {
                  proc(5)"
             }
             Self::Hostname(_) => "the name in this UTS namespace; sethostname(2)",
+            Self::Domainname(_) => "the NIS domain in this UTS namespace; setdomainname(2)",
             Self::Loopback => "in a new network namespace it is down; netdevice(7)",
             Self::Ping(_) => "these groups may ping without being root; icmp(7)",
             Self::Block(_) => "wait until the caller lets it run; read(2)",
@@ -139,6 +144,9 @@ impl common::Step for Step {
             Self::Proc { dir, shared } => procfs::mount(dir, *shared)?,
             Self::Hostname(name) => sethostname(name)
                 .tried(|| format!("set the host name {name:?}"))
+                .map_err(hint::for_hostname)?,
+            Self::Domainname(name) => sys::set_domain_name(name.as_bytes())
+                .tried(|| format!("set the domain name {name:?}"))
                 .map_err(hint::for_hostname)?,
             Self::Loopback => network::loopback_up()?,
             Self::Ping(groups) => groups.allow()?,
