@@ -203,6 +203,8 @@ impl Child {
         };
         let number = i32::try_from(signal.ssi_signo).unwrap_or_default();
         match Signal::try_from(number) {
+            // Another one may be of a child that the caller had before it became this program.
+            Ok(Signal::SIGCHLD) if self.ended.is_some() => {}
             Ok(Signal::SIGCHLD) => self.ended = self.reap()?,
             // Above 0 it comes from the kernel: the terminal's Ctrl-C.
             Ok(other) => self.pass_on(other, signal.ssi_code > 0),

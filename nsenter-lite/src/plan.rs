@@ -32,12 +32,9 @@ pub fn plan(cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
             check_script(&cli)?;
             Herald::default()
         }
-        Mode::Act | Mode::Explain => {
-            cli.joins.fd.iter().try_for_each(Passed::open)?;
-            reports.herald()?
-        }
+        Mode::Act | Mode::Explain => reports.herald()?,
     };
-    let (steps, hands) = whole(cli).inspect_err(|failure| herald.failed(failure))?;
+    let (steps, hands) = prepare(cli, &mut herald).inspect_err(|failure| herald.failed(failure))?;
     Ok((steps, Hands { herald, ..hands }))
 }
 
@@ -52,6 +49,15 @@ fn check_script(cli: &Cli) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// What COMMAND is to get is placed before we open anything of our own, so that no number is ours.
+fn prepare(cli: Cli, herald: &mut Herald) -> Result<(Vec<Step>, Hands), Failure> {
+    if cli.mode() != Mode::DryRun {
+        cli.joins.fd.iter().try_for_each(Passed::open)?;
+        herald.look_at_proc()?;
+    }
+    whole(cli)
 }
 
 fn whole(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {

@@ -120,16 +120,8 @@ impl Reports {
         let ready = take("--ready-fd", self.ready_fd)?.map(File::from);
         let status = take("--status-fd", self.status_fd)?.map(File::from);
         let gate = take("--block-fd", self.block_fd)?.map(File::from);
-        // The one that we know now: what is entered may have another, or none.
-        let proc = match status {
-            Some(_) => Some(
-                open("/proc", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-                    .tried(|| "open \"/proc\"")?,
-            ),
-            None => None,
-        };
         let follows = self.forks();
-        Ok(Herald { ready, status, gate, proc, follows, detach: self.detach, parent: None })
+        Ok(Herald { ready, status, gate, follows, detach: self.detach, ..Herald::default() })
     }
 
     /// Refuses a script of what no shell can do.
@@ -187,6 +179,15 @@ mod word {
 }
 
 impl Herald {
+    /// Opens the /proc that we know now: what is entered may have another, or none.
+    pub fn look_at_proc(&mut self) -> Result<(), Failure> {
+        if self.status.is_some() {
+            let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+            self.proc = Some(open("/proc", flags, Mode::empty()).tried(|| "open \"/proc\"")?);
+        }
+        Ok(())
+    }
+
     /// A pipe for the words of the child, if they are wanted.
     pub fn pipe(&self) -> Result<Option<(OwnedFd, OwnedFd)>, Failure> {
         match self.follows {

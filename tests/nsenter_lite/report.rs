@@ -52,8 +52,10 @@ pub fn readiness_is_told_when_the_command_runs() -> Test {
     assert!(status == 137 && text.ends_with("{\"event\":\"exited\",\"status\":137}\n"), "{text}");
     let (status, text) = told("-U --hostname \"$(printf %065d 0)\"", "true");
     assert!(status == 125 && text.contains("\\\"000") && text.contains("(EINVAL)"), "{text}");
-    let (status, text) = told("-t 0", "true");
-    assert!(status == 125 && text.contains("\"event\":\"error\""), "before a plan, too: {text}");
+    for options in ["-t 0", "-u --fd 9=/no/such", "-u --pid-file /no/such/file"] {
+        let (status, text) = told(options, "true");
+        assert!(status == 125 && text.contains("\"event\":\"error\""), "{options}: {text}");
+    }
 
     // It ends by the exec, not by the end of the command; a reader that is gone harms nobody.
     let early = script(
