@@ -2,6 +2,8 @@
 
 #[path = "nsenter_lite/command.rs"]
 mod command;
+#[path = "nsenter_lite/engine.rs"]
+mod engine;
 #[path = "nsenter_lite/enter.rs"]
 mod enter;
 #[path = "nsenter_lite/faults.rs"]
@@ -18,8 +20,12 @@ mod join;
 mod keep;
 #[path = "nsenter_lite/make.rs"]
 mod make;
+#[path = "nsenter_lite/network.rs"]
+mod network;
 #[path = "nsenter_lite/pty.rs"]
 mod pty;
+#[path = "nsenter_lite/report.rs"]
+mod report;
 #[path = "nsenter_lite/script.rs"]
 mod script;
 #[path = "nsenter_lite/session.rs"]
@@ -41,6 +47,7 @@ support::tests!(
     make::interpreters_are_those_of_the_user_namespace,
     make::another_root_has_its_own_proc_and_no_way_out,
     make::the_host_name_is_set_inside_only,
+    make::the_domain_name_is_set_inside_only,
     user::an_ordinary_user_is_root_inside,
     user::an_ordinary_user_stays_oneself_inside,
     user::setgroups_is_denied_or_left_alone,
@@ -103,6 +110,27 @@ support::tests!(
     hints::what_only_another_kernel_says_is_explained,
     hints::a_root_or_an_identity_that_is_not_to_be_had,
     hints::clocks_have_a_range,
+    network::loopback_comes_up_when_it_is_asked_for,
+    network::groups_may_ping_as_far_as_they_are_mapped,
+    network::what_the_network_refuses_is_one_line,
+    network::the_network_script_does_the_same,
+    report::readiness_is_told_when_the_command_runs,
+    report::the_status_names_the_namespaces,
+    report::the_command_waits_until_it_may_run,
+    report::descriptors_are_checked_and_not_passed_on,
+    report::the_script_waits_and_tells_too,
+    report::the_pid_is_known_before_the_command_runs,
+    report::a_detached_command_is_the_subreapers_child,
+    report::a_fault_leaves_nothing,
+    report::a_killed_launcher_leaves_no_command,
+    report::one_that_waits_dies_with_its_launcher,
+    engine::some_are_joined_and_others_made_by_one_process,
+    engine::a_user_namespace_is_joined_first_and_as_its_root,
+    engine::what_can_not_be_joined_is_one_line,
+    engine::the_command_of_outside_runs_where_it_is_not,
+    engine::the_command_gets_open_descriptors,
+    engine::the_join_script_does_the_same,
+    engine::a_fault_of_joining_leaves_nothing,
     wrong::wrong_usage_is_one_line,
     wrong::wrong_pids_are_told_apart,
     wrong::without_privileges_it_says_so,

@@ -3,14 +3,14 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::{SFlag, fstat};
-use nix::unistd::execvp;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{AccessFlags, access, execveat, execvp};
 
 use crate::report::Failure;
 use crate::{elf, inroot, shell, sys};
@@ -65,6 +65,66 @@ fn runnable(root: impl AsFd, path: &Path) -> nix::Result<()> {
     let stat = fstat(inroot::open_in(root, path, OFlag::O_PATH)?)?;
     let is_file = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
     if is_file && stat.st_mode & 0o111 != 0 { Ok(()) } else { Err(Errno::EACCES) }
+}
+
+/// Finds COMMAND as [`exec`] does, and opens it, for [`exec_opened`] in another root or mount table.
+pub fn open(command: &[OsString]) -> Result<OwnedFd, Failure> {
+    let program = command.first().ok_or_else(|| Failure::usage("no COMMAND given"))?;
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let tried = |errno| Failure::errno(format!("run {program:?}"), errno);
+    let path = in_path(program).unwrap_or_default();
+    let fd = match nix::fcntl::open(&path, flags, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::ENOENT) => {
+            return Err(not_found(tried(Errno::ENOENT), program).with_exec_status(127));
+        }
+        Err(errno) => return Err(tried(errno).with_exec_status(126)),
+    };
+    let mut head = [0; 2];
+    let is_script = File::open(&path).and_then(|mut file| file.read_exact(&mut head)).is_ok();
+    if is_script && head == *b"#!" {
+        return Err(Failure::new(format!(
+            "run {program:?} of outside: it is a script, and its interpreter is given a path, which \
+             is not there inside"
+        ))
+        .hint("take a program for it, statically linked")
+        .with_exec_status(126));
+    }
+    Ok(fd)
+}
+
+/// The file that execvp(3) would take: the first in PATH that may be executed.
+fn in_path(program: &OsStr) -> Option<PathBuf> {
+    if program.as_bytes().contains(&b'/') {
+        return Some(program.into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    let runs = |file: &PathBuf| file.is_file() && access(file, AccessFlags::X_OK).is_ok();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(runs)
+}
+
+/// Becomes the program that [`open`] opened. See `execveat(2)`, Linux 3.19.
+pub fn exec_opened(program: &OwnedFd, command: &[OsString]) -> Failure {
+    let name = command.first().cloned().unwrap_or_default();
+    let text = |text: Vec<u8>| CString::new(text);
+    let words: Result<Vec<_>, _> =
+        command.iter().map(|word| text(word.as_bytes().to_vec())).collect();
+    let environment: Result<Vec<_>, _> = std::env::vars_os()
+        .map(|(name, value)| text([name.as_bytes(), b"=", value.as_bytes()].concat()))
+        .collect();
+    let (Ok(words), Ok(environment)) = (words, environment) else {
+        return Failure::new(format!("run {name:?}: a NUL byte in its arguments"));
+    };
+    sys::restore_what_the_runtime_changed();
+    let errno = match execveat(program, c"", &words, &environment, AtFlags::AT_EMPTY_PATH) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    };
+    Failure::errno(format!("run {name:?} of outside"), errno)
+        .hint_if(Errno::ENOENT, || {
+            "what has to load it is looked for inside, and is not there: link it statically".into()
+        })
+        .with_exec_status(if errno == Errno::ENOENT { 127 } else { 126 })
 }
 
 /// COMMAND as a line of shell.

@@ -10,6 +10,7 @@ mod first;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::libc::SIGPIPE;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
@@ -60,6 +61,10 @@ pub trait Beside {
     }
     /// What they are ready for, in the same order.
     fn serve(&mut self, _events: &[PollFlags]) {}
+    /// Whether nobody waits for COMMAND any more.
+    fn has_left(&self) -> bool {
+        false
+    }
     /// The terminal's window has another size. Says whether COMMAND learns it without us.
     fn resize(&mut self) -> bool {
         false
@@ -101,6 +106,17 @@ pub fn fork_into(group: Option<&File>) -> Result<(Side, bool), Failure> {
         born.map_or_else(sys::fork, Ok)
     })?;
     Ok((side, inside))
+}
+
+/// Waits until there is something to read, or nothing ever to come.
+pub fn until_readable(fd: BorrowedFd<'_>) -> nix::Result<()> {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            polled => return polled.map(drop),
+        }
+    }
 }
 
 impl Post {

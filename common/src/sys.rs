@@ -3,8 +3,10 @@
 #![allow(unsafe_code, reason = "the one module that may; each block says why it is sound")]
 
 pub mod bpf;
+pub mod descriptor;
 pub mod landlock;
 pub mod namespace;
+pub mod network;
 pub mod power;
 pub mod pty;
 pub mod signal;
@@ -278,6 +280,13 @@ pub fn new_mount_of(
 /// A time namespace is made for the children, so its flag is in no crate yet.
 pub const CLONE_NEWTIME_FLAG: nix::sched::CloneFlags =
     nix::sched::CloneFlags::from_bits_retain(CLONE_NEWTIME);
+
+/// The NIS domain name of this UTS namespace. See `setdomainname(2)`.
+pub fn set_domain_name(name: &[u8]) -> nix::Result<()> {
+    // SAFETY: as many bytes are read from the pointer as are there.
+    let done = unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) };
+    Errno::result(done).map(drop)
+}
 
 /// An environment variable for COMMAND.
 pub fn set_env(name: &str, value: &std::ffi::OsStr) {

@@ -17,6 +17,7 @@ use crate::hint;
 use crate::init::{self, Init};
 use crate::pty::{Devpts, Pty};
 use crate::relay::Relay;
+use crate::report::Listener;
 use crate::step::Hands;
 
 /// How the child is held.
@@ -46,19 +47,27 @@ impl Child {
     /// The parent stays until the child has ended. The child learns from it the PID that it has
     /// there: inside, it is 1, or 2.
     pub fn fork(self, hands: &mut Hands) -> Result<Flow, Failure> {
+        let words = hands.herald.pipe()?;
         if self.init {
-            return init::fork(self, hands);
+            return init::fork(self, hands, words);
         }
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to the child")?;
         let pty = self.pty.map(Pty::open).transpose()?;
-        match Post::new()?.fork(self.tie).map_err(hint::for_fork)? {
+        match Post::new()?.fork(hands.herald.tie(self.tie)).map_err(hint::for_fork)? {
             Side::Parent(child) => {
                 drop(reader);
                 // A child that died at once tells why by its status.
                 let _ = File::from(writer).write_all(&child.pid().as_raw().to_ne_bytes());
-                let Some(pty) = pty else { return child.wait().map(Flow::Done) };
-                let mut held = Held::new(None, Some(pty.relay()));
-                child.leading(Group::Session).wait_beside(&mut held).map(Flow::Done)
+                let listener = hands.herald.listener(words.map(|(reader, _)| reader));
+                let mut held = Held::new(None, pty.map(Pty::relay), listener);
+                held.knows(child.pid());
+                let child = match held.relay {
+                    Some(_) => child.leading(Group::Session),
+                    None => child,
+                };
+                let status = child.wait_beside(&mut held)?;
+                held.told(status);
+                Ok(Flow::Done(status))
             }
             Side::Child => {
                 drop(writer);
@@ -68,6 +77,7 @@ impl Child {
                     .tried(|| "learn the PID from the parent")?;
                 hands.outer_pid = Some(Pid::from_raw(i32::from_ne_bytes(bytes)));
                 hands.terminal = pty.map(Pty::side_of_command);
+                hands.herald.speak_by(words.map(|(_, writer)| writer));
                 Ok(Flow::Next)
             }
         }
@@ -78,12 +88,22 @@ impl Child {
 pub struct Held {
     init: Option<Init>,
     relay: Option<Relay>,
+    listener: Option<Listener>,
 }
 
 impl Held {
-    /// PID 1, and a terminal of COMMAND's own.
-    pub fn new(init: Option<Init>, relay: Option<Relay>) -> Self {
-        Self { init, relay }
+    /// PID 1, a terminal of COMMAND's own, and who tells the caller.
+    pub fn new(init: Option<Init>, relay: Option<Relay>, listener: Option<Listener>) -> Self {
+        Self { init, relay, listener }
+    }
+
+    fn knows(&mut self, pid: Pid) {
+        self.listener.iter_mut().for_each(|listener| listener.knows(pid));
+    }
+
+    /// The last that is told.
+    pub fn told(&mut self, status: u8) {
+        self.listener.iter_mut().for_each(|listener| listener.end(status));
     }
 
     /// Waits for the child of PID 1, and gives its status.
@@ -93,6 +113,8 @@ impl Held {
             // Whichever of the two has failed has told why.
             return self.lost().map(Change::status);
         };
+        self.knows(pid);
+        let Some(init) = &self.init else { return Err(Failure::new("wait without a PID 1")) };
         let child = post.watch(pid).grandchild()?.leading(group);
         init.wire.tell(pid)?;
         child.wait_beside(self)
@@ -106,14 +128,26 @@ impl Held {
 impl Beside for Held {
     fn watched(&self) -> Vec<PollFd<'_>> {
         let wire = self.init.iter().map(|init| PollFd::new(init.wire.fd(), PollFlags::POLLIN));
-        wire.chain(self.relay.iter().flat_map(Relay::watched)).collect()
+        let words = self.listener.iter().filter_map(Listener::fd);
+        let words = words.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        wire.chain(words).chain(self.relay.iter().flat_map(Relay::watched)).collect()
     }
 
     fn serve(&mut self, events: &[PollFlags]) {
-        let wire = usize::from(self.init.is_some());
-        if let Some(relay) = &mut self.relay {
-            relay.serve(&events[wire..]);
+        let mut at = usize::from(self.init.is_some());
+        if let Some(listener) = self.listener.as_mut().filter(|listener| listener.fd().is_some()) {
+            if !events[at].is_empty() {
+                listener.serve();
+            }
+            at += 1;
         }
+        if let Some(relay) = &mut self.relay {
+            relay.serve(&events[at..]);
+        }
+    }
+
+    fn has_left(&self) -> bool {
+        self.listener.as_ref().is_some_and(Listener::has_left)
     }
 
     fn news(&mut self) -> Result<Option<Change>, Failure> {

@@ -8,8 +8,11 @@ use common::{Failure, Mode};
 use nix::sys::signal::Signal;
 
 use crate::clock::Clocks;
+use crate::join::Joins;
 use crate::life::Life;
+use crate::network::Network;
 use crate::place::Place;
+use crate::report::Reports;
 use crate::target::Entering;
 use crate::users::Ids;
 
@@ -79,6 +82,16 @@ pub struct Cli {
     /// Set the host name, in a UTS namespace (implies --uts)
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<OsString>,
+    /// Set the NIS domain name, in a UTS namespace (implies --uts)
+    #[arg(long, value_name = "NAME")]
+    pub domainname: Option<OsString>,
+    #[command(flatten)]
+    pub network: Network,
+    #[command(flatten)]
+    pub reports: Reports,
+    #[command(flatten)]
+    pub joins: Joins,
+
     /// Write COMMAND's PID, as the caller sees it, to FILE before COMMAND runs; FILE is left there
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
@@ -205,7 +218,9 @@ impl Cli {
             ("--mount-proc", self.mount_proc.is_some()),
             ("--mount-binfmt", self.mount_binfmt.is_some()),
             ("--hostname", self.hostname.is_some()),
-            ("--pid-file", self.pid_file.is_some()),
+            ("--domainname", self.domainname.is_some()),
+            ("--loopback", self.network.loopback),
+            ("--ping", self.network.ping.is_some()),
             ("--propagation", self.propagation != Propagation::default()),
         ];
         match making.into_iter().find(|(_, given)| *given) {

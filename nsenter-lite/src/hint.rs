@@ -180,9 +180,9 @@ pub fn for_binfmt(failure: Failure) -> Failure {
     })
 }
 
-/// The host name was refused.
+/// The host name, or the domain name, was refused.
 pub fn for_hostname(failure: Failure) -> Failure {
     failure
-        .hint_if(Errno::EINVAL, || "a host name has at most 64 bytes".into())
-        .hint_if(Errno::ENAMETOOLONG, || "a host name has at most 64 bytes".into())
+        .hint_if(Errno::EINVAL, || "such a name has at most 64 bytes".into())
+        .hint_if(Errno::ENAMETOOLONG, || "such a name has at most 64 bytes".into())
 }

@@ -2,6 +2,8 @@
 //!
 //! It adopts orphans, and its end is the end of all that is in the namespace.
 
+use std::os::fd::OwnedFd;
+
 use common::resident::{Beside, Group, Post};
 use common::sys::signal::{self, Arrived, Change};
 use common::sys::{self, power};
@@ -47,7 +49,11 @@ impl Init {
 }
 
 /// Forks PID 1 into the PID namespace that was just made, and COMMAND from it.
-pub fn fork(asked: Child, hands: &mut Hands) -> Result<Flow, Failure> {
+pub fn fork(
+    asked: Child,
+    hands: &mut Hands,
+    words: Option<(OwnedFd, OwnedFd)>,
+) -> Result<Flow, Failure> {
     let pty = asked.pty.map(Pty::open).transpose()?;
     let group = if pty.is_some() { Group::Session } else { Group::Own };
     let (outside, inside) = wire::pair()?;
@@ -58,13 +64,15 @@ pub fn fork(asked: Child, hands: &mut Hands) -> Result<Flow, Failure> {
     let side = sys::fork().tried(|| "fork PID 1").map_err(hint::for_fork)?;
     if let ForkResult::Parent { child } = side {
         drop(inside);
-        let mut held = Held::new(Some(Init { pid: child, wire: outside }), pty.map(Pty::relay));
+        let listener = hands.herald.listener(words.map(|(reader, _)| reader));
+        let init = Init { pid: child, wire: outside };
+        let mut held = Held::new(Some(init), pty.map(Pty::relay), listener);
         let status = set_dumpable(dumpable)
             .tried(|| "let this process be traced again")
             .and_then(|()| held.wait(post, group));
         // Before the wire is cut: then COMMAND has nothing to tell of that.
         held.end();
-        return status.map(Flow::Done);
+        return status.inspect(|status| held.told(*status)).map(Flow::Done);
     }
     drop(outside);
     match sys::fork().tried(|| "fork the command")? {
@@ -78,6 +86,7 @@ pub fn fork(asked: Child, hands: &mut Hands) -> Result<Flow, Failure> {
             post.leave()?;
             hands.outer_pid = Some(inside.meet()?);
             hands.terminal = pty.map(Pty::side_of_command);
+            hands.herald.speak_by(words.map(|(_, writer)| writer));
             Ok(Flow::Next)
         }
     }

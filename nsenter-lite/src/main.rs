@@ -9,13 +9,16 @@ mod child;
 mod cli;
 mod clock;
 mod create;
+mod descriptor;
 mod enter;
 mod grammar;
 mod hint;
 mod idmap;
 mod init;
+mod join;
 mod life;
 mod namespace;
+mod network;
 mod persist;
 mod pidfile;
 mod place;
@@ -23,6 +26,7 @@ mod plan;
 mod procfs;
 mod pty;
 mod relay;
+mod report;
 mod shield;
 mod step;
 mod target;
@@ -31,10 +35,10 @@ mod wire;
 
 use std::process::ExitCode;
 
-use common::{Failure, Form, Mode, report, step::perform};
+use common::{Failure, Form, Mode, step::perform};
 
 fn main() -> ExitCode {
-    report::main(|_| Form::Command, run)
+    common::report::main(|_| Form::Command, run)
 }
 
 fn run(grammar::Words(cli): grammar::Words) -> Result<u8, Failure> {
@@ -43,5 +47,5 @@ fn run(grammar::Words(cli): grammar::Words) -> Result<u8, Failure> {
         shield::raise()?;
     }
     let (steps, mut hands) = plan::plan(cli)?;
-    perform(&steps, mode, &mut hands)
+    perform(&steps, mode, &mut hands).inspect_err(|failure| hands.herald.failed(failure))
 }

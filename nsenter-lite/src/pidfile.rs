@@ -1,21 +1,74 @@
 //! The PID file: what a script needs to find COMMAND from outside.
 
-use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use common::{Failure, Tried};
-use nix::unistd::Pid;
+use nix::fcntl::{OFlag, open, openat, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
-/// Writes it whole or not at all: a reader that finds the file finds the PID in it.
-///
-/// What somebody reads from already is written to instead: a new file in its place would not
-/// reach the reader, and in place of `/dev/stdout` would harm every other program.
-pub fn write(file: &Path, pid: Pid) -> Result<(), Failure> {
-    let line = format!("{pid}\n");
-    if is_open_elsewhere(file) { append(file, &line) } else { replace(file, &line, pid) }
-        .tried(|| format!("write the PID file {file:?}"))
+/// Where it goes. It is found before another mount table is entered, in which the same name means
+/// another file, or none.
+#[derive(Debug)]
+pub enum Place {
+    /// A file of this name in this folder.
+    Name { folder: OwnedFd, name: OsString, file: PathBuf },
+    /// What somebody reads from already is written to: a new file in its place would not reach the
+    /// reader, and in place of `/dev/stdout` would harm every other program.
+    Open { to: File, file: PathBuf },
+}
+
+impl Place {
+    pub fn find(file: &Path) -> Result<Self, Failure> {
+        let what = || writing(file);
+        let owned = file.to_owned();
+        if is_open_elsewhere(file) {
+            let to = OpenOptions::new().append(true).open(file).tried(what)?;
+            return Ok(Self::Open { to, file: owned });
+        }
+        let Some(name) = file.file_name() else {
+            return Err(Failure::new(format!("{}: it has no file name", what())));
+        };
+        let folder = match file.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let folder = open(folder, flags, Mode::empty()).tried(what)?;
+        Ok(Self::Name { folder, name: name.to_owned(), file: owned })
+    }
+
+    /// Writes it whole or not at all: a reader that finds the file finds the PID in it.
+    pub fn write(&self, pid: Pid) -> Result<(), Failure> {
+        let line = format!("{pid}\n");
+        match self {
+            Self::Open { to, file } => {
+                (&mut &*to).write_all(line.as_bytes()).tried(|| writing(file))
+            }
+            Self::Name { folder, name, file } => {
+                replace(folder, name, &line, pid).tried(|| writing(file))
+            }
+        }
+    }
+
+    /// Takes it back, when COMMAND could not be run.
+    pub fn remove(&self) -> Result<(), Failure> {
+        match self {
+            Self::Name { folder, name, file } => {
+                unlinkat(folder, name.as_os_str(), UnlinkatFlags::NoRemoveDir)
+                    .tried(|| format!("remove the PID file {file:?}"))
+            }
+            Self::Open { .. } => Ok(()),
+        }
+    }
+}
+
+fn writing(file: &Path) -> String {
+    format!("write the PID file {file:?}")
 }
 
 /// A FIFO or a device, or the name of an open descriptor: `/dev/stdout` is `/proc/self/fd/1`.
@@ -26,37 +79,27 @@ fn is_open_elsewhere(file: &Path) -> bool {
         || file.parent().is_some_and(|folder| in_proc(fs::canonicalize(folder)))
 }
 
-/// Takes it back, when COMMAND could not be run.
-pub fn remove(file: &Path) -> Result<(), Failure> {
-    match fs::symlink_metadata(file) {
-        Ok(found) if found.is_file() => {
-            fs::remove_file(file).tried(|| format!("remove the PID file {file:?}"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn append(file: &Path, line: &str) -> io::Result<()> {
-    OpenOptions::new().append(true).open(file)?.write_all(line.as_bytes())
-}
-
 /// The unfinished file is made anew: in a folder that is everybody's, a symbolic link that waits
 /// there must not lead us elsewhere.
-fn replace(file: &Path, line: &str, pid: Pid) -> io::Result<()> {
-    let unfinished = beside(file, pid)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no file name"))?;
-    let mut new = OpenOptions::new().write(true).create_new(true).open(&unfinished)?;
+fn replace(folder: &OwnedFd, name: &OsStr, line: &str, pid: Pid) -> io::Result<()> {
+    let unfinished = unfinished(name, pid);
+    let unfinished = unfinished.as_os_str();
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let mode = Mode::from_bits_truncate(0o666);
+    let mut new = File::from(openat(folder, unfinished, flags, mode)?);
     new.write_all(line.as_bytes())
-        .and_then(|()| fs::rename(&unfinished, file))
-        .inspect_err(|_| drop(fs::remove_file(&unfinished)))
+        .and_then(|()| Ok(renameat(folder, unfinished, folder, name)?))
+        .inspect_err(|_| {
+            let _ = unlinkat(folder, unfinished, UnlinkatFlags::NoRemoveDir);
+        })
 }
 
-/// `run/web.pid` becomes `run/.web.pid.4242`.
-fn beside(file: &Path, pid: Pid) -> Option<PathBuf> {
-    let mut name = OsString::from(".");
-    name.push(file.file_name()?);
-    name.push(format!(".{pid}"));
-    Some(file.with_file_name(name))
+/// `web.pid` becomes `.web.pid.4242`.
+fn unfinished(name: &OsStr, pid: Pid) -> OsString {
+    let mut unfinished = OsString::from(".");
+    unfinished.push(name);
+    unfinished.push(format!(".{pid}"));
+    unfinished
 }
 
 #[cfg(test)]
@@ -64,11 +107,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_unfinished_file_is_in_the_same_folder() {
-        let beside = |file: &str| beside(Path::new(file), Pid::from_raw(7));
-        assert_eq!(beside("run/web.pid"), Some("run/.web.pid.7".into()));
-        assert_eq!(beside("web.pid"), Some(".web.pid.7".into()));
-        assert_eq!(beside("/"), None);
+    fn the_unfinished_file_is_hidden_beside_it() {
+        assert_eq!(unfinished(OsStr::new("web.pid"), Pid::from_raw(7)), ".web.pid.7");
+        assert!(Place::find(Path::new("/..")).is_err(), "it has no name");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use common::{Failure, Mode, Tried};
+use common::{Failure, Mode, Tried, exec};
 use nix::fcntl::{OFlag, open};
 use nix::sys::signal::Signal;
 use nix::sys::stat;
@@ -13,28 +13,88 @@ use crate::cgroup;
 use crate::child::Child;
 use crate::cli::{Cli, Propagation};
 use crate::create::Creation;
+use crate::descriptor::Passed;
 use crate::enter::{Entry, Held};
+use crate::join;
 use crate::namespace::{ALL, Kind};
 use crate::persist::Keep;
+use crate::pidfile;
 use crate::place::{Inside, Place};
 use crate::procfs::Folder;
 use crate::pty::Devpts;
+use crate::report::Herald;
 use crate::step::{Hands, Step};
 use crate::target::{self, Target};
 use crate::users::{Known, Mapping, Setgroups};
 
 /// What nsenter-lite will do, and what it holds for that.
-pub fn plan(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
+pub fn plan(cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
+    let (reports, mode) = (cli.reports, cli.mode());
+    reports.check(&cli.joins.fd)?;
+    // The caller's descriptors are taken before we open any of our own.
+    let mut herald = match mode {
+        Mode::DryRun => {
+            check_script(&cli)?;
+            Herald::default()
+        }
+        Mode::Act | Mode::Explain => reports.herald()?,
+    };
+    let (steps, hands) = prepare(cli, &mut herald).inspect_err(|failure| herald.failed(failure))?;
+    Ok((steps, Hands { herald, ..hands }))
+}
+
+/// Refuses a script of what no shell can do.
+fn check_script(cli: &Cli) -> Result<(), Failure> {
+    cli.reports.check_script()?;
+    cli.joins.fd.iter().try_for_each(Passed::check_script)?;
+    if cli.joins.outside_command {
+        return Err(Failure::new(
+            "write a script of this: no shell runs a program by its descriptor; leave \
+             --outside-command out",
+        ));
+    }
+    Ok(())
+}
+
+/// What COMMAND is to get is placed before we open anything of our own, so that no number is ours.
+fn prepare(cli: Cli, herald: &mut Herald) -> Result<(Vec<Step>, Hands), Failure> {
+    if cli.mode() != Mode::DryRun {
+        cli.joins.fd.iter().try_for_each(Passed::open)?;
+        herald.look_at_proc()?;
+    }
+    whole(cli)
+}
+
+fn whole(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
+    let (reports, joins, mode) = (cli.reports, cli.joins.clone(), cli.mode());
     let command = match std::mem::take(&mut cli.command) {
         command if command.is_empty() => vec![shell()],
         command => command,
     };
-    let (mut steps, hands) = if let Some(target) = &cli.target {
+    let (mut pid_place, mut program) = (None, None);
+    if mode != Mode::DryRun {
+        pid_place = cli.pid_file.as_deref().map(pidfile::Place::find).transpose()?;
+        program = joins.outside_command.then(|| exec::open(&command)).transpose()?;
+    }
+    let (next, mut hands) = if let Some(target) = &cli.target {
         enter(&cli, &Target::find(target)?)?
     } else {
-        (create(cli, &Known::of_this_process())?, Hands::default())
+        let known = Known::of_this_process(&cli.users);
+        let steps = create(cli, &known)?;
+        let joined = match steps.first() {
+            Some(Step::Join(joined)) if mode != Mode::DryRun => join::open_all(joined)?,
+            _ => Vec::new(),
+        };
+        (steps, Hands { joined, ..Hands::default() })
     };
-    steps.push(Step::Exec(command));
+    (hands.pid_place, hands.program) = (pid_place, program);
+    let mut steps: Vec<_> = joins.fd.into_iter().map(Step::Fd).chain(next).collect();
+    steps.extend(reports.block_fd.map(Step::Block));
+    steps.extend(reports.ready_fd.map(Step::Ready));
+    steps.push(match joins.outside_command {
+        true => Step::ExecOpened(command),
+        false => Step::Exec(command),
+    });
     Ok((steps, hands))
 }
 
@@ -46,9 +106,13 @@ fn shell() -> OsString {
 fn create(cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
     let (kinds, tie) = (kinds(&cli), tie(&cli));
     let pty = cli.life.pty.then(|| Devpts::choose(kinds.contains(&Kind::Mount)));
+    let joined = cli.joins.ordered(&kinds)?;
+    let born = |kind| kinds.contains(&kind) || cli.joins.has(kind);
     let forks = cli.fork
         || cli.forward_signals
-        || kinds.contains(&Kind::Time)
+        || cli.reports.forks()
+        || born(Kind::Pid)
+        || born(Kind::Time)
         || tie.is_some()
         || pty.is_some();
     let mapping = cli.users.mapping(known)?;
@@ -74,7 +138,7 @@ fn create(cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
         inside.script_drops = !inside.keep_caps;
     }
     let between = cli.pid_file.is_some() || rights.before || keep.user().is_some();
-    let mut steps = Vec::new();
+    let mut steps = Vec::from_iter((!joined.is_empty()).then_some(Step::Join(joined)));
     if keep != Keep::default() {
         steps.push(Step::Keep(keep));
     }
@@ -96,6 +160,9 @@ fn create(cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
     );
     steps.extend(cli.mount_binfmt.map(|dir| Step::Binfmt(Folder::new(root.as_ref(), dir))));
     steps.extend(cli.hostname.map(Step::Hostname));
+    steps.extend(cli.domainname.map(Step::Domainname));
+    steps.extend(cli.network.loopback.then_some(Step::Loopback));
+    steps.extend(cli.network.ping.map(Step::Ping));
     steps.extend(pty.into_iter().flat_map(terminal));
     if inside != Inside::default() {
         steps.push(Step::Inside(inside));
@@ -118,18 +185,21 @@ fn kinds(cli: &Cli) -> Vec<Kind> {
     let implied = [
         (Kind::User, cli.users.ask()),
         (Kind::Mount, cli.mount_proc.is_some() || cli.mount_binfmt.is_some()),
-        (Kind::Uts, cli.hostname.is_some()),
+        (Kind::Uts, cli.hostname.is_some() || cli.domainname.is_some()),
+        (Kind::Net, cli.network.wanted()),
         (Kind::Time, cli.clocks.ask()),
         (Kind::Pid, cli.life.init),
     ];
     let asked = cli.namespaces.kinds();
-    let is_wanted = |kind: &Kind| asked.contains(kind) || implied.contains(&(*kind, true));
+    // What an option implies is made, unless one is joined.
+    let is_implied = |kind: &Kind| implied.contains(&(*kind, true)) && !cli.joins.has(*kind);
+    let is_wanted = |kind: &Kind| asked.contains(kind) || is_implied(kind);
     ALL.into_iter().filter(is_wanted).collect()
 }
 
 fn tie(cli: &Cli) -> Option<Signal> {
     let pid = cli.namespaces.pid.is_some() || cli.life.init;
-    cli.kill_child.or(pid.then_some(Signal::SIGKILL))
+    cli.kill_child.or((pid && !cli.reports.detach).then_some(Signal::SIGKILL))
 }
 
 fn keep(cli: &Cli, kinds: &[Kind]) -> Result<Keep, Failure> {
@@ -178,7 +248,9 @@ impl Rights {
         Self {
             before: cli.mount_proc.is_some()
                 || cli.mount_binfmt.is_some()
-                || cli.hostname.is_some(),
+                || cli.hostname.is_some()
+                || cli.domainname.is_some()
+                || cli.network.wanted(),
             root: inside.root.is_some(),
             identity: inside.uid.is_some() || inside.gid.is_some(),
         }
@@ -250,7 +322,11 @@ fn enter(cli: &Cli, target: &Target) -> Result<(Vec<Step>, Hands), Failure> {
             .hint(format!("nsenter-lite -t {name} -a enters all of them")));
     }
     let pty = cli.life.pty.then_some(Devpts::Here);
-    let forks = kinds.contains(&Kind::Pid) || cli.fork || cli.kill_child.is_some() || pty.is_some();
+    let forks = kinds.contains(&Kind::Pid)
+        || cli.fork
+        || cli.kill_child.is_some()
+        || cli.reports.forks()
+        || pty.is_some();
     let child = Child { tie: cli.kill_child, init: false, pty };
     entry.child = (forks && !cli.no_fork).then_some(child);
     let mut steps = Vec::new();
@@ -263,6 +339,7 @@ fn enter(cli: &Cli, target: &Target) -> Result<(Vec<Step>, Hands), Failure> {
     if entry != nothing {
         steps.push(Step::Enter(entry));
     }
+    steps.extend(cli.pid_file.clone().map(Step::PidFile));
     steps.extend(pty.into_iter().flat_map(terminal));
     Ok((steps, Hands { target: Some(held), ..Hands::default() }))
 }

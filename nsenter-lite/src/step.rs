@@ -1,18 +1,25 @@
 //! What nsenter-lite does, step by step.
 
 use std::ffi::OsString;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use common::idmap::Writer;
-use common::{Failure, Flow, Line, Tried, exec, shell};
+use common::{Failure, Flow, Line, Tried, exec, shell, sys};
+use nix::errno::Errno;
 use nix::unistd::{Pid, getpid, sethostname};
 
 use crate::create::Creation;
+use crate::descriptor::Passed;
 use crate::enter::{Entry, Held};
+use crate::join::{self, Joined};
+use crate::network::{self, Groups};
 use crate::persist::{Keep, Keeper};
 use crate::place::Inside;
 use crate::procfs::Folder;
 use crate::pty::Terminal;
+use crate::report::{self, Herald};
 use crate::users::Mapping;
 use crate::{cgroup, hint, idmap, pidfile, procfs};
 
@@ -29,6 +36,10 @@ pub enum Step {
     Create(Creation),
     /// Those of another process; the next steps may be a child's.
     Enter(Entry),
+    /// Those of files.
+    Join(Vec<Joined>),
+    /// A descriptor for COMMAND.
+    Fd(Passed),
     /// The PID, for those outside.
     PidFile(PathBuf),
     /// A view of the processes, where mounts may be shared with the namespace we come from.
@@ -37,14 +48,26 @@ pub enum Step {
     Binfmt(Folder),
     /// A name.
     Hostname(OsString),
+    /// A name for NIS.
+    Domainname(OsString),
+    /// A loopback device that is up.
+    Loopback,
+    /// Groups that may ping.
+    Ping(Groups),
     /// The devpts that COMMAND's own terminal is in.
     Devpts,
     /// A terminal of its own.
     Terminal,
     /// Root, folder, user and group.
     Inside(Inside),
+    /// A byte that is waited for.
+    Block(RawFd),
+    /// A line that says so.
+    Ready(RawFd),
     /// COMMAND.
     Exec(Vec<OsString>),
+    /// COMMAND, which was opened outside.
+    ExecOpened(Vec<OsString>),
 }
 
 /// What is held while the steps are done.
@@ -52,6 +75,14 @@ pub enum Step {
 pub struct Hands {
     /// Our PID as it is seen from where we came, if it differs.
     pub outer_pid: Option<Pid>,
+    /// The files of the namespaces that are joined.
+    pub joined: Vec<OwnedFd>,
+    /// COMMAND, opened outside.
+    pub program: Option<OwnedFd>,
+    /// Where the PID file goes, found before another mount table is entered.
+    pub pid_place: Option<pidfile::Place>,
+    /// Who tells the caller.
+    pub herald: Herald,
     /// What is entered.
     pub target: Option<Held>,
     /// Who writes the map of users.
@@ -77,6 +108,8 @@ impl common::Step for Step {
             Self::Inside(inside) => Line::Within(inside.line()),
             Self::Create(creation) => Line::Within(creation.line()),
             Self::Enter(entry) => Line::Within(entry.line()),
+            Self::Join(joined) => Line::Within(join::line(joined)),
+            Self::Fd(passed) => passed.line(),
             Self::PidFile(file) => Line::Run(format!(
                 "read -r pid rest </proc/self/stat; echo \"$pid\" >{}",
                 shell::operand(file)
@@ -91,13 +124,18 @@ impl common::Step for Step {
                 Line::Run(format!("{first}mount -t proc -o nosuid,nodev,noexec proc {dir}"))
             }
             Self::Hostname(name) => Line::Run(format!("hostname -- {}", shell::word(name))),
+            Self::Domainname(name) => Line::Run(format!("domainname -- {}", shell::word(name))),
+            Self::Loopback => network::loopback_line(),
+            Self::Ping(groups) => groups.line(),
+            Self::Block(number) => report::block_line(*number),
+            Self::Ready(number) => report::ready_line(*number),
             Self::Devpts => Line::Run(
                 "mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620 \
                  nsenter-lite /dev/pts"
                     .into(),
             ),
             Self::Terminal => Line::Whole("script -qe /dev/null -c".into()),
-            Self::Exec(command) => Line::Exec(exec::line(command)),
+            Self::Exec(command) | Self::ExecOpened(command) => Line::Exec(exec::line(command)),
         }
     }
 
@@ -129,7 +167,15 @@ impl common::Step for Step {
                 "a terminal of its own, in a session of its own: the caller's is out of reach; \
                  pty(7), script(1)"
             }
+            Self::Join(_) => "share these with others; setns(2), namespaces(7)",
+            Self::Fd(_) => "the command finds it open; open(2), connect(2)",
+            Self::Domainname(_) => "the NIS domain in this UTS namespace; setdomainname(2)",
+            Self::Loopback => "in a new network namespace it is down; netdevice(7)",
+            Self::Ping(_) => "these groups may ping without being root; icmp(7)",
+            Self::Block(_) => "wait until the caller lets it run; read(2)",
+            Self::Ready(_) => "the caller learns that it runs; pipe(7)",
             Self::Exec(_) => "become the command; execve(2)",
+            Self::ExecOpened(_) => "become the command that was opened outside; execveat(2)",
         }
         .into()
     }
@@ -146,14 +192,40 @@ impl common::Step for Step {
             }
             Self::Binfmt(at) => procfs::mount_binfmt(at)?,
             Self::Inside(inside) => inside.act()?,
-            Self::PidFile(file) => pidfile::write(file, hands.outer_pid.unwrap_or_else(getpid))?,
+            Self::PidFile(file) => {
+                let pid = hands.outer_pid.unwrap_or_else(getpid);
+                hands.pid_place.as_ref().map_or_else(
+                    || Err(Failure::errno(format!("write the PID file {file:?}"), Errno::EBADF)),
+                    |place| place.write(pid),
+                )?;
+            }
             Self::Proc { at, shared } => procfs::mount(at, *shared)?,
             Self::Hostname(name) => sethostname(name)
                 .tried(|| format!("set the host name {name:?}"))
                 .map_err(hint::for_hostname)?,
             Self::Devpts => hands.terminal.iter_mut().try_for_each(Terminal::mount)?,
             Self::Terminal => hands.terminal.iter_mut().try_for_each(Terminal::enter)?,
-            Self::Exec(command) => return Err(exec::exec(command)),
+            Self::Domainname(name) => sys::set_domain_name(name.as_bytes())
+                .tried(|| format!("set the domain name {name:?}"))
+                .map_err(hint::for_hostname)?,
+            Self::Loopback => network::loopback_up()?,
+            Self::Ping(groups) => groups.allow()?,
+            Self::Join(joined) => join::enter(joined, std::mem::take(&mut hands.joined))?,
+            Self::Fd(passed) => passed.pass()?,
+            Self::Block(number) => hands.herald.wait_at_gate(*number)?,
+            // The parent tells, when it is so.
+            Self::Ready(_) => {}
+            Self::Exec(command) => {
+                hands.herald.executes();
+                return Err(exec::exec(command));
+            }
+            Self::ExecOpened(command) => {
+                hands.herald.executes();
+                return Err(match &hands.program {
+                    Some(program) => exec::exec_opened(program, command),
+                    None => Failure::errno("run COMMAND by its descriptor", Errno::EBADF),
+                });
+            }
         }
         Ok(Flow::Next)
     }
@@ -161,7 +233,7 @@ impl common::Step for Step {
     fn undo(&self, hands: &mut Hands) -> Result<(), Failure> {
         match self {
             Self::Keep(_) => hands.keeper.take().map_or(Ok(()), Keeper::undo),
-            Self::PidFile(file) => pidfile::remove(file),
+            Self::PidFile(_) => hands.pid_place.as_ref().map_or(Ok(()), pidfile::Place::remove),
             Self::Terminal => {
                 hands.terminal.iter_mut().for_each(Terminal::leave);
                 Ok(())

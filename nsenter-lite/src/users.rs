@@ -138,14 +138,14 @@ pub struct Known {
 
 impl Known {
     /// Looks.
-    pub fn of_this_process() -> Self {
+    pub fn of_this_process(ids: &Ids) -> Self {
         const SETGID_AND_SETUID: u64 = 1 << 6 | 1 << 7;
         let has = power::capabilities().map_or(0, |has| has.effective) & SETGID_AND_SETUID;
         let text = |file| fs::read_to_string(file).unwrap_or_default();
         Self {
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
-            name: User::from_uid(Uid::effective()).ok().flatten().map(|user| user.name),
+            name: ids.ask_for_subordinate().then(own_name).flatten(),
             has_power: has == SETGID_AND_SETUID,
             subordinate: [USERS, GROUPS].map(text),
             mapped: ["/proc/self/uid_map", "/proc/self/gid_map"].map(text),
@@ -166,7 +166,19 @@ impl Known {
     }
 }
 
+/// By all that knows users on this machine.
+fn own_name() -> Option<String> {
+    User::from_uid(Uid::effective()).ok().flatten().map(|user| user.name)
+}
+
 impl Ids {
+    /// Whether one of these asks for what subuid(5) gives the user, who has a name there.
+    fn ask_for_subordinate(&self) -> bool {
+        let is_extent = |part: &Part| matches!(part, Part::Extent(_));
+        let mut parts = self.map_users.iter().chain(&self.map_groups);
+        self.map_auto || self.map_subids || !parts.all(is_extent)
+    }
+
     /// Whether one of these asks for a user namespace.
     pub fn ask(&self) -> bool {
         self.map_root_user

@@ -80,6 +80,24 @@ pub fn proc_is_never_mounted_through_a_symbolic_link() -> Test {
     Ok(())
 }
 
+pub fn the_domain_name_is_set_inside_only() -> Test {
+    need_root()?;
+    let domain = "cat /proc/sys/kernel/domainname";
+    let outside = run(&mut support::sh(domain)).silent();
+    for options in [&["--domainname", "a.box"][..], &["-r", "-p", "--domainname", "a.box"]] {
+        assert_eq!(with(options, domain).silent(), "a.box\n");
+        let mut dry = tool();
+        dry.arg("--dry-run").args(options).args(["sh", "-c", domain]);
+        let script = run(&mut dry).silent();
+        assert_eq!(run(&mut support::sh(&script)).silent(), "a.box\n", "{script}");
+    }
+    let long = "x".repeat(65);
+    let refused = run(tool().args(["--domainname", &long, "true"]));
+    refused.fails(125, "nsenter-lite", &["(EINVAL)", "64 bytes"]);
+    assert_eq!(run(&mut support::sh(domain)).silent(), outside);
+    Ok(())
+}
+
 pub fn the_host_name_is_set_inside_only() -> Test {
     need_root()?;
     let host = run(&mut Command::new("hostname")).silent();

@@ -152,10 +152,14 @@ pub fn a_dry_run_changes_nothing() -> Test {
     let more = "-u --map-users 0:1:1 --map-groups 0:1:1 --boottime 5 --persist d --ipc=f -S 0 true";
     let more: Vec<&str> = more.split(' ').collect();
     let enter = ["-t", &own, "-a", "-r", "-w", "-e", "-c", "true"];
-    for options in [&create[..], &more, &["-t", &own, "-a", "true"], &enter] {
+    let join = format!("--join=net=/proc/{own}/ns/net,uts=/proc/{own}/ns/uts");
+    let joins =
+        [&join, "-p", "--fd=5=/etc/hostname", "--domainname", "a", "--pid-file", "f", "true"];
+    let network = ["--loopback", "--ping", "-r", "true"];
+    for options in [&create[..], &more, &["-t", &own, "-a", "true"], &enter, &joins, &network] {
         let mut command = Command::new("strace");
         let calls = "trace=unshare,setns,mount,umount2,move_mount,fsopen,fsmount,mount_setattr,\
-            sethostname,fork,vfork,clone,clone3,setgroups,setresuid,prctl,rename,renameat,\
+            sethostname,setdomainname,socket,connect,ioctl,dup3,fork,vfork,clone,clone3,setgroups,setresuid,prctl,rename,renameat,\
             renameat2,unlink,unlinkat,execve,kill,pidfd_send_signal,rt_sigprocmask,write,openat";
         command.args(["-f", "-e", calls, "-o"]).arg(&log).current_dir(folder.path());
         run(command.arg(env!("CARGO_BIN_EXE_nsenter-lite")).arg("--dry-run").args(options))

@@ -125,6 +125,13 @@ impl Drop for Container {
     }
 }
 
+/// Runs a tool that ends at once, and leaves a command behind. Nobody waits for the end of what
+/// that prints.
+pub fn start(command: &mut Command) {
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(status.expect("the tool starts").success(), "{command:?}");
+}
+
 /// A zombie that its new parent has not looked at yet is dead.
 pub fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

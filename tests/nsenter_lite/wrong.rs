@@ -71,7 +71,6 @@ pub fn wrong_pids_are_told_apart() -> Test {
         (["-t", "1:one", "-a"], "inode"),
         (["-t", "1:1", "-a"], "its inode is "),
         (["-t", &own, "--net=/etc/passwd"], "an ordinary file"),
-        (["-t", &own, "--pid-file=x"], "--pid-file"),
     ] {
         let mut command = tool();
         run(command.args(words).args(["--", "true"])).fails(125, "nsenter-lite", &[part]);

@@ -84,7 +84,12 @@ impl Child {
     /// [`Child::wait`], with something else to attend to.
     pub fn wait_beside(mut self, beside: &mut dyn Beside) -> Result<u8, Failure> {
         take_up(beside);
-        let change = self.watch(beside);
+        let change = match self.watch(beside) {
+            // It is another's child now.
+            Ok(None) => return Ok(0),
+            Ok(Some(change)) => Ok(change),
+            Err(failure) => Err(failure),
+        };
         beside.end();
         let was_away = self.terminal.as_mut().is_some_and(Terminal::take_back);
         let change = match change? {
@@ -102,7 +107,7 @@ impl Child {
         Ok(change.status())
     }
 
-    fn watch(&mut self, beside: &mut dyn Beside) -> Result<Change, Failure> {
+    fn watch(&mut self, beside: &mut dyn Beside) -> Result<Option<Change>, Failure> {
         loop {
             let events = {
                 let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
@@ -114,10 +119,13 @@ impl Child {
                 fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect::<Vec<_>>()
             };
             beside.serve(&events[1..]);
+            if beside.has_left() {
+                return Ok(None);
+            }
             if self.grandchild.is_some()
                 && let Some(end) = self.react(beside.news()?, beside)
             {
-                return Ok(end);
+                return Ok(Some(end));
             }
             match signal::read(&self.signals) {
                 Ok(arrived) if arrived.signal == SIGCHLD && arrived.code > 0 => {
@@ -125,7 +133,7 @@ impl Child {
                         let change =
                             signal::look(self.pid).tried(|| format!("wait for {}", self.pid))?;
                         if let Some(end) = self.react(change, beside) {
-                            return Ok(end);
+                            return Ok(Some(end));
                         }
                     }
                 }
