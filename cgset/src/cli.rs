@@ -23,7 +23,7 @@ use crate::wait::{EVENTS, Event};
 ///
 /// With -- COMMAND, COMMAND runs in the group from its first instruction. When it ends, what it
 /// left running in the group is killed, and the group is removed; one that was there before stays,
-/// with all that is in it.
+/// with all that is in it. A cgset that is killed takes COMMAND along.
 #[derive(Debug, Default, Parser)]
 #[command(
     name = "cgset",
