@@ -2,12 +2,16 @@
 
 #[path = "bindmount/bind.rs"]
 mod bind;
+#[path = "bindmount/denied.rs"]
+mod denied;
 #[path = "bindmount/devices.rs"]
 mod devices;
 #[path = "bindmount/faults.rs"]
 mod faults;
 #[path = "bindmount/hostile.rs"]
 mod hostile;
+#[path = "bindmount/idmap.rs"]
+mod idmap;
 #[path = "bindmount/masks.rs"]
 mod masks;
 #[path = "bindmount/named.rs"]
@@ -95,6 +99,12 @@ support::tests!(
     wrong::without_privileges_it_says_so,
     faults::each_call_that_fails_leaves_nothing,
     faults::what_the_kernel_lacks_is_named,
+    denied::a_denied_call_is_named_and_leaves_nothing,
+    denied::its_cost_does_not_grow_with_the_mounts_of_the_machine,
+    idmap::owners_are_seen_as_others,
+    idmap::what_can_not_be_mapped_is_told,
+    idmap::several_are_made_or_none,
+    hostile::an_exchanged_mount_point_leads_nowhere,
     faults::without_openat2_the_same_is_mounted,
 );
 

@@ -8,8 +8,10 @@ use common::{Failure, Tried, shell, sys};
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::mount::{MntFlags, umount2};
+use nix::unistd::geteuid;
 
 use crate::options::Options;
+use crate::overlay::in_user_namespace;
 use crate::place::{Made, Place};
 
 /// What was made, so that it can be taken away again: the mounts, and the mount points.
@@ -21,7 +23,7 @@ pub struct Mounted {
 
 impl Mounted {
     /// A copy of the mount at `src`, with these options, at `place`.
-    pub fn bind(&mut self, src: &Path, place: &Place, options: Options) -> Result<(), Failure> {
+    pub fn bind(&mut self, src: &Path, place: &Place, options: &Options) -> Result<(), Failure> {
         self.attach_with(tree(src, options)?, place, options)
     }
 
@@ -30,7 +32,7 @@ impl Mounted {
         &mut self,
         tree: OwnedFd,
         place: &Place,
-        options: Options,
+        options: &Options,
     ) -> Result<(), Failure> {
         self.attach_at(tree, &place.open()?, &place.path(), options)
     }
@@ -41,9 +43,12 @@ impl Mounted {
         tree: OwnedFd,
         at: &OwnedFd,
         path: &Path,
-        options: Options,
+        options: &Options,
     ) -> Result<(), Failure> {
         let depth = |all| if all { sys::AT_RECURSIVE } else { 0 };
+        if let Some(map) = &options.idmap {
+            map.set(&tree, depth(options.recursive), path)?;
+        }
         if let Some(attr) = options.attr() {
             sys::mount_setattr(&tree, depth(options.recursive), &attr)
                 .tried(|| format!("set {} on the mount for {path:?}", options.words()))
@@ -114,7 +119,7 @@ impl Mounted {
 }
 
 /// A detached copy of the mount at a path, if so asked with what is mounted below it.
-pub fn tree(src: &Path, options: Options) -> Result<OwnedFd, Failure> {
+pub fn tree(src: &Path, options: &Options) -> Result<OwnedFd, Failure> {
     let depth = if options.recursive { sys::AT_RECURSIVE } else { 0 };
     let flags = sys::OPEN_TREE_CLONE | sys::OPEN_TREE_CLOEXEC | depth.cast_unsigned();
     sys::open_tree(AT_FDCWD, src, flags)
@@ -128,7 +133,7 @@ pub fn attach_below(mount: OwnedFd, at: &OwnedFd, name: &str) -> Result<(), Fail
 }
 
 /// A copy of what is at `from`, file or folder, with these options.
-pub fn copy(from: &OwnedFd, name: &str, options: Options) -> Result<OwnedFd, Failure> {
+pub fn copy(from: &OwnedFd, name: &str, options: &Options) -> Result<OwnedFd, Failure> {
     let copy = sys::copy_of_mount(from)
         .tried(|| format!("copy the mount of {name:?}"))
         .map_err(explain_privilege)?;
@@ -142,17 +147,28 @@ pub fn copy(from: &OwnedFd, name: &str, options: Options) -> Result<OwnedFd, Fai
 
 /// Where the privilege is missing, or the call.
 pub fn explain_privilege(failure: Failure) -> Failure {
-    explain_kernel(failure).hint_if(Errno::EPERM, || {
-        "that takes root (sudo); or as yourself: nsenter-lite --map-root-user --mount -- \
-         bindmount ..."
-            .into()
+    explain_kernel(failure).hint_if(Errno::EPERM, || match is_root() {
+        true => "root may do that, so a filter (seccomp) or a security module denies it, or \
+             CAP_SYS_ADMIN is missing; needed are open_tree, move_mount, mount_setattr, fsopen, \
+             fsconfig, fsmount"
+            .into(),
+        false => "that takes root (sudo); or as yourself: nsenter-lite --map-root-user --mount -- \
+             bindmount ..."
+            .into(),
     })
+}
+
+/// Whether we are the machine's.
+fn is_root() -> bool {
+    geteuid().is_root() && !in_user_namespace()
 }
 
 /// Where the call is missing.
 pub fn explain_kernel(failure: Failure) -> Failure {
     failure.hint_if(Errno::ENOSYS, || {
-        "this takes Linux 5.12 (open_tree, move_mount: 5.2; mount_setattr: 5.12)".into()
+        "this takes Linux 5.12 (open_tree, move_mount: 5.2; fsopen, fsmount: 5.2; mount_setattr: \
+         5.12), and no filter (seccomp) that denies it"
+            .into()
     })
 }
 
@@ -167,9 +183,13 @@ fn explain_copy(failure: Failure) -> Failure {
 }
 
 fn explain_attributes(failure: Failure) -> Failure {
-    explain_privilege(failure).hint_if(Errno::EPERM, || {
-        "in a user namespace what is set on a mount of outside can't be taken off".into()
-    })
+    let failure = explain_privilege(failure);
+    match in_user_namespace() {
+        true => failure.hint_if(Errno::EPERM, || {
+            "in a user namespace what is set on a mount of outside can't be taken off".into()
+        }),
+        false => failure,
+    }
 }
 
 /// `move_mount(2)` says EINVAL where one is a file and the other a folder, and ENOSPC where the

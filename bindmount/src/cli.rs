@@ -1,7 +1,7 @@
 //! The command line: what is asked for, before anything of the system is looked at.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use clap::Parser;
@@ -32,7 +32,8 @@ use crate::options::Options;
     name = "bindmount",
     version,
     override_usage = "bindmount [OPTIONS] SRC DST [-- COMMAND [ARG]...]\n       \
-        bindmount [OPTIONS] --std ROOTFS [--bind SRC:DST[:OPTIONS]]... [-- COMMAND [ARG]...]\n       \
+        bindmount [OPTIONS] SRC:DST[:OPTIONS]... [-- COMMAND [ARG]...]\n       \
+        bindmount [OPTIONS] --std ROOTFS [SRC:DST[:OPTIONS]]... [-- COMMAND [ARG]...]\n       \
         bindmount [OPTIONS] --root ROOTFS [--proc] [--dev] [--tmpfs DST]... [-- COMMAND [ARG]...]\n       \
         bindmount --target PID [OPTIONS] SRC DST\n       \
         bindmount --unmount [--recursive] DST\n       \
@@ -42,7 +43,12 @@ use crate::options::Options;
     after_help = "OPTIONS of a mount, as in mount(8): ro, nosuid, nodev, noexec, nosymfollow, \
     noatime, nodiratime, strictatime, and their opposites rw, suid, dev, exec, symfollow, relatime, \
     diratime; rbind; private, slave, shared, unbindable, and with an r in front these four for all \
-    mounts below. With --recursive, or rbind, they hold for all mounts below.\n\n\
+    mounts below. With --recursive, or rbind, they hold for all mounts below. In SRC:DST[:OPTIONS] a \
+    colon of SRC or DST is written \\:. Of several mounts all are made, or none.\n\n\
+    --map-users INNER:OUTER:COUNT shows the files that INNER owns on disk as OUTER's, and so on for \
+    COUNT of them; what OUTER makes there is INNER's on disk. Of what is not in the map nobody here is \
+    the owner; without --map-groups groups stay as they are. As one option: \
+    'X-mount.idmap=u:INNER:OUTER:COUNT g:INNER:OUTER:COUNT', b: for both.\n\n\
     mount(8)'s own spellings do the same: --bind SRC DST, -B, --make-rslave, -m ...\n\n\
     --list prints a line for each mount at and under DIR: TARGET SOURCE TYPE OPTIONS; with --json \
     one array of objects with the keys target, source, type, options.\n\n\
@@ -69,6 +75,12 @@ pub struct Cli {
     /// Do it in the mount namespace of this process: SRC is here, DST is in its root
     #[arg(short, long, value_name = "PID", conflicts_with_all = ["std", "root"])]
     pub target: Option<String>,
+    /// Show files as other users' (idmapped mount); any number of times
+    #[arg(long, value_name = "INNER:OUTER:COUNT")]
+    pub map_users: Vec<String>,
+    /// Show files as other groups'
+    #[arg(long, value_name = "INNER:OUTER:COUNT")]
+    pub map_groups: Vec<String>,
     /// Make mount points that are missing (this does write into ROOTFS)
     #[arg(short, long)]
     pub mkdir: bool,
@@ -76,7 +88,7 @@ pub struct Cli {
     #[arg(
         short,
         long,
-        conflicts_with_all = ["std", "root", "list", "mkdir", "read_only", "writable", "options"]
+        conflicts_with_all = ["std", "root", "list", "mkdir", "read_only", "writable", "options", "map_users", "map_groups"]
     )]
     pub unmount: bool,
     /// With --unmount: take it away from the tree now, and clean up when nobody uses it
@@ -85,7 +97,7 @@ pub struct Cli {
     /// List the mounts at and under DIR
     #[arg(
         long,
-        conflicts_with_all = ["std", "root", "mkdir", "read_only", "writable", "options", "recursive"]
+        conflicts_with_all = ["std", "root", "mkdir", "read_only", "writable", "options", "recursive", "map_users", "map_groups"]
     )]
     pub list: bool,
     /// With --list: as JSON
@@ -110,7 +122,7 @@ pub struct Spec {
 /// The command line, understood.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
-    Bind(Spec),
+    Bind(Vec<Spec>),
     Into(Tree),
     Unmount {
         target: PathBuf,
@@ -149,10 +161,13 @@ impl Cli {
                 .hint(format!("nsenter-lite -t {pid} -a -- COMMAND runs one in a container")));
         }
         match request {
-            Request::Bind(spec) => {
-                let dst = place_inside(spec.dst.as_os_str(), spec.dst.as_os_str())?;
-                Ok(Request::BindIn { pid, spec: Spec { dst, ..spec } })
-            }
+            Request::Bind(mut specs) => match (specs.pop(), specs.is_empty()) {
+                (Some(spec), true) => {
+                    let dst = place_inside(spec.dst.as_os_str(), spec.dst.as_os_str())?;
+                    Ok(Request::BindIn { pid, spec: Spec { dst, ..spec } })
+                }
+                _ => Err(wrong("with --target one mount is made a time")),
+            },
             Request::Unmount { target, recursive: false, lazy } => {
                 let target = place_inside(target.as_os_str(), target.as_os_str())?;
                 Ok(Request::UnmountIn { pid, target, lazy })
@@ -182,18 +197,26 @@ impl Cli {
                 (false, _) => Err(wrong("--list takes one DIR")),
             };
         }
-        match (self.inside.tree()?, paths.as_slice()) {
-            (Some(tree), []) => Ok(Request::Into(tree)),
+        match (self.inside.root(), paths.as_slice()) {
+            (Some(_), words) if words.iter().all(|word| is_spec(word)) => {
+                let words: Vec<&OsStr> = paths.iter().map(|path| path.as_os_str()).collect();
+                self.inside.tree(&words).map(Request::Into)
+            }
             (Some(_), _) => {
                 Err(wrong("--std and --root take one ROOTFS, and COMMAND stands behind --"))
             }
-            (None, [src, dst]) => Ok(Request::Bind(Spec {
+            (None, []) => Err(wrong("SRC and DST are missing")),
+            (None, words) if words.iter().all(|word| is_spec(word)) => {
+                let options = self.mount_options()?;
+                let specs = words.iter().map(|text| spec(text.as_os_str(), &options, false));
+                Ok(Request::Bind(specs.collect::<Result<_, _>>()?))
+            }
+            (None, [src, dst]) => Ok(Request::Bind(vec![Spec {
                 src: (*src).clone(),
                 dst: (*dst).clone(),
                 options: self.mount_options()?,
-            })),
+            }])),
             (None, [_]) => Err(wrong("DST is missing: where is it to be seen?")),
-            (None, []) => Err(wrong("SRC and DST are missing")),
             (None, _) => Err(wrong("there is more than SRC and DST; COMMAND stands behind --")),
         }
     }
@@ -206,6 +229,12 @@ impl Cli {
         {
             options.add(word)?;
         }
+        for range in &self.map_users {
+            options.idmap.get_or_insert_default().add_users(range)?;
+        }
+        for range in &self.map_groups {
+            options.idmap.get_or_insert_default().add_groups(range)?;
+        }
         Ok(options)
     }
 }
@@ -215,18 +244,40 @@ pub fn wrong(what: &str) -> Failure {
         .hint("bindmount --help shows the usage")
 }
 
-pub fn spec(text: &OsStr) -> Result<Spec, Failure> {
-    let parts: Vec<&OsStr> = text.as_bytes().split(|b| *b == b':').map(OsStr::from_bytes).collect();
-    let (src, dst, options) = match parts.as_slice() {
+/// Whether it is of the form `SRC:DST[:OPTIONS]`, and no path.
+fn is_spec(word: &Path) -> bool {
+    parts(word.as_os_str()).len() > 1
+}
+
+/// At most three, at the first two colons that have no backslash before them; options may have more.
+fn parts(text: &OsStr) -> Vec<OsString> {
+    let mut parts = vec![Vec::new()];
+    let mut bytes = text.as_bytes().iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        let whole = parts.len() == 3;
+        if byte == b':' && !whole {
+            parts.push(Vec::new());
+            continue;
+        }
+        let escaped = bytes.next_if(|next| byte == b'\\' && !whole && b"\\:".contains(next));
+        parts.last_mut().into_iter().for_each(|part| part.push(escaped.unwrap_or(byte)));
+    }
+    parts.into_iter().map(OsString::from_vec).collect()
+}
+
+/// With the options that hold for all, and its own; as it is seen inside a root, or not.
+pub fn spec(text: &OsStr, options: &Options, inside: bool) -> Result<Spec, Failure> {
+    let parts = parts(text);
+    let (src, dst, own) = match parts.as_slice() {
         [src, dst] => (src, dst, ""),
-        [src, dst, options] => (src, dst, options.to_str().unwrap_or("?")),
+        [src, dst, own] => (src, dst, own.to_str().unwrap_or("?")),
         _ => return Err(wrong_spec(text)),
     };
     if src.is_empty() || dst.is_empty() {
         return Err(wrong_spec(text));
     }
-    let dst = place_inside(dst, text)?;
-    Ok(Spec { src: src.into(), dst, options: Options::parse(options)? })
+    let dst = if inside { place_inside(dst, text)? } else { dst.into() };
+    Ok(Spec { src: src.into(), dst, options: options.clone().and(own)? })
 }
 
 /// A path as it is seen in a root.
@@ -245,7 +296,7 @@ pub fn place_inside(dst: &OsStr, text: &OsStr) -> Result<PathBuf, Failure> {
 
 fn wrong_spec(text: &OsStr) -> Failure {
     Failure::usage(format!("read the mount {text:?}: not of the form SRC:DST[:OPTIONS]"))
-        .hint("as in --bind /srv/data:/data:ro; a path with a colon in it can't be given so")
+        .hint("as in --bind /srv/data:/data:ro; a colon in a path is written \\:")
 }
 
 #[cfg(test)]
@@ -263,7 +314,7 @@ mod tests {
     #[test]
     fn the_forms_of_a_mount() {
         let options = Options::parse("rbind,ro").expect("known words");
-        let wanted = Request::Bind(Spec { src: "/a".into(), dst: "b".into(), options });
+        let wanted = Request::Bind(vec![Spec { src: "/a".into(), dst: "b".into(), options }]);
         assert_eq!(request(&["-R", "-r", "/a", "b", "--", "sh", "-c", "x"]), Ok(wanted));
         let options = Options::parse("ro,nosuid").expect("known words");
         let binds = vec![Spec { src: "/x".into(), dst: "/y".into(), options }];
@@ -279,6 +330,13 @@ mod tests {
             request(&["--std", "r", "--bind", "/x:/y:ro,nosuid", "--", "true"]),
             Ok(Request::Into(Tree { binds, ..std.clone() }))
         );
+        let several = request(&["-r", "/a:b", r"/c\\\:d\x:e:noexec,X-mount.idmap=u:0:1:2"]);
+        let spec = |src: &str, dst: &str, options: &str| {
+            let options = Options::parse(options).expect("known words");
+            Spec { src: src.into(), dst: dst.into(), options }
+        };
+        let second = spec(r"/c\:d\x", "e", "ro,noexec,X-mount.idmap=u:0:1:2");
+        assert_eq!(several, Ok(Request::Bind(vec![spec("/a", "b", "ro"), second])));
         let (dev, proc) = (Some(Dev::Machine), Some(Proc::Plain));
         assert_eq!(
             request(&["--std", "r", "--dev=machine", "--proc=plain"]),
@@ -310,7 +368,7 @@ mod tests {
             (&["--std", "r", "x"], "take one ROOTFS"),
             (&["--std", "r", "--bind", "x"], "not of the form"),
             (&["--std", "r", "--bind", ":y"], "not of the form"),
-            (&["--std", "r", "--bind", "a:b:c:d"], "not of the form"),
+            (&["--std", "r", "--bind", "a:b:c:d"], "no option is called \"c:d\""),
             (&["--std", "r", "--bind", "a:b:huge"], "no option is called \"huge\""),
             (&["--std", "r", "--bind", "a:/x/../../y"], "is no place in ROOTFS"),
             (&["--std", "r", "--bind", "a:/"], "is no place in ROOTFS"),

@@ -232,7 +232,7 @@ impl Node {
     }
 
     fn bind(&self, dev: &OwnedFd) -> Result<(), Failure> {
-        let node = copy(&self.of_the_machine()?, self.name, Options::of_node())?;
+        let node = copy(&self.of_the_machine()?, self.name, &Options::of_node())?;
         let flags = OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         let file = openat(dev, self.name, flags, Mode::from_bits_truncate(0o666))
             .tried(|| format!("make the file {:?} in memory", self.name))?;

@@ -10,6 +10,7 @@ use common::Failure;
 
 use crate::cli::{Spec, place_inside, spec, wrong};
 use crate::memory::Memory;
+use crate::options::Options;
 
 /// The options for it.
 #[derive(Args, Debug, Default)]
@@ -19,7 +20,7 @@ pub struct Inside {
         long,
         value_name = "ROOTFS",
         group = "inside",
-        conflicts_with_all = ["recursive", "read_only", "writable", "options"]
+        conflicts_with_all = ["recursive", "read_only", "writable", "options", "map_users", "map_groups"]
     )]
     std: Option<PathBuf>,
     /// Mount only what is named into a root file system
@@ -27,7 +28,7 @@ pub struct Inside {
         long,
         value_name = "ROOTFS",
         group = "inside",
-        conflicts_with_all = ["std", "recursive", "read_only", "writable", "options"]
+        conflicts_with_all = ["std", "recursive", "read_only", "writable", "options", "map_users", "map_groups"]
     )]
     root: Option<PathBuf>,
     /// A /dev; with --std: what it has
@@ -110,11 +111,18 @@ pub struct Tree {
 }
 
 impl Inside {
-    /// What is asked for; `None` without a root file system.
-    pub fn tree(&self) -> Result<Option<Tree>, Failure> {
+    /// The root file system, if one is named.
+    pub fn root(&self) -> Option<&PathBuf> {
+        self.std.as_ref().or(self.root.as_ref())
+    }
+
+    /// What is asked for; `words` are more mounts.
+    pub fn tree(&self, words: &[&OsStr]) -> Result<Tree, Failure> {
         let std = self.std.is_some();
-        let Some(rootfs) = self.std.as_ref().or(self.root.as_ref()) else { return Ok(None) };
+        let rootfs = self.root().cloned().unwrap_or_default();
         let named = std || self.resolv_conf || !self.dns.is_empty();
+        let words = self.bind.iter().map(OsString::as_os_str).chain(words.iter().copied());
+        let binds = words.map(|text| spec(text, &Options::default(), true));
         let tree = Tree {
             rootfs: rootfs.clone(),
             dev: self.dev.or(std.then(Dev::default)),
@@ -123,12 +131,12 @@ impl Inside {
             resolver: named.then(|| self.dns.clone()),
             mqueue: self.mqueue,
             memory: self.tmpfs.iter().map(|text| memory(text)).collect::<Result<_, _>>()?,
-            binds: self.bind.iter().map(|text| spec(text)).collect::<Result<_, _>>()?,
+            binds: binds.collect::<Result<_, _>>()?,
         };
-        if tree == (Tree { rootfs: rootfs.clone(), ..Tree::default() }) {
+        if tree == (Tree { rootfs, ..Tree::default() }) {
             return Err(wrong("nothing is named to be mounted into ROOTFS; --std mounts all"));
         }
-        Ok(Some(tree))
+        Ok(tree)
     }
 }
 

@@ -6,6 +6,7 @@
 mod attach;
 mod cli;
 mod devices;
+mod idmap;
 mod inside;
 mod mask;
 mod memory;

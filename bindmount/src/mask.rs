@@ -92,7 +92,7 @@ impl Part {
         for name in self.names() {
             let Some(at) = Self::open(top, name)? else { continue };
             let cover = match self {
-                Self::ReadOnly => copy(&at, name, Options::of_resolver())?,
+                Self::ReadOnly => copy(&at, name, &Options::of_resolver())?,
                 Self::Hidden | Self::HiddenInSys => empty(&at)?,
             };
             attach_below(cover, &at, name)?;
@@ -115,7 +115,7 @@ fn empty(at: &OwnedFd) -> Result<OwnedFd, Failure> {
     let stat = fstat(at).tried(|| "look at what is to be hidden")?;
     if stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
         let null = devices::NULL.of_the_machine()?;
-        return copy(&null, "/dev/null", Options::of_node());
+        return copy(&null, "/dev/null", &Options::of_node());
     }
     memory::empty()
 }

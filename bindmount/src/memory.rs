@@ -48,8 +48,8 @@ impl Memory {
     }
 
     /// How it is mounted.
-    pub fn options(&self) -> Options {
-        self.options
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Makes it.

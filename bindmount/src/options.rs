@@ -4,14 +4,18 @@ use common::{Failure, sys};
 use nix::libc;
 use nix::mount::MsFlags;
 
+use crate::idmap::{self, IdMap};
+
 /// How a bind mount is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// The mounts below come along.
     pub recursive: bool,
     set: u64,
     clear: u64,
     propagation: Option<Propagation>,
+    /// Whose the files are seen to be.
+    pub idmap: Option<IdMap>,
 }
 
 /// Whether mounts and unmounts below are passed on to and from other places of the same tree.
@@ -80,7 +84,12 @@ impl Options {
 
     /// Reads a list such as `ro,nosuid`.
     pub fn parse(list: &str) -> Result<Self, Failure> {
-        let mut options = Self::default();
+        Self::default().and(list)
+    }
+
+    /// These, and what else the list says.
+    pub fn and(self, list: &str) -> Result<Self, Failure> {
+        let mut options = self;
         for word in list.split(',').filter(|_| !list.is_empty()) {
             options.add(word)?;
         }
@@ -89,6 +98,9 @@ impl Options {
 
     /// Adds a word; the last one said is the one that counts.
     pub fn add(&mut self, word: &str) -> Result<(), Failure> {
+        if let Some(map) = word.strip_prefix(idmap::WORD) {
+            return self.idmap.get_or_insert_default().add(map);
+        }
         match WORDS.iter().find(|(known, ..)| *known == word) {
             Some((_, set, clear)) => {
                 self.set = self.set & !clear | set;
@@ -102,7 +114,7 @@ impl Options {
     }
 
     /// What is set on the mount, as mount(8) has it: `ro,nosuid`; empty for nothing.
-    pub fn words(self) -> String {
+    pub fn words(&self) -> String {
         let said = |set: u64, clear: u64| match set {
             0 => self.clear & clear == clear && self.set & clear == 0,
             _ => self.set & set == set,
@@ -112,20 +124,20 @@ impl Options {
     }
 
     /// mount(8)'s option for the propagation: `--make-rslave`.
-    pub fn make(self) -> Option<String> {
+    pub fn make(&self) -> Option<String> {
         let propagation = self.propagation?;
         let r = if propagation.all { "r" } else { "" };
         Some(format!("--make-{r}{}", propagation.word))
     }
 
     /// What is set on the mount, for `mount_setattr(2)`; `None` for nothing.
-    pub fn attr(self) -> Option<sys::mount_attr> {
+    pub fn attr(&self) -> Option<sys::mount_attr> {
         let attr = sys::mount_attr { attr_set: self.set, attr_clr: self.clear, ..NOTHING };
         (self.set | self.clear != 0).then_some(attr)
     }
 
     /// The propagation, for the same call, and whether the mounts below get it too.
-    pub fn propagation_attr(self) -> Option<(bool, sys::mount_attr)> {
+    pub fn propagation_attr(&self) -> Option<(bool, sys::mount_attr)> {
         let Propagation { flag, all, .. } = self.propagation?;
         Some((all, sys::mount_attr { propagation: flag.bits(), ..NOTHING }))
     }
@@ -145,7 +157,7 @@ const NOTHING: sys::mount_attr =
 fn no(word: &str) -> Failure {
     Failure::usage(format!("read the mount options: no option is called {word:?}")).hint(
         "there are ro, nosuid, nodev, noexec, nosymfollow, noatime, nodiratime, strictatime, \
-         their opposites, rbind, private, slave, shared, unbindable",
+         their opposites, rbind, private, slave, shared, unbindable, X-mount.idmap=",
     )
 }
 

@@ -16,11 +16,13 @@ use crate::{devices, mask, overlay, unmount};
 /// What bindmount will do. `--list` has no steps, and does not come here.
 pub fn plan(request: Request, mkdir: bool, command: Vec<OsString>) -> Result<Vec<Step>, Failure> {
     let mut steps = match request {
-        Request::Bind(Spec { src, dst, options }) => {
-            let place = Place::Host(dst);
-            let mut steps = Vec::from_iter(make(mkdir, mkdir && src.is_dir(), &place));
-            steps.push(Step::Bind { src, place, options });
-            steps
+        Request::Bind(specs) => {
+            let steps = |Spec { src, dst, options }| {
+                let place = Place::Host(dst);
+                let make = make(mkdir, mkdir && src.is_dir(), &place);
+                make.into_iter().chain([Step::Bind { src, place, options }])
+            };
+            specs.into_iter().flat_map(steps).collect()
         }
         Request::Into(tree) => inside(tree, mkdir)?,
         Request::Unmount { target, recursive, lazy } => unmount::plan(&target, recursive, lazy)?,

@@ -140,7 +140,7 @@ pub fn cover_file(mounted: &mut Mounted, place: &Place, servers: &Servers) -> Re
     let memory = memory()?;
     servers.write(&memory)?;
     let copy = mount_of_file(mounted, memory, &place.folder())?;
-    mounted.attach_with(copy, place, Options::of_resolver())
+    mounted.attach_with(copy, place, &Options::of_resolver())
 }
 
 /// The file alone, as a mount. Before Linux 6.15 only what is mounted somewhere can be copied, so

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use common::shell;
 
+use crate::idmap;
 use crate::options::Options;
 use crate::place::Place;
 use crate::resolver::{self, Servers};
@@ -20,11 +21,13 @@ pub fn make(place: &Place, folder: bool) -> String {
 }
 
 /// mount(8) sets attributes after the fact, and on one mount a time.
-pub fn bind(src: &Path, place: &Place, options: Options) -> String {
+pub fn bind(src: &Path, place: &Place, options: &Options) -> String {
     let kind = if options.recursive { "--rbind" } else { "--bind" };
     let make = options.make().map(|make| format!(" {make}")).unwrap_or_default();
     let dst = place.word();
-    let bind = format!("mount {kind}{make} {} {dst}", shell::operand(src));
+    let map = options.idmap.as_ref().map(|map| format!("{}{}", idmap::WORD, map.words()));
+    let map = map.map(|map| format!(" -o {}", shell::word(map))).unwrap_or_default();
+    let bind = format!("mount {kind}{make}{map} {} {dst}", shell::operand(src));
     match (options.words().as_str(), options.recursive) {
         ("", _) => bind,
         (words, false) => format!("{bind}; mount -o remount,bind,{words} {dst}"),

@@ -51,7 +51,7 @@ impl common::Step for Step {
     fn line(&self) -> Line {
         match self {
             Self::Make { place, folder } => Line::Run(script::make(place, *folder)),
-            Self::Bind { src, place, options } => Line::Run(script::bind(src, place, *options)),
+            Self::Bind { src, place, options } => Line::Run(script::bind(src, place, options)),
             Self::Device { place, part } => Line::Run(part.line(place)),
             Self::Proc { place, user } => Line::Run(procfs::line(place, *user)),
             Self::Memory { place, memory } => {
@@ -80,6 +80,10 @@ impl common::Step for Step {
     fn why(&self) -> String {
         match self {
             Self::Make { .. } => "a mount needs something to be mounted on; mount(2)",
+            Self::Bind { options, .. } if options.idmap.is_some() => {
+                "the same tree at a second place, its owners seen as others; mount(8) of util-linux \
+                 2.39, mount_setattr(2)"
+            }
             Self::Bind { options, .. } if options.attr().is_some() => {
                 "the same tree at a second place, with attributes of its own; open_tree(2), \
                  mount_setattr(2), move_mount(2)"
@@ -110,7 +114,7 @@ impl common::Step for Step {
     fn act(&self, mounted: &mut Mounted) -> Result<Flow, Failure> {
         match self {
             Self::Make { place, folder } => mounted.make(place, *folder)?,
-            Self::Bind { src, place, options } => mounted.bind(src, place, *options)?,
+            Self::Bind { src, place, options } => mounted.bind(src, place, options)?,
             Self::Device { place, part } => part.act(mounted, place)?,
             Self::Proc { place, user } => procfs::mount(mounted, place, *user)?,
             Self::Memory { place, memory } => {

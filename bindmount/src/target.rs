@@ -78,7 +78,6 @@ pub fn line(pid: Pid, spec: &Spec) -> String {
 /// Mounts a copy of `src` at `dst` of the process's root.
 pub fn bind(pid: Pid, spec: &Spec, mkdir: bool) -> Result<(), Failure> {
     let Spec { src, dst, options } = spec;
-    let options = *options;
     let target = Target::open(pid)?;
     let tree = attach::tree(src, options)?;
     let folder = mkdir.then(|| src.is_dir());

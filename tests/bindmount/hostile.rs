@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use support::{Test, need_program, private_sh, run, scratch};
 
 use super::{BINDMOUNT, bare_root, in_folder};
@@ -121,5 +123,38 @@ pub fn an_exchanged_folder_leads_no_unmount_outside() -> Test {
         .args([root.path(), victim.path()]));
     assert_eq!(ran.stdout, "refused 1\ntmpfs ours\ntmpfs precious\n", "{ran:?}");
     assert!(ran.stderr.contains("/a/m\"") && ran.stderr.contains("(ELOOP)"), "{ran:?}");
+    Ok(())
+}
+
+/// The mount point and a link to outside change places all the time, 500 rounds long.
+pub fn an_exchanged_mount_point_leads_nowhere() -> Test {
+    let (root, victim) = (bare_root()?, scratch());
+    for folder in ["mnt", "src"] {
+        fs::create_dir(root.path().join(folder)).expect("our own folder");
+    }
+    symlink(victim.path(), root.path().join("link")).expect("our own folder");
+    let script = "i=0; good=0; while [ $i -lt 500 ]; do i=$((i+1))
+        if $B --mkdir --std . --bind src:/mnt/x 2>err; then good=$((good+1))
+        else grep -q -e ELOOP -e ENOENT -e ENOTDIR -e EEXIST err || cat err; fi
+        ! grep -F \" $2\" /proc/self/mountinfo; $B -u -R . 2>/dev/null || true
+        done; echo $good";
+    let done = AtomicBool::new(false);
+    let ran = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (a, b) = (root.path().join("mnt"), root.path().join("link"));
+            while !done.load(Relaxed) {
+                renameat2(AT_FDCWD, &a, AT_FDCWD, &b, RenameFlags::RENAME_EXCHANGE)
+                    .expect("both are there");
+                std::thread::sleep(std::time::Duration::from_micros(100));
+            }
+        });
+        let ran = run(private_sh(&format!("B={BINDMOUNT}; cd \"$1\"; {script}"))
+            .args([root.path(), victim.path()]));
+        done.store(true, Relaxed);
+        ran
+    });
+    let good: u32 = ran.silent().trim().parse().expect("nothing but a number");
+    assert!((1..500).contains(&good), "both outcomes are met: {good} of 500");
+    assert_eq!(fs::read_dir(victim.path()).expect("our own folder").count(), 0);
     Ok(())
 }

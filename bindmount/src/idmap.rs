@@ -1,0 +1,218 @@
+//! Owners seen as others: `X-mount.idmap` of mount(8), `MOUNT_ATTR_IDMAP` of `mount_setattr(2)`.
+//!
+//! The kernel takes the map from a user namespace. One is made for it by a child, which ends when
+//! the mount has it; nothing else is ever in it.
+
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use common::{Failure, Tried, sys};
+use nix::errno::Errno;
+use nix::libc;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::wait::waitpid;
+use nix::unistd::ForkResult;
+
+use crate::attach::explain_privilege;
+use crate::overlay::in_user_namespace;
+
+/// mount(8)'s word for it.
+pub const WORD: &str = "X-mount.idmap=";
+
+/// Which owners are seen as which.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdMap {
+    users: Vec<Range>,
+    groups: Vec<Range>,
+}
+
+/// The owners from `inner` on, as they are on disk, are seen as those from `outer` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    inner: u32,
+    outer: u32,
+    count: u32,
+}
+
+impl IdMap {
+    /// Adds ranges as mount(8) has them: `u:0:1000:1 g:0:1000:1`, or `b:` for both.
+    pub fn add(&mut self, text: &str) -> Result<(), Failure> {
+        if text.split_ascii_whitespace().next().is_none() {
+            return Err(wrong(text));
+        }
+        text.split_ascii_whitespace().try_for_each(|range| match range.split_once(':') {
+            Some(("u", range)) => self.add_users(range),
+            Some(("g", range)) => self.add_groups(range),
+            Some(("b", range)) => self.add_users(range).and_then(|()| self.add_groups(range)),
+            _ => self.add_users(range).and_then(|()| self.add_groups(range)),
+        })
+    }
+
+    /// Adds `INNER:OUTER:COUNT`.
+    pub fn add_users(&mut self, range: &str) -> Result<(), Failure> {
+        self.users.push(Range::parse(range)?);
+        Ok(())
+    }
+
+    /// The same for groups.
+    pub fn add_groups(&mut self, range: &str) -> Result<(), Failure> {
+        self.groups.push(Range::parse(range)?);
+        Ok(())
+    }
+
+    /// What mount(8) would be told.
+    pub fn words(&self) -> String {
+        let word = |kind: char| move |r: &Range| format!("{kind}:{}", r.text(":"));
+        let users = self.users.iter().map(word('u'));
+        users.chain(self.groups.iter().map(word('g'))).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Gives the map to a detached mount, with `AT_RECURSIVE` to those below it too.
+    pub fn set(&self, mount: &OwnedFd, depth: libc::c_int, path: &Path) -> Result<(), Failure> {
+        let namespace = self.namespace()?;
+        let attr = sys::mount_attr {
+            attr_set: libc::MOUNT_ATTR_IDMAP,
+            attr_clr: 0,
+            propagation: 0,
+            userns_fd: u64::from(namespace.as_fd().as_raw_fd().cast_unsigned()),
+        };
+        sys::mount_setattr(mount, depth, &attr)
+            .tried(|| format!("map the owners on the mount for {path:?}"))
+            .map_err(explain)
+    }
+
+    /// A user namespace with this map.
+    fn namespace(&self) -> Result<File, Failure> {
+        let failed = || "make a user namespace for the map of owners";
+        let (told, tell) = io::pipe().tried(failed)?;
+        let (wait, go) = io::pipe().tried(failed)?;
+        match sys::fork().tried(failed).map_err(explain_privilege)? {
+            ForkResult::Child => {
+                drop((told, go));
+                in_child(tell, wait)
+            }
+            ForkResult::Parent { child } => {
+                drop((tell, wait));
+                let namespace = self.of_child(told);
+                drop(go);
+                waitpid(child, None).tried(failed)?;
+                namespace
+            }
+        }
+    }
+
+    /// Writes the maps of the child's, and opens it. What is not named stays as it is.
+    fn of_child(&self, mut told: PipeReader) -> Result<File, Failure> {
+        let mut name = String::new();
+        told.read_to_string(&mut name).tried(|| "read what the child says")?;
+        let failed = || "make a user namespace for the map of owners";
+        let folder = match name.strip_prefix("error ") {
+            Some(errno) => {
+                let errno = Errno::from_raw(errno.parse().unwrap_or_default());
+                return Err(explain_privilege(Failure::errno(failed(), errno)));
+            }
+            None => Path::new("/proc").join(name),
+        };
+        for (file, ranges) in [("uid_map", &self.users), ("gid_map", &self.groups)] {
+            let map = match ranges.is_empty() {
+                true => as_it_is(file)?,
+                false => ranges.iter().map(|range| range.text(" ") + "\n").collect(),
+            };
+            std::fs::write(folder.join(file), &map)
+                .tried(|| format!("map owners by {map:?}"))
+                .map_err(explain_map)?;
+        }
+        File::open(folder.join("ns/user")).tried(failed)
+    }
+}
+
+/// Makes the namespace, and stays until it is held. `/proc` may be that of another PID namespace, so
+/// the number of this process there is asked of it.
+#[allow(clippy::exit, reason = "a child that is there for this alone")]
+fn in_child(mut tell: PipeWriter, mut wait: PipeReader) -> ! {
+    let link = || std::fs::read_link("/proc/self");
+    let name = unshare(CloneFlags::CLONE_NEWUSER).map_err(io::Error::from).and_then(|()| link());
+    let name = name.unwrap_or_else(|error| {
+        PathBuf::from(format!("error {}", error.raw_os_error().unwrap_or_default()))
+    });
+    let _ = tell.write_all(name.as_os_str().as_encoded_bytes());
+    drop(tell);
+    let _ = wait.read(&mut [0]);
+    std::process::exit(0)
+}
+
+/// All owners that there are here, each as itself.
+fn as_it_is(file: &str) -> Result<String, Failure> {
+    let path = Path::new("/proc/self").join(file);
+    let map = std::fs::read_to_string(&path).tried(|| format!("read {path:?}"))?;
+    Ok(map.lines().fold(String::new(), |map, line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (first, count) = (fields.next().unwrap_or_default(), fields.nth(1).unwrap_or_default());
+        map + &format!("{first} {first} {count}\n")
+    }))
+}
+
+impl Range {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let number = |word: &str| match word.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => word.parse::<u32>().ok(),
+            false => None,
+        };
+        let numbers: Option<Vec<u32>> = text.split(':').map(number).collect();
+        match numbers.as_deref() {
+            Some(&[inner, outer, count])
+                if count > 0 && inner.max(outer).checked_add(count).is_some() =>
+            {
+                Ok(Self { inner, outer, count })
+            }
+            _ => Err(wrong(text)),
+        }
+    }
+
+    fn text(self, between: &str) -> String {
+        [self.inner, self.outer, self.count].map(|number| number.to_string()).join(between)
+    }
+}
+
+fn wrong(text: &str) -> Failure {
+    Failure::usage(format!("read the map of owners {text:?}: not of the form INNER:OUTER:COUNT"))
+        .hint("as in 0:1000:1: what is root's on disk is seen as user 1000's")
+}
+
+fn explain_map(failure: Failure) -> Failure {
+    explain_privilege(failure).hint_if(Errno::EINVAL, || {
+        "no two ranges may have a number in common, on either side".into()
+    })
+}
+
+fn explain(failure: Failure) -> Failure {
+    let failure = explain_privilege(failure).hint_if(Errno::EINVAL, || {
+        "this file system can't be mapped by this kernel, or is mapped already: ext4, xfs and FAT \
+         can since Linux 5.12, btrfs 5.15, overlay 5.19, tmpfs 6.3"
+            .into()
+    });
+    match in_user_namespace() {
+        true => failure.hint_if(Errno::EPERM, || {
+            "in a user namespace only a file system that was mounted in it can be mapped".into()
+        }),
+        false => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_own_spelling_is_read() {
+        let mut map = IdMap::default();
+        map.add("u:0:1000:1 g:5:7:2").expect("a map");
+        map.add("b:9:10:1").expect("a map");
+        assert_eq!(map.words(), "u:0:1000:1 u:9:10:1 g:5:7:2 g:9:10:1");
+        for text in ["", "u:", "u:0:1", "x:0:0:1", "0:0:0", "0:0:1:1", "+1:0:1", "1:4294967295:1"] {
+            assert!(IdMap::default().add(text).is_err(), "{text:?}");
+        }
+    }
+}

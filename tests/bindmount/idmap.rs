@@ -1,0 +1,82 @@
+//! Owners seen as others, and several mounts at once.
+
+use support::{Test, need_program};
+
+use super::{COUNT, fingerprint, in_folder, tree};
+
+pub fn owners_are_seen_as_others() -> Test {
+    let folder = tree()?;
+    let before = fingerprint(folder.path());
+    for (args, owner) in [
+        ("--map-users 0:1000:1 src dst", "1000:0"),
+        ("--map-groups 0:7:1 src dst", "0:7"),
+        ("--map-users 0:1000:1 --map-groups 0:1001:1 src:dst:ro", "1000:1001"),
+        ("-o 'X-mount.idmap=b:0:1000:1' src dst", "1000:1000"),
+        ("'src:dst:X-mount.idmap=u:0:5:1 g:0:6:1'", "5:6"),
+    ] {
+        let script = format!("$B {args}; stat -c %u:%g dst/file src/file");
+        assert_eq!(in_folder(folder.path(), &script).silent(), format!("{owner}\n0:0\n"), "{args}");
+        let script = format!("unshare --pid --fork $B {args}; stat -c %u:%g dst/file");
+        assert_eq!(in_folder(folder.path(), &script).silent(), format!("{owner}\n"), "{args}");
+    }
+    assert_eq!(fingerprint(folder.path()), before);
+    let script = "chown 1000 src; $B --map-users 1000:0:1 src dst; touch dst/new; stat -c %u src/new dst/new";
+    assert_eq!(in_folder(folder.path(), script).silent(), "1000\n0\n", "root makes it 1000's");
+    let script = "mount -t tmpfs t src/sub; touch src/sub/x; $B -R --map-users 0:3:1 src dst
+        stat -c %u dst/sub/x";
+    assert_eq!(in_folder(folder.path(), script).silent(), "3\n", "all that is below, too");
+    let script = in_folder(folder.path(), "$B -n --map-users 0:1000:1 src dst").silent();
+    assert!(script.contains("mount --bind -o X-mount.idmap=u:0:1000:1 src dst"), "{script}");
+    Ok(())
+}
+
+pub fn what_can_not_be_mapped_is_told() -> Test {
+    let folder = tree()?;
+    let ran = |how: &str, args: &str| {
+        let script = format!(
+            "status=0; {how} $B {args} || status=$?; ! grep -F \" $1\" /proc/self/mountinfo
+            exit $status"
+        );
+        in_folder(folder.path(), &script)
+    };
+    ran("", "--map-users 0:1000:1 /proc dst").fails(
+        1,
+        "bindmount",
+        &["map the owners", "(EINVAL)", "hint: this file system can't be mapped"],
+    );
+    let twice = "--map-users 0:1:2 --map-users 1:5:1 src dst";
+    ran("", twice).fails(1, "bindmount", &["map owners by", "(EINVAL)", "in common"]);
+    for map in ["0:1", "0:1:0", "a:b:c", "0:4294967295:2"] {
+        let ran = ran("", &format!("--map-users {map} src dst"));
+        ran.fails(2, "bindmount", &["read the map of owners", "INNER:OUTER:COUNT", "hint: "]);
+    }
+    need_program("strace")?;
+    for (call, when) in [("unshare", ""), ("clone", ""), ("mount_setattr", ":when=1")] {
+        let how = format!("strace -f -qq -o /dev/null -e inject={call}:error=EPERM{when}");
+        ran(&how, "--map-users 0:1000:1 src dst").fails(1, "bindmount", &["(EPERM)", "hint: "]);
+    }
+    Ok(())
+}
+
+pub fn several_are_made_or_none() -> Test {
+    let folder = tree()?;
+    let script =
+        format!("$B -r src:dst src/file:file:rw; cat dst/file file; echo x >file; {COUNT}");
+    assert_eq!(in_folder(folder.path(), &script).silent(), "src/file\nsrc/file\n2\n");
+    let script = r"mkdir 'a:b'; echo y >a:b/f; $B 'a\:b:dst' src/sub:src/sub; cat dst/f";
+    assert_eq!(in_folder(folder.path(), script).silent(), "y\n");
+    for wrong in [
+        "nowhere:dst",
+        "src:nowhere",
+        "src:file",
+        "src:dst:X-mount.idmap=u:0:1:1 /proc:dst:X-mount.idmap=u:0:1:1",
+    ] {
+        let script = format!(
+            "before=$(cat /proc/self/mountinfo); status=0; $B --mkdir src:new src:dst {wrong} /proc/none:x || status=$?
+            [ \"$before\" = \"$(cat /proc/self/mountinfo)\" ] || echo changed
+            [ ! -e new ] || echo left; exit $status"
+        );
+        in_folder(folder.path(), &script).fails(1, "bindmount", &[]);
+    }
+    Ok(())
+}
