@@ -190,7 +190,7 @@ fn explain_map(failure: Failure) -> Failure {
 fn explain(failure: Failure) -> Failure {
     let failure = explain_privilege(failure).hint_if(Errno::EINVAL, || {
         "this file system can't be mapped by this kernel, or is mapped already: ext4, xfs and FAT \
-         can since Linux 5.12, btrfs 5.15, overlay 5.19, tmpfs 6.3"
+         can since Linux 5.12, btrfs 5.15, tmpfs 6.3"
             .into()
     });
     match in_user_namespace() {
