@@ -356,8 +356,8 @@ fn container_shows_its_pipeline() -> Test {
     assert_eq!(
         shown.silent(),
         format!(
-            "cgset mem 10M -- nsenter-lite --pid --mount --uts --ipc --hostname container -- \
-             bindmount --mkdir --std {path} -- chrootx --seccomp default --cap-default \
+            "cgset mem 10M -- nsenter-lite --init --mount --uts --ipc --cgroup --hostname \
+             container -- bindmount --mkdir --std {path} -- chrootx --seccomp default --cap-default \
              --no-new-privs --new-keyring --clear-env -e HOME=/root {path} /bin/sh -c 'echo  $$'\n"
         )
     );

@@ -121,7 +121,10 @@ pub fn h4_zombies(bed: &Bed) -> Test {
 /// After an interactive shell the caller's own shell reads on.
 pub fn h5_the_terminal_comes_back(bed: &Bed) -> Test {
     let container = words_of(&bed.container(&[], &["/bin/sh", "-i"]));
-    let script = format!("sh -c \"{container}; echo status \\$?; read line; echo got \\$line\"");
+    let file = bed.path("caller");
+    let script = format!("{container}; echo status $?; read line; echo got $line\n");
+    fs::write(&file, script).expect("ours");
+    let script = format!("sh {}", file.display());
     let typing = "sleep 0.7; echo 'exit 3'; sleep 0.7; echo hello; sleep 0.2";
     let seen = bed.on_a_terminal(typing, &script)?;
     assert!(seen.contains("status 3\n") && seen.contains("got hello\n"), "{seen}");
