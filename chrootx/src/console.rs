@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use common::sys::pty;
+use common::sys::tty;
 use common::{Failure, Tried, inroot, sys};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -25,9 +25,9 @@ pub fn connect(socket: &Path) -> Result<UnixStream, Failure> {
 pub fn open(socket: &UnixStream, root: impl AsFd, owner: Option<u32>) -> Result<(), Failure> {
     lead()?;
     let master = master(&root)?;
-    pty::unlock(&master).tried(|| "unlock the new terminal")?;
-    let slave = pty::peer(&master).tried(|| "open the new terminal")?;
-    let number = pty::number(&master).tried(|| "number the new terminal")?;
+    tty::unlock(&master).tried(|| "unlock the new terminal")?;
+    let slave = tty::peer(&master).tried(|| "open the new terminal")?;
+    let number = tty::number(&master).tried(|| "number the new terminal")?;
     if let Some(owner) = owner {
         fchown(&slave, Some(Uid::from_raw(owner)), None)
             .tried(|| format!("give the new terminal to the user {owner}"))?;
@@ -35,7 +35,7 @@ pub fn open(socket: &UnixStream, root: impl AsFd, owner: Option<u32>) -> Result<
     // Until it is sent, to lose it is no hang-up: nobody has it for a terminal.
     mount(&root, &slave)?;
     send(socket, &master, number)?;
-    pty::control(&slave).tried(|| "make the new terminal the session's").map_err(|failure| {
+    tty::take(&slave).tried(|| "make the new terminal the session's").map_err(|failure| {
         failure.hint_if(Errno::EPERM, || {
             "the session has a terminal already: start it by setsid".into()
         })

@@ -8,7 +8,6 @@ pub mod landlock;
 pub mod namespace;
 pub mod network;
 pub mod power;
-pub mod pty;
 pub mod signal;
 pub mod tty;
 

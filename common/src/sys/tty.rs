@@ -1,6 +1,6 @@
 //! Terminals: what ioctl(2) has for them.
 
-use std::ffi::{c_int, c_ulong};
+use std::ffi::{c_int, c_uint, c_ulong};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -41,6 +41,14 @@ pub fn peer(master: impl AsFd) -> nix::Result<OwnedFd> {
     // SAFETY: TIOCGPTPEER takes the flags of open(2).
     let peer = unsafe { libc::ioctl(fd, libc::TIOCGPTPEER, flags) };
     super::owned(peer.into())
+}
+
+/// The other side's name in its devpts. See `TIOCGPTN(2const)`.
+pub fn number(master: impl AsFd) -> nix::Result<u32> {
+    let mut number: c_uint = 0;
+    let fd = master.as_fd().as_raw_fd();
+    // SAFETY: TIOCGPTN writes an unsigned int to the pointer, which is to one of ours.
+    Errno::result(unsafe { libc::ioctl(fd, libc::TIOCGPTN, &raw mut number) }).map(|_| number)
 }
 
 /// Makes it the terminal of this session, which has none. See `TIOCSCTTY(2const)`.
