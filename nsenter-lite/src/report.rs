@@ -3,18 +3,21 @@
 //! COMMAND itself can't tell that it was executed, so its parent does: COMMAND's end of a pipe
 //! closes by the exec. The child says before it tries, and again if it could not.
 
+mod listener;
+
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use common::{Failure, Form, Line, Tried};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, fstatat};
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::pipe2;
+
+pub use listener::Listener;
 
 use crate::descriptor::{self, Passed, Use};
 use crate::namespace::ALL;
@@ -205,16 +208,8 @@ impl Herald {
     /// This is the parent: who listens to the child.
     pub fn listener(&mut self, pipe: Option<OwnedFd>) -> Option<Listener> {
         self.gate = None;
-        Some(Listener {
-            pipe: Some(File::from(pipe?)),
-            ready: self.ready.take(),
-            status: self.status.take(),
-            pid: None,
-            heard: String::new(),
-            executes: None,
-            stage: Stage::Before,
-            detach: self.detach,
-        })
+        let pipe = File::from(pipe?);
+        Some(Listener::new(pipe, self.ready.take(), self.status.take(), self.detach))
     }
 
     fn say(&mut self, word: char, text: &str) {
@@ -285,124 +280,6 @@ impl Herald {
             Some(format!("\"{}\":{}", kind.link(), found.st_ino))
         });
         numbers.collect::<Vec<_>>().join(",")
-    }
-}
-
-/// How far COMMAND is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Before,
-    Runs,
-    /// We have left it to another.
-    Left,
-    Failed,
-}
-
-/// Who listens to the child, in its parent, and tells what it does.
-#[derive(Debug)]
-pub struct Listener {
-    pipe: Option<File>,
-    ready: Option<File>,
-    status: Option<File>,
-    pid: Option<Pid>,
-    heard: String,
-    executes: Option<String>,
-    stage: Stage,
-    detach: bool,
-}
-
-impl Listener {
-    /// COMMAND's PID, as the caller sees it.
-    pub fn knows(&mut self, pid: Pid) {
-        self.pid = Some(pid);
-    }
-
-    /// What is to be read, until it is closed.
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.pipe.as_ref().map(AsFd::as_fd)
-    }
-
-    pub fn has_left(&self) -> bool {
-        self.stage == Stage::Left
-    }
-
-    /// Reads all that is there: COMMAND may have ended already, and we must have left it before that
-    /// is looked at.
-    pub fn serve(&mut self) {
-        while self.is_readable() && !self.has_left() {
-            self.read();
-        }
-    }
-
-    fn is_readable(&self) -> bool {
-        self.fd().is_some_and(|fd| {
-            let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-            poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-        })
-    }
-
-    fn read(&mut self) {
-        let Some(pipe) = &mut self.pipe else { return };
-        let mut bytes = [0; 512];
-        let read = match pipe.read(&mut bytes) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return,
-            read => read.unwrap_or(0),
-        };
-        self.heard += &String::from_utf8_lossy(&bytes[..read]);
-        while let Some((line, rest)) = self.heard.split_once('\n') {
-            let (line, rest) = (line.to_owned(), rest.to_owned());
-            self.hear(&line);
-            self.heard = rest;
-        }
-        if read == 0 {
-            self.pipe = None;
-            self.closed();
-        }
-    }
-
-    fn hear(&mut self, line: &str) {
-        let mut letters = line.chars();
-        match letters.next() {
-            Some(word::WAITING) => {
-                self.tell_stage("waiting", letters.as_str());
-                if self.detach {
-                    self.stage = Stage::Left;
-                }
-            }
-            Some(word::EXECUTES) => self.executes = Some(letters.as_str().to_owned()),
-            // It has said itself what went wrong.
-            _ => self.stage = Stage::Failed,
-        }
-    }
-
-    /// By the exec, if the child had said that it comes.
-    fn closed(&mut self) {
-        let Some(namespaces) = self.executes.take() else { return };
-        if self.stage != Stage::Before {
-            return;
-        }
-        self.tell_stage("started", &namespaces);
-        if let Some(mut ready) = self.ready.take() {
-            let _ = ready.write_all(b"\n");
-        }
-        self.stage = if self.detach { Stage::Left } else { Stage::Runs };
-    }
-
-    /// COMMAND has ended, or never was.
-    pub fn end(&mut self, status: u8) {
-        // Whom we have left may still hold the pipe.
-        while self.pipe.is_some() && !self.has_left() {
-            self.read();
-        }
-        if self.stage == Stage::Runs {
-            event(&mut self.status, &format!("\"exited\",\"status\":{status}"));
-        }
-    }
-
-    fn tell_stage(&mut self, stage: &str, namespaces: &str) {
-        let pid = self.pid.map_or(0, Pid::as_raw);
-        let text = format!("\"{stage}\",\"pid\":{pid},\"namespaces\":{{{namespaces}}}");
-        event(&mut self.status, &text);
     }
 }
 
