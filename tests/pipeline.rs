@@ -346,6 +346,12 @@ fn container_binds_read_write_and_read_only() -> Test {
     assert_eq!(fs::read_to_string(data.join("out")).expect("it was written"), "back\n");
     let refused = container(&["-v", &format!("{shared}:ro")], &root, &["/bin/sh", "-c", script]);
     assert!(refused.status != 0 && refused.stderr.contains("Read-only"), "{refused:?}");
+    let options = ["--read-only", "--tmpfs", "/tmp:size=1M,mode=1777", "--network", "none"];
+    let script = "touch /tmp/x && ls /tmp; touch /x 2>/dev/null || echo no; cat /proc/net/dev";
+    let seen = container(&options, &root, &["/bin/sh", "-c", script]).silent();
+    let mut lines = seen.lines();
+    assert_eq!((lines.next(), lines.next()), (Some("x"), Some("no")), "{seen}");
+    assert!(seen.contains("lo:") && seen.matches(':').count() == 1, "{seen}");
     Ok(())
 }
 
