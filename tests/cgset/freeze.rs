@@ -118,12 +118,13 @@ pub fn oom_is_told_of() -> Test {
 
 pub fn abandoned_groups_are_pruned() -> Test {
     need(&["pids"])?;
-    // A cgset that is killed can't remove its group; a process that ends does not.
+    // A cgset that is killed takes COMMAND along, and can't remove its group; a process that ends
+    // does not.
     let mut command = tool();
     command.args(["pids", "50", "--", "sleep", "300"]).stdout(Stdio::null());
     let mut killed = command.spawn().expect("it starts");
     let left = Name::of(killed.id());
-    let inside = eventually("COMMAND runs", || {
+    eventually("COMMAND runs", || {
         left.groups().iter().flat_map(|dir| crate::layout::members(dir)).next()
     });
     let mut child = Waiting::idle();
@@ -132,7 +133,6 @@ pub fn abandoned_groups_are_pruned() -> Test {
     let alive = Waiting::idle();
     cgset(&["pids", "50", &alive.pid()]).silent();
     killed.kill().and_then(|()| killed.wait()).expect("our child");
-    kill(Pid::from_raw(inside), Signal::SIGKILL).expect("started by us");
     child.go();
     drop(child);
     let here = [&left, &ended].map(Name::groups).concat();
