@@ -8,7 +8,8 @@ use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, sys};
+use common::subordinate::{Extent, decimal};
+use common::{Failure, Tried, idmap, sys};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, unshare};
@@ -21,19 +22,11 @@ use crate::overlay::in_user_namespace;
 /// mount(8)'s word for it.
 pub const WORD: &str = "X-mount.idmap=";
 
-/// Which owners are seen as which.
+/// Which owners are seen as which: those inside are on disk, those outside are what is seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IdMap {
-    users: Vec<Range>,
-    groups: Vec<Range>,
-}
-
-/// The owners from `inner` on, as they are on disk, are seen as those from `outer` on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Range {
-    inner: u32,
-    outer: u32,
-    count: u32,
+    users: Vec<Extent>,
+    groups: Vec<Extent>,
 }
 
 impl IdMap {
@@ -52,19 +45,23 @@ impl IdMap {
 
     /// Adds `INNER:OUTER:COUNT`.
     pub fn add_users(&mut self, range: &str) -> Result<(), Failure> {
-        self.users.push(Range::parse(range)?);
+        self.users.push(extent(range)?);
         Ok(())
     }
 
     /// The same for groups.
     pub fn add_groups(&mut self, range: &str) -> Result<(), Failure> {
-        self.groups.push(Range::parse(range)?);
+        self.groups.push(extent(range)?);
         Ok(())
     }
 
     /// What mount(8) would be told.
     pub fn words(&self) -> String {
-        let word = |kind: char| move |r: &Range| format!("{kind}:{}", r.text(":"));
+        let word = |kind: char| {
+            move |Extent { inside, outside, count }: &Extent| {
+                format!("{kind}:{inside}:{outside}:{count}")
+            }
+        };
         let users = self.users.iter().map(word('u'));
         users.chain(self.groups.iter().map(word('g'))).collect::<Vec<_>>().join(" ")
     }
@@ -118,7 +115,7 @@ impl IdMap {
         for (file, ranges) in [("uid_map", &self.users), ("gid_map", &self.groups)] {
             let map = match ranges.is_empty() {
                 true => as_it_is(file)?,
-                false => ranges.iter().map(|range| range.text(" ") + "\n").collect(),
+                false => idmap::text(ranges),
             };
             std::fs::write(folder.join(file), &map)
                 .tried(|| format!("map owners by {map:?}"))
@@ -130,7 +127,6 @@ impl IdMap {
 
 /// Makes the namespace, and stays until it is held. `/proc` may be that of another PID namespace, so
 /// the number of this process there is asked of it.
-#[allow(clippy::exit, reason = "a child that is there for this alone")]
 fn in_child(mut tell: PipeWriter, mut wait: PipeReader) -> ! {
     let link = || std::fs::read_link("/proc/self");
     let name = unshare(CloneFlags::CLONE_NEWUSER).map_err(io::Error::from).and_then(|()| link());
@@ -140,7 +136,7 @@ fn in_child(mut tell: PipeWriter, mut wait: PipeReader) -> ! {
     let _ = tell.write_all(name.as_os_str().as_encoded_bytes());
     drop(tell);
     let _ = wait.read(&mut [0]);
-    std::process::exit(0)
+    sys::end(0)
 }
 
 /// All owners that there are here, each as itself.
@@ -154,26 +150,10 @@ fn as_it_is(file: &str) -> Result<String, Failure> {
     }))
 }
 
-impl Range {
-    fn parse(text: &str) -> Result<Self, Failure> {
-        let number = |word: &str| match word.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => word.parse::<u32>().ok(),
-            false => None,
-        };
-        let numbers: Option<Vec<u32>> = text.split(':').map(number).collect();
-        match numbers.as_deref() {
-            Some(&[inner, outer, count])
-                if count > 0 && inner.max(outer).checked_add(count).is_some() =>
-            {
-                Ok(Self { inner, outer, count })
-            }
-            _ => Err(wrong(text)),
-        }
-    }
-
-    fn text(self, between: &str) -> String {
-        [self.inner, self.outer, self.count].map(|number| number.to_string()).join(between)
-    }
+fn extent(text: &str) -> Result<Extent, Failure> {
+    let numbers: Result<Vec<u32>, _> = text.split(':').map(decimal).collect();
+    let numbers = numbers.ok().and_then(|numbers| numbers.try_into().ok());
+    numbers.and_then(Extent::of).ok_or_else(|| wrong(text))
 }
 
 fn wrong(text: &str) -> Failure {

@@ -29,13 +29,12 @@ use std::process::ExitCode;
 use common::{Failure, Form, Mode, report, step::perform};
 
 use crate::cli::Request;
-use crate::spelling::Spelled;
 
 fn main() -> ExitCode {
-    report::main(Form::of_args, run)
+    report::main_by(spelling::parse, Form::of_args, run)
 }
 
-fn run(Spelled(cli): Spelled) -> Result<u8, Failure> {
+fn run(cli: cli::Cli) -> Result<u8, Failure> {
     let request = cli.request()?;
     let listed = match &request {
         Request::List { dir, json } => Some((table::under(dir.as_deref())?, json)),

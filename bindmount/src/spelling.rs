@@ -4,29 +4,18 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, Command, CommandFactory, Error, FromArgMatches, Parser};
+use clap::{CommandFactory, Error, Parser};
 
 use crate::cli::Cli;
 
-/// The command line, also where it was written for mount(8).
-#[derive(Debug)]
-pub struct Spelled(pub Cli);
-
-impl Parser for Spelled {
-    fn try_parse_from<I, T>(words: I) -> Result<Self, Error>
-    where
-        I: IntoIterator<Item = T>,
-        T: Into<OsString> + Clone,
-    {
-        let mut words: Vec<OsString> = words.into_iter().map(Into::into).collect();
-        let command = words.iter().position(|word| word == "--").map(|at| words.split_off(at));
-        if command.as_ref().is_some_and(|command| command.len() == 1) {
-            let what = "no COMMAND behind --: is a shell variable empty?";
-            return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, what));
-        }
-        let words = ours(words).into_iter().chain(command.unwrap_or_default());
-        Cli::try_parse_from(words).map(Self)
+/// Reads the command line, also where it was written for mount(8).
+pub fn parse(mut words: Vec<OsString>) -> Result<Cli, Error> {
+    let command = words.iter().position(|word| word == "--").map(|at| words.split_off(at));
+    if command.as_ref().is_some_and(|command| command.len() == 1) {
+        let what = "no COMMAND behind --: is a shell variable empty?";
+        return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, what));
     }
+    Cli::try_parse_from(ours(words).into_iter().chain(command.unwrap_or_default()))
 }
 
 /// There, `--bind` is a switch, which asks for what is done here anyway, and a propagation is a
@@ -47,33 +36,15 @@ fn ours(words: Vec<OsString>) -> Vec<OsString> {
         .collect()
 }
 
-impl CommandFactory for Spelled {
-    fn command() -> Command {
-        Cli::command()
-    }
-    fn command_for_update() -> Command {
-        Cli::command_for_update()
-    }
-}
-
-impl FromArgMatches for Spelled {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        Cli::from_arg_matches(matches).map(Self)
-    }
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
-        self.0.update_from_arg_matches(matches)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::Request;
 
     fn request(line: &str) -> Result<Request, String> {
-        Spelled::try_parse_from(line.split(' '))
+        parse(line.split(' ').map(OsString::from).collect())
             .map_err(|error| error.to_string())
-            .and_then(|spelled| spelled.0.request().map_err(|failure| failure.lines("bindmount")))
+            .and_then(|cli| cli.request().map_err(|failure| failure.lines("bindmount")))
     }
 
     #[test]

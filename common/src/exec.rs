@@ -46,12 +46,7 @@ fn failed(program: &OsStr, errno: Errno, explained: impl FnOnce(Failure) -> Fail
 /// Looks for COMMAND as [`exec`] will do in a root and a directory that are not entered yet; whether
 /// its user may run it is seen only then.
 pub fn find(root: impl AsFd, workdir: &Path, program: &OsStr) -> Result<(), Failure> {
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    let folders: Vec<PathBuf> = match program.as_bytes().contains(&b'/') {
-        true => vec![PathBuf::new()],
-        false => std::env::split_paths(&path).collect(),
-    };
-    let tried = folders.iter().map(|folder| runnable(&root, &workdir.join(folder).join(program)));
+    let tried = candidates(program).map(|path| runnable(&root, &workdir.join(path)));
     let tried: Vec<_> = tried.collect();
     let refused =
         tried.iter().find_map(|outcome| outcome.err().filter(|errno| *errno == Errno::EACCES));
@@ -95,12 +90,19 @@ pub fn open(command: &[OsString]) -> Result<OwnedFd, Failure> {
 
 /// The file that execvp(3) would take: the first in PATH that may be executed.
 fn in_path(program: &OsStr) -> Option<PathBuf> {
-    if program.as_bytes().contains(&b'/') {
-        return Some(program.into());
-    }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    let is_path = program.as_bytes().contains(&b'/');
     let runs = |file: &PathBuf| file.is_file() && access(file, AccessFlags::X_OK).is_ok();
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(runs)
+    candidates(program).find(|file| is_path || runs(file))
+}
+
+/// Where execvp(3) looks for a program.
+fn candidates(program: &OsStr) -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    let folders: Vec<PathBuf> = match program.as_bytes().contains(&b'/') {
+        true => vec![PathBuf::new()],
+        false => std::env::split_paths(&path).collect(),
+    };
+    folders.into_iter().map(move |folder| folder.join(program))
 }
 
 /// Becomes the program that [`open`] opened. See `execveat(2)`, Linux 3.19.

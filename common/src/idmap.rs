@@ -83,13 +83,7 @@ impl Writer {
         let told = self.go.write_all(b"\n").and_then(|()| self.said.read_to_string(&mut said));
         told.tried(|| "have the map written")?;
         let _ = waitpid(self.child, None);
-        let mut lines = said.lines();
-        let Some(what) = lines.next() else { return Ok(()) };
-        let failure = Failure::new(what.trim_start_matches(": "));
-        Err(match lines.next().and_then(|line| line.strip_prefix("hint: ")) {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        })
+        Failure::told(&said)
     }
 }
 

@@ -53,6 +53,17 @@ impl Failure {
         Self { kind: Kind::Usage, ..Self::new(what) }
     }
 
+    /// What another process of ours has told as [`Failure::lines`] of no tool; nothing is no failure.
+    pub fn told(text: &str) -> Result<(), Self> {
+        let mut lines = text.lines();
+        let Some(what) = lines.next() else { return Ok(()) };
+        let failure = Self::new(what.trim_start_matches(": "));
+        Err(match lines.next().and_then(|line| line.strip_prefix("hint: ")) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        })
+    }
+
     /// A system call failed while trying `what`.
     pub fn errno(what: impl Into<String>, errno: Errno) -> Self {
         let why = format!("{} ({errno:?})", errno.desc());
@@ -156,10 +167,19 @@ pub fn main<C: Parser>(
     form: fn(&[OsString]) -> Form,
     run: impl FnOnce(C) -> Result<u8, Failure>,
 ) -> ExitCode {
+    main_by(C::try_parse_from, form, run)
+}
+
+/// [`main`], for a command line that has another grammar besides.
+pub fn main_by<C: Parser>(
+    parse: impl FnOnce(Vec<OsString>) -> Result<C, clap::Error>,
+    form: fn(&[OsString]) -> Form,
+    run: impl FnOnce(C) -> Result<u8, Failure>,
+) -> ExitCode {
     let name = C::command().get_name().to_owned();
     let args: Vec<OsString> = std::env::args_os().collect();
     let form = form(args.get(1..).unwrap_or_default());
-    let outcome = match C::try_parse_from(args) {
+    let outcome = match parse(args) {
         Ok(cli) => run(cli),
         Err(error) if error.use_stderr() => Err(usage(&name, &error)),
         Err(help) => print(&help.render().to_string()).map(|()| 0),

@@ -26,6 +26,23 @@ pub struct Extent {
     pub count: u64,
 }
 
+impl Extent {
+    /// `None` if it is empty, or there are no such ids.
+    pub fn of(numbers: [u32; 3]) -> Option<Self> {
+        let [inside, outside, count] = numbers.map(u64::from);
+        let is_one = count > 0 && inside.max(outside) + count <= NOBODY;
+        is_one.then_some(Self { inside, outside, count })
+    }
+}
+
+/// Reads an id. The kernel's parser takes `010` for 8.
+pub fn decimal(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) if text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(number),
+        _ => Err(format!("{text:?} is no decimal number")),
+    }
+}
+
 /// The map that makes `me` 0, and what the lines give to this user 1 and so on, in their order.
 /// `None` if they give nothing.
 pub fn extents(text: &str, name: Option<&str>, uid: u32, me: u32) -> Option<Vec<Extent>> {

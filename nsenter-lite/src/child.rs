@@ -113,10 +113,9 @@ impl Held {
             // Whichever of the two has failed has told why.
             return self.lost().map(Change::status);
         };
-        self.knows(pid);
-        let Some(init) = &self.init else { return Err(Failure::new("wait without a PID 1")) };
         let child = post.watch(pid).grandchild()?.leading(group);
         init.wire.tell(pid)?;
+        self.knows(pid);
         child.wait_beside(self)
     }
 

@@ -3,18 +3,31 @@
 //! without a DIR, and take one only behind `=`.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
-use clap::{ArgMatches, Command, CommandFactory, Error, FromArgMatches, Parser};
+use clap::{Command, CommandFactory, Error, FromArgMatches, Parser};
 
 use crate::cli::Cli;
 
-/// The command line, by the one grammar or the other.
-#[derive(Debug)]
-pub struct Words(pub Cli);
+/// Reads the command line by the one grammar or the other.
+pub fn parse(args: Vec<OsString>) -> Result<Cli, Error> {
+    // To build a grammar takes longer than to look whether it can be the one.
+    if args.iter().any(|arg| may_name_a_target(arg.as_bytes()))
+        && let Ok(matches) = entering(Cli::command()).try_get_matches_from(&args)
+        && let Ok(cli) = Cli::from_arg_matches(&matches)
+        && cli.target.is_some()
+    {
+        return Ok(cli);
+    }
+    Cli::try_parse_from(args)
+}
 
-impl Words {
-    fn parse(command: Command, args: &[OsString]) -> Result<Self, Error> {
-        Self::from_arg_matches(&command.try_get_matches_from(args)?)
+/// Letters may be joined, so that one `t` may be among others.
+fn may_name_a_target(arg: &[u8]) -> bool {
+    match arg.strip_prefix(b"-") {
+        Some(name) if name.starts_with(b"-") => name.starts_with(b"-target"),
+        Some(letters) => letters.contains(&b't'),
+        None => false,
     }
 }
 
@@ -30,47 +43,13 @@ fn entering(command: Command) -> Command {
         .mut_arg("wd", optional)
 }
 
-impl Parser for Words {
-    fn try_parse_from<I, T>(args: I) -> Result<Self, Error>
-    where
-        I: IntoIterator<Item = T>,
-        T: Into<OsString> + Clone,
-    {
-        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-        match Self::parse(entering(Cli::command()), &args) {
-            Ok(words) if words.0.target.is_some() => Ok(words),
-            _ => Self::parse(Cli::command(), &args),
-        }
-    }
-}
-
-impl CommandFactory for Words {
-    fn command() -> Command {
-        Cli::command()
-    }
-
-    fn command_for_update() -> Command {
-        Cli::command_for_update()
-    }
-}
-
-impl FromArgMatches for Words {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        Cli::from_arg_matches(matches).map(Self)
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
-        self.0.update_from_arg_matches(matches)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(words: &str) -> Cli {
         let words = ["nsenter-lite"].into_iter().chain(words.split_whitespace());
-        Words::try_parse_from(words).expect("a good command line").0
+        super::parse(words.map(OsString::from).collect()).expect("a good command line")
     }
 
     #[test]

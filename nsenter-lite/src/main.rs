@@ -38,10 +38,10 @@ use std::process::ExitCode;
 use common::{Failure, Form, Mode, step::perform};
 
 fn main() -> ExitCode {
-    common::report::main(|_| Form::Command, run)
+    common::report::main_by(grammar::parse, |_| Form::Command, run)
 }
 
-fn run(grammar::Words(cli): grammar::Words) -> Result<u8, Failure> {
+fn run(cli: cli::Cli) -> Result<u8, Failure> {
     let mode = cli.mode();
     if cli.target.is_some() && mode != Mode::DryRun {
         shield::raise()?;

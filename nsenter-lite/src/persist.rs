@@ -245,14 +245,7 @@ impl Keeper {
         if said.pop() != Some(0) {
             return Err(Failure::new("keep namespaces: the process that mounts them has ended"));
         }
-        let said = String::from_utf8_lossy(&said);
-        let mut lines = said.lines();
-        let Some(what) = lines.next() else { return Ok(()) };
-        let failure = Failure::new(what.trim_start_matches(": "));
-        Err(match lines.next().and_then(|line| line.strip_prefix("hint: ")) {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        })
+        Failure::told(&String::from_utf8_lossy(&said))
     }
 }
 

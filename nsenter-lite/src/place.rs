@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use common::subordinate::decimal;
 use common::sys::power;
 use common::{Failure, Tried, shell};
 use nix::errno::Errno;
@@ -10,7 +11,6 @@ use nix::sys::prctl::set_keepcaps;
 use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
 
 use crate::hint;
-use crate::users::decimal;
 
 /// The options of unshare(1) and nsenter(1) for it.
 #[derive(Clone, Debug, Default, clap::Args)]

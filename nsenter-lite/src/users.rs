@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use common::Failure;
 use common::idmap::{By, IdMap, Writer};
-use common::subordinate::{self, Extent, GROUPS, NOBODY, USERS, USUAL};
+use common::subordinate::{self, Extent, GROUPS, NOBODY, USERS, USUAL, decimal};
 use common::sys::power;
 use nix::unistd::{Group, Uid, User, getegid, geteuid};
 
@@ -93,24 +93,14 @@ impl FromStr for Part {
         let old = text.contains(',');
         let numbers: Result<Vec<u32>, _> =
             text.split(if old { ',' } else { ':' }).map(decimal).collect();
-        let [inside, outside, count] = match numbers.as_deref() {
-            Ok([outside, inside, count]) if old => [*inside, *outside, *count],
-            Ok([inside, outside, count]) => [*inside, *outside, *count],
+        let numbers = match numbers.as_deref() {
+            Ok(&[outside, inside, count]) if old => [inside, outside, count],
+            Ok(&[inside, outside, count]) => [inside, outside, count],
             _ => return Err("write INNER:OUTER:COUNT, as 0:100000:65536, or auto".into()),
-        }
-        .map(u64::from);
-        if count == 0 || inside.max(outside) + count > NOBODY {
-            return Err(format!("there are no such ids: they are 0 to {}", NOBODY - 1));
-        }
-        Ok(Self::Extent(Extent { inside, outside, count }))
-    }
-}
-
-/// The kernel's parser takes `010` for 8.
-pub fn decimal(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(number) if text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(number),
-        _ => Err(format!("{text:?} is no decimal number")),
+        };
+        Extent::of(numbers)
+            .map(Self::Extent)
+            .ok_or_else(|| format!("there are no such ids: they are 0 to {}", NOBODY - 1))
     }
 }
 
@@ -137,18 +127,21 @@ pub struct Known {
 }
 
 impl Known {
-    /// Looks.
+    /// Looks, as far as a map is asked for.
     pub fn of_this_process(ids: &Ids) -> Self {
         const SETGID_AND_SETUID: u64 = 1 << 6 | 1 << 7;
+        let caller = Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), ..Self::default() };
+        if !ids.ask_for_more_than_oneself() {
+            return caller;
+        }
         let has = power::capabilities().map_or(0, |has| has.effective) & SETGID_AND_SETUID;
         let text = |file| fs::read_to_string(file).unwrap_or_default();
         Self {
-            uid: geteuid().as_raw(),
-            gid: getegid().as_raw(),
             name: ids.ask_for_subordinate().then(own_name).flatten(),
             has_power: has == SETGID_AND_SETUID,
             subordinate: [USERS, GROUPS].map(text),
             mapped: ["/proc/self/uid_map", "/proc/self/gid_map"].map(text),
+            ..caller
         }
     }
 
@@ -179,16 +172,21 @@ impl Ids {
         self.map_auto || self.map_subids || !parts.all(is_extent)
     }
 
+    /// Whether one of these asks for ids that are not, or may not be, the caller's own.
+    fn ask_for_more_than_oneself(&self) -> bool {
+        self.map_auto
+            || self.map_subids
+            || !self.map_users.is_empty()
+            || !self.map_groups.is_empty()
+    }
+
     /// Whether one of these asks for a user namespace.
     pub fn ask(&self) -> bool {
         self.map_root_user
             || self.map_current_user
             || self.map_user.is_some()
             || self.map_group.is_some()
-            || self.map_auto
-            || self.map_subids
-            || !self.map_users.is_empty()
-            || !self.map_groups.is_empty()
+            || self.ask_for_more_than_oneself()
     }
 
     /// The first of these that is there.
