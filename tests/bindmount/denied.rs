@@ -37,7 +37,7 @@ pub fn its_cost_does_not_grow_with_the_mounts_of_the_machine() -> Test {
         let script = format!(
             "mount -t tmpfs many \"$2\"; mkdir \"$2/m\"; i=0; while [ $i -lt {mounts} ]; do i=$((i+1))
             mkdir \"$2/m/$i\"; mount --bind \"$2/m\" \"$2/m/$i\"; done; i=0
-            while [ $i -lt 41 ]; do i=$((i+1)); date +%s%N; $B --std .; date +%s%N
+            while [ $i -lt 15 ]; do i=$((i+1)); date +%s%N; $B --std .; date +%s%N
             $B -u -R .; done"
         );
         let start = Instant::now();
@@ -49,7 +49,12 @@ pub fn its_cost_does_not_grow_with_the_mounts_of_the_machine() -> Test {
         took.sort_unstable();
         took[took.len() / 2]
     };
-    let (few, many) = (median(1), median(1000));
+    // In turn, and the best of three: a machine has slow moments, and both may have their share.
+    let (mut few, mut many) = (u64::MAX, u64::MAX);
+    for _ in 0..3 {
+        few = few.min(median(1));
+        many = many.min(median(1000));
+    }
     assert!(many * 2 <= few * 3, "{few} ns, with a thousand mounts {many} ns");
     Ok(())
 }
