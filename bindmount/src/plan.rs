@@ -84,7 +84,7 @@ fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
         Some(listed) => Some(Servers::Listed(listed)),
     };
     if let Some(servers) = servers {
-        steps.extend(resolver(rootfs, servers, mkdir)?);
+        steps.extend(resolver(rootfs, servers, mkdir, user)?);
     }
     if tree.mqueue {
         // In the small /dev there is none.
@@ -93,8 +93,7 @@ fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
         steps.push(Step::Queues { place });
     }
     for (dst, memory) in tree.memory {
-        let place = Place::resolved(rootfs, &dst)?;
-        place.check(true)?;
+        let place = point(rootfs, &dst)?;
         steps.extend(make(mkdir, true, &place));
         steps.push(Step::Memory { place, memory });
     }
@@ -104,16 +103,26 @@ fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
     Ok(steps)
 }
 
+/// A mount point that somebody has named: what is missing may be in a mount that an earlier step makes.
+fn point(rootfs: &Path, dst: &Path) -> Result<Place, Failure> {
+    let place = Place::resolved(rootfs, dst)?;
+    place.check(true).map(|()| place)
+}
+
 fn bind(rootfs: &Path, spec: Spec, mkdir: bool) -> Result<Vec<Step>, Failure> {
     let Spec { src, dst, options } = spec;
-    let place = Place::resolved(rootfs, &dst)?;
-    place.check(true)?; // what is missing may be in a mount that an earlier step makes
+    let place = point(rootfs, &dst)?;
     let mut steps = Vec::from_iter(make(mkdir, mkdir && src.is_dir(), &place));
     steps.push(Step::Bind { src, place, options });
     Ok(steps)
 }
 
-fn resolver(rootfs: &Path, servers: Servers, mkdir: bool) -> Result<Vec<Step>, Failure> {
+fn resolver(
+    rootfs: &Path,
+    servers: Servers,
+    mkdir: bool,
+    user: bool,
+) -> Result<Vec<Step>, Failure> {
     let place = resolver::place(rootfs);
     Ok(match resolver::look(rootfs)? {
         Found::File(place) => vec![Step::Resolver { servers, place }],
@@ -124,7 +133,7 @@ fn resolver(rootfs: &Path, servers: Servers, mkdir: bool) -> Result<Vec<Step>, F
             ]
         }
         Found::Nothing | Found::NoFile => {
-            vec![Step::Cover { servers, etc: place.folder(), user: overlay::in_user_namespace() }]
+            vec![Step::Cover { servers, etc: place.folder(), user }]
         }
     })
 }
