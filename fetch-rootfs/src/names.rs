@@ -112,7 +112,8 @@ impl Pattern {
         while let ['.', '/', after @ ..] | ['/', after @ ..] = rest {
             rest = after;
         }
-        if self.parts.is_empty() || rest.is_empty() {
+        // The root itself, which is `.`, can't be left out.
+        if self.parts.is_empty() || matches!(rest, [] | ['.']) {
             return false;
         }
         let starts = (0..rest.len()).filter(|at| *at == 0 || rest[at - 1] == '/');
@@ -238,6 +239,8 @@ mod tests {
             ("*", &["a", "a/b"], &[]),
             ("", &[], &["a", ""]),
             ("/", &[], &["a"]),
+            ("/.", &[], &[".", "./", "./a"]),
+            ("*", &[".a"], &[".", "./"]),
         ] {
             let pattern = Pattern::new(pattern);
             for name in matching {
