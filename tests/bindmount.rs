@@ -8,6 +8,8 @@ mod denied;
 mod devices;
 #[path = "bindmount/faults.rs"]
 mod faults;
+#[path = "bindmount/forms.rs"]
+mod forms;
 #[path = "bindmount/hostile.rs"]
 mod hostile;
 #[path = "bindmount/idmap.rs"]
@@ -16,6 +18,8 @@ mod idmap;
 mod masks;
 #[path = "bindmount/named.rs"]
 mod named;
+#[path = "bindmount/overlay.rs"]
+mod overlay;
 #[path = "bindmount/resolver.rs"]
 mod resolver;
 #[path = "bindmount/script.rs"]
@@ -74,6 +78,10 @@ support::tests!(
     hostile::a_resolv_conf_that_leads_outside_touches_nothing,
     hostile::a_named_place_stays_inside,
     hostile::an_exchanged_folder_leads_no_unmount_outside,
+    forms::no_link_leads_any_form_outside,
+    forms::a_place_of_the_machines_is_followed,
+    forms::no_link_leads_a_running_container_outside,
+    forms::no_link_leads_any_script_outside,
     unmount::unmount_takes_away_one_or_all,
     unmount::the_order_is_that_of_the_mounts,
     unmount::what_is_shared_goes_with_its_twin,
@@ -84,6 +92,16 @@ support::tests!(
     named::servers_can_be_named,
     named::a_service_of_the_machine_is_named_where_it_is_heard,
     named::their_scripts_do_the_same,
+    overlay::changes_go_to_the_upper_folder_alone,
+    overlay::the_working_folder_is_not_left_below,
+    overlay::several_lower_folders_and_none_above,
+    overlay::a_user_namespace_is_enough,
+    overlay::an_odd_name_is_no_trap,
+    overlay::their_scripts_do_the_same,
+    overlay::an_older_kernel_gets_it_too,
+    overlay::no_link_leads_a_mount_outside,
+    overlay::what_is_wrong_is_told,
+    overlay::each_call_that_fails_leaves_nothing,
     target::a_tree_of_here_is_seen_there_and_goes_again,
     target::a_hostile_root_gets_no_mount_elsewhere,
     target::what_can_t_be_done_there_is_told_and_leaves_nothing,
@@ -103,6 +121,7 @@ support::tests!(
     denied::its_cost_does_not_grow_with_the_mounts_of_the_machine,
     idmap::owners_are_seen_as_others,
     idmap::what_can_not_be_mapped_is_told,
+    idmap::a_caller_may_ignore_the_end_of_children,
     idmap::several_are_made_or_none,
     hostile::an_exchanged_mount_point_leads_nowhere,
     faults::without_openat2_the_same_is_mounted,

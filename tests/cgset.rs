@@ -171,6 +171,7 @@ support::tests!(
     faults::each_step_that_fails_leaves_nothing,
     faults::each_step_of_a_run_that_fails_leaves_nothing,
     faults::what_is_killed_half_way_is_pruned,
+    faults::a_child_that_has_lost_its_parent_ends_at_once,
     faults::an_attach_that_is_killed_half_way_is_pruned,
     faults::what_is_given_away_and_moved_away_comes_back,
     faults::a_signal_half_way_waits_for_the_end,

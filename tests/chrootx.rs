@@ -383,6 +383,7 @@ fn explain_and_dry_run_say_the_same() -> Test {
 }
 
 fn a_dry_run_changes_nothing() -> Test {
+    support::need_no_filter("the filter is one execve(2) more")?;
     need_program("strace")?;
     let folder = scratch();
     let log = folder.path().join("log");

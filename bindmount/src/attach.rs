@@ -8,7 +8,7 @@ use common::{Failure, Tried, shell, sys};
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::mount::{MntFlags, umount2};
-use nix::unistd::geteuid;
+use nix::unistd::{fchdir, geteuid};
 
 use crate::options::Options;
 use crate::overlay::in_user_namespace;
@@ -82,6 +82,11 @@ impl Mounted {
     /// The last mount that was made: what lies below it is reached by this descriptor alone.
     pub fn last(&self) -> Result<&OwnedFd, Failure> {
         self.mounts.last().ok_or_else(|| Failure::new("mount below the last mount: there is none"))
+    }
+
+    /// Goes there: who was in the folder that it covers would stay below.
+    pub fn enter_last(&self) -> Result<(), Failure> {
+        fchdir(self.last()?).tried(|| "enter the mount")
     }
 
     /// Takes the last mount away: the very one, whatever else is at its path by now.

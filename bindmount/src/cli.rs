@@ -22,8 +22,8 @@ use crate::options::Options;
 /// avoids that). A mount point that is a symbolic link is refused; on the way to DST links are
 /// followed inside ROOTFS.
 ///
-/// --root makes only what is named: --dev, --proc, --sys, --resolv-conf, --mqueue, --tmpfs, --bind,
-/// in this order, whatever order they are given in.
+/// --root makes only what is named: --overlay without DST, --dev, --proc, --sys, --resolv-conf,
+/// --mqueue, --overlay with DST, --tmpfs, --bind, in this order, whatever order they are given in.
 ///
 /// With COMMAND, become it after the mounts; in a mount namespace of its own (nsenter-lite
 /// --mount) they vanish with it. Without, they stay until bindmount -u.

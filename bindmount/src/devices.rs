@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use common::terminal::DEVPTS;
+use common::terminal::{DEVPTS, TTY, has_tty, new_devpts};
 use common::{Failure, Tried, mountinfo, sys};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -71,12 +71,9 @@ const LINKS: [(&str, &str); 5] = [
 /// Where a process has its terminals.
 const PTS: &str = "/dev/pts";
 
-/// The group `tty`, the same number everywhere; glibc expects terminals to have it.
-const TTY: u32 = 5;
-
 /// The steps, in their order.
 pub fn parts() -> [Part; 5] {
-    let tty = std::fs::read_to_string("/proc/self/gid_map").map_or(true, |map| maps(&map, TTY));
+    let tty = has_tty();
     let terminals = if has_own_terminal() { Part::OwnTerminal } else { Part::Terminals { tty } };
     [Part::Memory, Part::Nodes, Part::Links, terminals, Part::Shared]
 }
@@ -92,16 +89,6 @@ fn has_own_terminal() -> bool {
         last.is_some_and(|mount| {
             mount.kind == "devpts" && mount.source.as_bytes() == DEVPTS.to_bytes()
         })
-    })
-}
-
-/// Whether a map of `user_namespaces(7)` has that number inside.
-fn maps(map: &str, id: u32) -> bool {
-    map.lines().any(|line| {
-        let mut numbers = line.split_ascii_whitespace().map_while(|word| word.parse::<u32>().ok());
-        let (first, count) = (numbers.next(), numbers.nth(1));
-        let distance = first.and_then(|first| id.checked_sub(first));
-        distance.zip(count).is_some_and(|(distance, count)| distance < count)
     })
 }
 
@@ -184,17 +171,8 @@ fn new(mounted: &mut Mounted, place: &Place) -> Result<(), Failure> {
 }
 
 fn terminals(dev: &OwnedFd, tty: bool) -> Result<(), Failure> {
-    let group = std::ffi::CString::new(TTY.to_string()).unwrap_or_default();
-    let options = [
-        (c"newinstance", c""),
-        (c"ptmxmode", c"0666"),
-        (c"mode", c"0620"),
-        (c"gid", group.as_c_str()),
-    ];
-    let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC;
-    let terminals = sys::new_mount(c"devpts", &options[..if tty { 4 } else { 3 }], attrs)
-        .tried(|| "make a new devpts")
-        .map_err(explain_privilege)?;
+    let terminals =
+        new_devpts(c"devpts", tty).tried(|| "make a new devpts").map_err(explain_privilege)?;
     attach_below(terminals, &folder(dev, "pts")?, "pts")
 }
 
@@ -253,25 +231,5 @@ impl Node {
         let (major, minor) = (self.major, self.minor);
         Err(Failure::new(format!("{}: not the character device {major}:{minor}", failed()))
             .hint(format!("see what it is: ls -l {}", path.display())))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_is_in_the_map_or_not() {
-        for (map, is) in [
-            ("         0          0 4294967295\n", true),
-            ("         0       1000          1\n", false),
-            ("0 1000 1\n1 100000 4\n", false),
-            ("0 1000 1\n1 100000 5\n", true),
-            ("5 0 1\n", true),
-            ("6 5 1\n", false),
-            ("", false),
-        ] {
-            assert_eq!(maps(map, TTY), is, "{map:?}");
-        }
     }
 }

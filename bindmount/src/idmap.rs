@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use common::subordinate::{Extent, decimal};
-use common::{Failure, Tried, idmap, sys};
+use common::{Failure, Tried, file, idmap, sys};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, unshare};
@@ -94,8 +94,11 @@ impl IdMap {
                 drop((tell, wait));
                 let namespace = self.of_child(told);
                 drop(go);
-                waitpid(child, None).tried(failed)?;
-                namespace
+                match waitpid(child, None) {
+                    // Where the caller ignores SIGCHLD nothing is left of it, and the kernel has waited.
+                    Ok(_) | Err(Errno::ECHILD) => namespace,
+                    Err(errno) => Err(Failure::errno(failed(), errno)),
+                }
             }
         }
     }
@@ -142,7 +145,7 @@ fn in_child(mut tell: PipeWriter, mut wait: PipeReader) -> ! {
 /// All owners that there are here, each as itself.
 fn as_it_is(file: &str) -> Result<String, Failure> {
     let path = Path::new("/proc/self").join(file);
-    let map = std::fs::read_to_string(&path).tried(|| format!("read {path:?}"))?;
+    let map = file::text(&path).tried(|| format!("read {path:?}"))?;
     Ok(map.lines().fold(String::new(), |map, line| {
         let mut fields = line.split_ascii_whitespace();
         let (first, count) = (fields.next().unwrap_or_default(), fields.nth(1).unwrap_or_default());

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use common::Failure;
 
 use crate::cli::{Spec, place_inside, spec, wrong};
+use crate::layers::{self, Layers};
 use crate::memory::Memory;
 use crate::options::Options;
 
@@ -65,6 +66,13 @@ pub struct Inside {
     /// POSIX message queues of this IPC namespace at /dev/mqueue
     #[arg(long, requires = "inside")]
     mqueue: bool,
+    /// LOWER seen as ROOTFS itself, or at DST of it: changes go to UPPER, LOWER stays as it is
+    ///
+    /// LOWER can be ROOTFS. UPPER and WORK are two folders on one mount, WORK for the kernel alone. Of
+    /// several LOWER the topmost is first; with UPPER and WORK empty, as in a,b::, they can only be
+    /// read. A colon or comma in a path is written \\: or \\,.
+    #[arg(long, value_name = "LOWER[,LOWER]...:UPPER:WORK[:DST[:OPTIONS]]", requires = "inside")]
+    overlay: Vec<OsString>,
     /// A folder in memory at DST; its OPTIONS are also size=64M and mode=1777
     #[arg(long, value_name = "DST[:OPTIONS]", requires = "inside")]
     tmpfs: Vec<OsString>,
@@ -106,6 +114,7 @@ pub struct Tree {
     /// The servers for resolv.conf; the machine's if none is named.
     pub resolver: Option<Vec<IpAddr>>,
     pub mqueue: bool,
+    pub overlays: Vec<layers::Asked>,
     pub memory: Vec<(PathBuf, Memory)>,
     pub binds: Vec<Spec>,
 }
@@ -130,6 +139,7 @@ impl Inside {
             sys: std || self.sys,
             resolver: named.then(|| self.dns.clone()),
             mqueue: self.mqueue,
+            overlays: Layers::parse_all(&self.overlay)?,
             memory: self.tmpfs.iter().map(|text| memory(text)).collect::<Result<_, _>>()?,
             binds: binds.collect::<Result<_, _>>()?,
         };

@@ -4,16 +4,16 @@
 //! overlay covers etc: its lower layer is the root's own, its upper one lies in memory and holds
 //! the file. A symbolic link of that name, wherever it leads, is hidden in the same way.
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
-use common::{Failure, Tried, sys};
+use common::{Failure, Tried, file};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, fchown};
 
 use crate::attach::{Mounted, explain_privilege};
+use crate::layers;
 use crate::place::Place;
 use crate::resolver::{self, Servers};
 
@@ -34,31 +34,16 @@ pub fn cover(
     look_like(&upper, &lower).tried(|| "give the folder in memory the owner and mode of etc")?;
     servers.write(&upper)?;
     mounted.attach(memory, etc)?;
-    overlay(&lower, &upper, &work, user)
+    layers::mount(&[lower], Some(&[upper, work]), user)
         .tried(|| format!("make an overlay for {:?}", etc.path()))
         .map_err(|failure| explain_overlay(failure, etc))
         .and_then(|overlay| mounted.attach(overlay, etc))
         .inspect_err(|_| drop(mounted.take_back()))
 }
 
-/// The kernel keeps its notes about what was removed in `trusted.` attributes, which are for the
-/// machine's root alone; `userxattr` has them in `user.` ones.
-fn overlay(lower: &OwnedFd, upper: &OwnedFd, work: &OwnedFd, user: bool) -> nix::Result<OwnedFd> {
-    let path = |fd: &OwnedFd| CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-    let path = |fd: &OwnedFd| path(fd).map_err(|_| Errno::EINVAL);
-    let (lower, upper, work) = (path(lower)?, path(upper)?, path(work)?);
-    let layers = [
-        (c"lowerdir", lower.as_c_str()),
-        (c"upperdir", upper.as_c_str()),
-        (c"workdir", work.as_c_str()),
-        (c"userxattr", c""),
-    ];
-    sys::new_mount(c"overlay", &layers[..if user { 4 } else { 3 }], 0)
-}
-
 /// Whether we are root only in a user namespace: there not all user IDs of the machine are.
 pub fn in_user_namespace() -> bool {
-    std::fs::read_to_string("/proc/self/uid_map")
+    file::text("/proc/self/uid_map")
         .is_ok_and(|map| map.split_ascii_whitespace().ne(["0", "0", "4294967295"]))
 }
 

@@ -46,6 +46,14 @@ impl Place {
         }
     }
 
+    /// The same place in a root that shows this one.
+    pub fn seen_in(self, rootfs: &Path) -> Self {
+        match self {
+            Self::Host(_) => self,
+            Self::In { path, .. } => Self::In { rootfs: rootfs.to_owned(), path },
+        }
+    }
+
     /// The path as a script has it.
     pub fn path(&self) -> PathBuf {
         match self {

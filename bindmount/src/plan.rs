@@ -10,6 +10,7 @@ use crate::inside::{Dev, Proc, Tree};
 use crate::options::Options;
 use crate::place::{self, Place};
 use crate::resolver::{self, Found, Servers};
+use crate::seen::Seen;
 use crate::step::Step;
 use crate::{devices, mask, overlay, unmount};
 
@@ -48,6 +49,8 @@ fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
         return Err(Failure::new(format!("mount into {rootfs:?}: it is the root of this process"))
             .hint("is a shell variable empty? name the root file system"));
     }
+    let seen = Seen::new(&tree, rootfs, &root)?;
+    let rootfs = seen.rootfs.as_path();
     let at = |path| Place::inside(rootfs, path);
     let copy = |path, options| {
         let src = Path::new("/").join(path);
@@ -71,9 +74,15 @@ fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
         sysfs.push(mask("sys", mask::Part::HiddenInSys));
     }
     let mut steps = Vec::new();
+    let (covers, overlays): (Vec<_>, Vec<_>) =
+        tree.overlays.into_iter().partition(|(at, _)| at.is_none());
+    for (_, layers) in covers {
+        let place = Place::Host(rootfs.to_owned());
+        steps.push(Step::Overlay { place, layers, user, enter: seen.from_within });
+    }
     for (path, mounts) in [("dev", dev), ("proc", procfs), ("sys", sysfs)] {
         if !mounts.is_empty() {
-            at(path).check(mkdir)?;
+            seen.place(path).check(mkdir)?;
             steps.extend(make(mkdir, true, &at(path)));
             steps.extend(mounts);
         }
@@ -84,48 +93,47 @@ fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
         Some(listed) => Some(Servers::Listed(listed)),
     };
     if let Some(servers) = servers {
-        steps.extend(resolver(rootfs, servers, mkdir, user)?);
+        steps.extend(resolver(&seen, servers, mkdir, user)?);
     }
     if tree.mqueue {
-        // In the small /dev there is none.
         let place = at("dev/mqueue");
+        if tree.dev.is_none() {
+            seen.place("dev/mqueue").check(mkdir)?;
+        }
+        // In the small /dev there is none.
         steps.extend(make(mkdir || tree.dev == Some(Dev::Minimal), true, &place));
         steps.push(Step::Queues { place });
     }
+    for (dst, layers) in overlays {
+        let place = seen.point(&dst.unwrap_or_default())?;
+        steps.extend(make(mkdir, true, &place));
+        steps.push(Step::Overlay { place, layers, user, enter: false });
+    }
     for (dst, memory) in tree.memory {
-        let place = point(rootfs, &dst)?;
+        let place = seen.point(&dst)?;
         steps.extend(make(mkdir, true, &place));
         steps.push(Step::Memory { place, memory });
     }
     for spec in tree.binds {
-        steps.extend(bind(rootfs, spec, mkdir)?);
+        steps.extend(bind(&seen, spec, mkdir)?);
     }
     Ok(steps)
 }
 
-/// A mount point that somebody has named: what is missing may be in a mount that an earlier step makes.
-fn point(rootfs: &Path, dst: &Path) -> Result<Place, Failure> {
-    let place = Place::resolved(rootfs, dst)?;
-    place.check(true).map(|()| place)
-}
-
-fn bind(rootfs: &Path, spec: Spec, mkdir: bool) -> Result<Vec<Step>, Failure> {
+fn bind(seen: &Seen, spec: Spec, mkdir: bool) -> Result<Vec<Step>, Failure> {
     let Spec { src, dst, options } = spec;
-    let place = point(rootfs, &dst)?;
+    let place = seen.point(&dst)?;
     let mut steps = Vec::from_iter(make(mkdir, mkdir && src.is_dir(), &place));
     steps.push(Step::Bind { src, place, options });
     Ok(steps)
 }
 
-fn resolver(
-    rootfs: &Path,
-    servers: Servers,
-    mkdir: bool,
-    user: bool,
-) -> Result<Vec<Step>, Failure> {
-    let place = resolver::place(rootfs);
-    Ok(match resolver::look(rootfs)? {
-        Found::File(place) => vec![Step::Resolver { servers, place }],
+fn resolver(seen: &Seen, servers: Servers, mkdir: bool, user: bool) -> Result<Vec<Step>, Failure> {
+    let place = resolver::place(&seen.rootfs);
+    // What is made on an overlay is made above, and the tree below stays as it is.
+    let mkdir = mkdir || seen.keeps_changes;
+    Ok(match resolver::look(seen.layer(&resolver::path()))? {
+        Found::File(place) => vec![Step::Resolver { servers, place: seen.shown(place)? }],
         Found::Nothing if mkdir => {
             vec![
                 Step::Make { place: place.clone(), folder: false },

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, inroot, shell, sys};
+use common::{Failure, Tried, file, inroot, shell, sys};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
@@ -45,7 +45,9 @@ pub fn look(rootfs: &Path) -> Result<Found, Failure> {
         Ok(file) if is_regular(&file) => Ok(Found::File(place(rootfs))),
         Err(Errno::ELOOP) => behind_links(rootfs),
         Err(Errno::ENOENT) => Ok(Found::Nothing),
-        _ => Ok(Found::NoFile),
+        Ok(_) | Err(Errno::ENOTDIR) => Ok(Found::NoFile),
+        // Else a root that can only be read would get an etc that can be written to.
+        Err(errno) => Err(Failure::errno(format!("look at {:?}", rootfs.join(path())), errno)),
     }
 }
 
@@ -55,6 +57,7 @@ fn behind_links(rootfs: &Path) -> Result<Found, Failure> {
     let covered = ["dev", "proc", "sys"].iter().any(|name| place.is_under(name));
     match place.open() {
         Ok(file) if is_regular(&file) && !covered => Ok(Found::File(place)),
+        Err(failure) if failure.kernel_said() == Some(Errno::EIO) => Err(failure),
         _ => Ok(Found::NoFile),
     }
 }
@@ -63,7 +66,8 @@ fn is_regular(file: &OwnedFd) -> bool {
     fstat(file).is_ok_and(|stat| stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG)
 }
 
-fn path() -> PathBuf {
+/// Where it is in a root.
+pub fn path() -> PathBuf {
     Path::new("etc").join(NAME)
 }
 
@@ -130,7 +134,7 @@ fn is_deaf(text: &str) -> bool {
 /// Whether somebody waits for questions at this address; see proc_pid_net(5).
 fn is_heard(server: Ipv4Addr) -> bool {
     let local = format!("{:08X}:0035", u32::from_ne_bytes(server.octets()));
-    let table = std::fs::read_to_string("/proc/self/net/udp");
+    let table = file::text("/proc/self/net/udp");
     table
         .is_ok_and(|table| table.lines().any(|line| line.split_whitespace().nth(1) == Some(&local)))
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use common::shell;
 
 use crate::idmap;
+use crate::layers::Layers;
 use crate::options::Options;
 use crate::place::Place;
 use crate::resolver::{self, Servers};
@@ -36,6 +37,19 @@ pub fn bind(src: &Path, place: &Place, options: &Options) -> String {
              mount -o remount,bind,{words} \"$t\"; done"
         ),
     }
+}
+
+/// `cd` goes by the name again, and so to what is mounted on it.
+pub fn overlay(place: &Place, layers: &Layers, user: bool, enter: bool) -> String {
+    let dst = place.word();
+    let mount = format!("mount -t overlay -o {} overlay {dst}", layers.words(user));
+    let words = match layers.options().words() {
+        words if words.is_empty() => words,
+        words => format!("; mount -o remount,bind,{words} {dst}"),
+    };
+    let make = layers.options().make().map(|make| format!("; mount {make} {dst}"));
+    let enter = if enter { "; cd \"$PWD\"" } else { "" };
+    format!("{mount}{words}{}{enter}", make.unwrap_or_default())
 }
 
 /// The memory is mounted elsewhere until its file is where it belongs.

@@ -4,18 +4,19 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Error, Parser};
+use clap::{Command, Error};
+use common::report;
 
 use crate::cli::Cli;
 
 /// Reads the command line, also where it was written for mount(8).
-pub fn parse(mut words: Vec<OsString>) -> Result<Cli, Error> {
+pub fn parse(grammar: &mut Command, mut words: Vec<OsString>) -> Result<Cli, Error> {
     let command = words.iter().position(|word| word == "--").map(|at| words.split_off(at));
     if command.as_ref().is_some_and(|command| command.len() == 1) {
         let what = "no COMMAND behind --: is a shell variable empty?";
-        return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, what));
+        return Err(grammar.error(ErrorKind::MissingRequiredArgument, what));
     }
-    Cli::try_parse_from(ours(words).into_iter().chain(command.unwrap_or_default()))
+    report::parse(grammar, ours(words).into_iter().chain(command.unwrap_or_default()))
 }
 
 /// There, `--bind` is a switch, which asks for what is done here anyway, and a propagation is a
@@ -40,9 +41,10 @@ fn ours(words: Vec<OsString>) -> Vec<OsString> {
 mod tests {
     use super::*;
     use crate::cli::Request;
+    use clap::CommandFactory;
 
     fn request(line: &str) -> Result<Request, String> {
-        parse(line.split(' ').map(OsString::from).collect())
+        parse(&mut Cli::command(), line.split(' ').map(OsString::from).collect())
             .map_err(|error| error.to_string())
             .and_then(|cli| cli.request().map_err(|failure| failure.lines("bindmount")))
     }

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 
 use crate::attach::Mounted;
 use crate::cli::Spec;
+use crate::layers::Layers;
 use crate::memory::Memory;
 use crate::options::Options;
 use crate::place::Place;
@@ -25,6 +26,8 @@ pub enum Step {
     Device { place: Place, part: devices::Part },
     /// A new proc; in a user namespace or not.
     Proc { place: Place, user: bool },
+    /// An overlay; in a user namespace or not. One that covers the working folder is entered.
+    Overlay { place: Place, layers: Layers, user: bool, enter: bool },
     /// A file system in memory.
     Memory { place: Place, memory: Memory },
     /// A new mqueue.
@@ -56,6 +59,9 @@ impl common::Step for Step {
             Self::Proc { place, user } => Line::Run(procfs::line(place, *user)),
             Self::Memory { place, memory } => {
                 Line::Run(format!("mount -t tmpfs -o {} tmpfs {}", memory.words(), place.word()))
+            }
+            Self::Overlay { place, layers, user, enter } => {
+                Line::Run(script::overlay(place, layers, *user, *enter))
             }
             Self::Queues { place } => Line::Run(queues::line(place)),
             Self::Mask { place, part } => Line::Run(part.line(place)),
@@ -93,6 +99,10 @@ impl common::Step for Step {
             Self::Mask { part, .. } => part.why(),
             Self::Proc { .. } => "a new proc shows the processes of this PID namespace; proc(5)",
             Self::Memory { .. } => "a folder in memory; tmpfs(5)",
+            Self::Overlay { .. } => {
+                "what is below is seen, what is changed goes to the folder above; overlayfs in the \
+                 kernel's documentation, mount(8)"
+            }
             Self::Queues { .. } => "message queues of its own; mq_overview(7)",
             Self::Resolver { .. } => {
                 "a copy in memory, so that the one of the machine stays out of reach; resolv.conf(5)"
@@ -120,6 +130,12 @@ impl common::Step for Step {
             Self::Memory { place, memory } => {
                 mounted.attach_with(memory.make()?, place, memory.options())?;
             }
+            Self::Overlay { place, layers, user, enter } => {
+                mounted.attach_with(layers.make(*user)?, place, layers.options())?;
+                if *enter {
+                    mounted.enter_last().inspect_err(|_| drop(mounted.take_back()))?;
+                }
+            }
             Self::Queues { place } => queues::mount(mounted, place)?,
             Self::Mask { part, .. } => part.act(mounted)?,
             Self::Resolver { servers, place } => resolver::cover_file(mounted, place, servers)?,
@@ -138,6 +154,7 @@ impl common::Step for Step {
             Self::Device { part: devices::Part::Memory, .. }
             | Self::Bind { .. }
             | Self::Proc { .. }
+            | Self::Overlay { .. }
             | Self::Memory { .. }
             | Self::Queues { .. }
             | Self::Resolver { .. } => mounted.take_back(),

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use common::mountinfo::{self, Mount};
-use common::{Failure, Tried, inroot, shell, sys};
+use common::{Failure, Tried, inroot, pidfd, shell};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
@@ -32,8 +32,7 @@ struct Target {
 impl Target {
     /// By the time that its root is open, the process must be the one that it was.
     fn open(pid: Pid) -> Result<Self, Failure> {
-        let process = sys::pidfd_open(pid)
-            .tried(|| format!("find process {pid}"))
+        let process = pidfd::open(pid, || format!("find process {pid}"))
             .map_err(|failure| failure.hint_if(Errno::ESRCH, || "ps -e lists them".into()))?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = open(&PathBuf::from(format!("/proc/{pid}/root")), flags, Mode::empty());

@@ -1,15 +1,12 @@
 //! A process moved from one group to another, by its number, and by its number alone: the kernel
 //! has no other way.
 
-use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::{Failure, Tried, sys};
+use common::{Failure, file, pidfd};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{AccessFlags, Pid, access};
 
 use crate::control::write;
@@ -21,12 +18,11 @@ use crate::{group, process};
 /// A number can come to mean another process at any time. A pidfd can't: if its process is over
 /// after the move, it may have been another that was moved, and that is moved back.
 pub fn attach(pid: Pid, from: &Path, to: &Path) -> Result<(), Failure> {
-    let pidfd =
-        sys::pidfd_open(pid).tried(|| format!("open process {pid}")).map_err(or_gone(pid))?;
+    let pidfd = pidfd::open(pid, || format!("open process {pid}")).map_err(or_gone(pid))?;
     move_new(pid, to)
         .map_err(|failure| explain(failure, pid, to))
         .map_err(|failure| explain_right(failure, from, to))?;
-    if is_over(&pidfd)? {
+    if pidfd::has_ended(&pidfd)? {
         // Nobody is left to be moved back, as a rule.
         let _ = move_to(pid, from);
         return Err(gone(pid));
@@ -59,11 +55,6 @@ fn move_new(pid: Pid, dir: &Path) -> Result<(), Failure> {
         }
     }
     move_to(pid, dir)
-}
-
-fn is_over(pidfd: &OwnedFd) -> Result<bool, Failure> {
-    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    Ok(poll(&mut fds, PollTimeout::ZERO).tried(|| "look at the process")? > 0)
 }
 
 /// What stands behind the refusal of a process.
@@ -104,7 +95,7 @@ fn leaf(dir: &Path) -> PathBuf {
 /// process of another group.
 fn threaded(to: &Path) -> String {
     let kind = |dir: &Path| {
-        let text = fs::read_to_string(dir.join("cgroup.type")).unwrap_or_default();
+        let text = file::text(dir.join("cgroup.type")).unwrap_or_default();
         text.trim().to_owned()
     };
     let above = to.ancestors().skip(1).find(|dir| kind(dir).contains("threaded"));

@@ -1,10 +1,10 @@
 //! Control files: read, written, and what stands behind the kernel's refusals.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, file};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
@@ -13,7 +13,7 @@ use crate::setting::Write;
 
 /// What stands in a file, without the newline.
 pub fn read(file: &Path) -> Result<String, Failure> {
-    let text = fs::read_to_string(file).tried(|| format!("read {file:?}")).map_err(explain)?;
+    let text = file::text(file).tried(|| format!("read {file:?}")).map_err(explain)?;
     Ok(text.trim_end().to_owned())
 }
 

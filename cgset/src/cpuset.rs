@@ -1,7 +1,6 @@
 //! Which CPUs and memory nodes a group may use. With v1 a new group has none of either, and lets
 //! nobody in: it gets those of the group above first.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::group::{self, Group, inside};
@@ -9,6 +8,7 @@ use crate::hierarchy::Version;
 use crate::key::{Key, Setting};
 use crate::setting::{Write, find};
 use crate::value::Value;
+use common::file;
 
 const FILES: [(Key, &str); 2] = [(Key::Cpus, "cpuset.cpus"), (Key::Mems, "cpuset.mems")];
 
@@ -65,13 +65,14 @@ fn above(dir: &Path, name: &str) -> String {
 
 /// What a file shows; nothing where the group is not there yet.
 fn of(file: &Path) -> String {
-    fs::read_to_string(file).unwrap_or_default().trim().to_owned()
+    file::text(file).unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::hierarchy::Hierarchy;
+    use std::fs;
 
     #[test]
     fn a_v1_group_gets_what_is_above_from_the_top() {

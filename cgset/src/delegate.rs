@@ -1,9 +1,8 @@
 //! A group given to a user, who then makes groups in it and limits them without being root.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, shell};
+use common::{Failure, Tried, file, shell};
 use nix::unistd::{Uid, chown};
 
 use crate::control::explain;
@@ -19,7 +18,7 @@ pub fn user(name: &str) -> Result<Uid, Failure> {
         return Ok(Uid::from_raw(number));
     }
     let file = "/etc/passwd";
-    let text = fs::read_to_string(file).tried(|| format!("read {file:?}"))?;
+    let text = file::text(file).tried(|| format!("read {file:?}"))?;
     let mut users = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let fields = users.find(|fields| fields.first() == Some(&name));
     let number = fields.and_then(|fields| fields.get(2)?.parse().ok());

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, file};
 use nix::sys::stat::{major, minor};
 
 /// A whole disk, which is what the kernel limits.
@@ -50,7 +50,7 @@ fn number(name: &str) -> Result<String, Failure> {
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
-    let text = fs::read_to_string(file).tried(|| format!("read {file:?}"))?;
+    let text = file::text(file).tried(|| format!("read {file:?}"))?;
     Ok(text.trim_end().to_owned())
 }
 

@@ -1,10 +1,9 @@
 //! All processes of a group moved into an inner one, so that the group may limit those below: with
 //! v2 it must not have any of its own then.
 
-use std::fs;
 use std::path::Path;
 
-use common::{Failure, Tried, pid, shell};
+use common::{Failure, Tried, file, pid, shell};
 use nix::unistd::Pid;
 
 use crate::attach;
@@ -31,7 +30,7 @@ pub fn take_back(moved: &[Pid], from: &Path) -> Result<(), Failure> {
 fn move_all(from: &Path, to: &Path, moved: &mut Vec<Pid>) -> Result<(), Failure> {
     let file = from.join("cgroup.procs");
     for _ in 0..TRIES {
-        let text = fs::read_to_string(&file).tried(|| format!("read {file:?}"))?;
+        let text = file::text(&file).tried(|| format!("read {file:?}"))?;
         if text.is_empty() {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use common::{Failure, pid};
 
 use crate::group;
-use crate::hierarchy::{Hierarchy, Layout};
+use crate::hierarchy::{Hierarchy, Layout, Membership};
 use crate::plan;
 use crate::process::gone;
 use crate::show::Shown;
@@ -33,7 +33,8 @@ pub fn find_in(
         if !pid::exists(pid) {
             return Err(gone(pid));
         }
-        let dirs: Result<Vec<_>, _> = trees.iter().map(|tree| tree.group_of(pid)).collect();
+        let now = Membership::of(pid)?;
+        let dirs: Result<Vec<_>, _> = trees.iter().map(|tree| tree.group_of(&now)).collect();
         let (dirs, top) = (dirs?, |dir: &PathBuf| trees.iter().any(|tree| tree.mount == *dir));
         let members = dirs.iter().filter(|dir| !top(dir)).cloned().collect();
         return Ok(Shown::new(dirs, members));

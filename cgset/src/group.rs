@@ -4,10 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use common::{Failure, pid};
-use nix::unistd::Pid;
+use common::{Failure, file, pid};
+use nix::unistd::{AccessFlags, Pid, access};
 
-use crate::hierarchy::{Hierarchy, Layout, Version};
+use crate::hierarchy::{Hierarchy, Layout, Membership, Version};
 
 /// What the groups that cgset names itself start with.
 const OURS: &str = "cgset-";
@@ -107,17 +107,17 @@ fn find(dir: &Path, name: &OsStr) -> Option<PathBuf> {
 /// The groups that a process gets: in each tree the one that it has from us already, else a new
 /// one, of the name that it has elsewhere, so that what belongs together is called the same.
 pub fn for_process<'a>(
-    pid: Pid,
+    process: &Membership,
     parent: Option<&Path>,
     trees: &[&'a Hierarchy],
     layout: &Layout,
 ) -> Result<Vec<Group<'a>>, Failure> {
-    let present = layout.0.iter().filter_map(|tree| tree.group_of(pid).ok());
+    let present = layout.0.iter().filter_map(|tree| tree.group_of(process).ok());
     let name =
         present.filter(|dir| is_ours(dir)).find_map(|dir| dir.file_name().map(OsStr::to_owned));
-    let name = name.unwrap_or_else(|| name_for(pid));
+    let name = name.unwrap_or_else(|| name_for(process.pid));
     let group = |tree: &&'a Hierarchy| {
-        let now = tree.group_of(pid)?;
+        let now = tree.group_of(process)?;
         let parent = parent.map(|parent| tree.below(parent));
         if is_ours(&now) && parent.as_ref().is_none_or(|parent| now.starts_with(parent)) {
             return Ok(Group { tree, dir: now, fresh: false });
@@ -132,7 +132,7 @@ pub fn for_process<'a>(
 /// New groups for what this process starts: below `parent`, or under the limits that it is under
 /// itself.
 pub fn for_command<'a>(
-    this: Pid,
+    this: &Membership,
     parent: Option<&Path>,
     trees: &[&'a Hierarchy],
 ) -> Result<Vec<Group<'a>>, Failure> {
@@ -141,7 +141,7 @@ pub fn for_command<'a>(
             Some(parent) => tree.below(parent),
             None => place(&tree.group_of(this)?, tree).to_owned(),
         };
-        let dir = parent.join(name_for(this));
+        let dir = parent.join(name_for(this.pid));
         Ok(Group { tree, dir, fresh: true })
     };
     trees.iter().map(group).collect()
@@ -164,7 +164,7 @@ fn place<'a>(now: &'a Path, tree: &Hierarchy) -> &'a Path {
 
 /// The processes in a group itself.
 pub fn members(dir: &Path) -> Vec<Pid> {
-    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let text = file::text(dir.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|line| pid::parse(line).ok()).collect()
 }
 
@@ -198,6 +198,20 @@ pub fn inner(dir: &Path) -> Vec<PathBuf> {
 }
 
 impl Group<'_> {
+    /// The file by which a process joins that has a single thread and writes its own number there.
+    ///
+    /// For a whole process the kernel first waits until nobody forks or ends, a grace period of RCU,
+    /// which takes 12 ms on a machine that has nothing else to do. For a thread that moves itself
+    /// it needs not, and v1 has a file for that.
+    pub fn door(&self) -> PathBuf {
+        let tasks = self.dir.join("tasks");
+        let may = || !self.dir.exists() || access(&tasks, AccessFlags::W_OK).is_ok();
+        match self.tree.version {
+            Version::V1 if may() => tasks,
+            _ => self.dir.join("cgroup.procs"),
+        }
+    }
+
     /// The groups above it, from the top of the tree.
     pub fn above(&self) -> Vec<PathBuf> {
         let above =

@@ -1,11 +1,10 @@
 //! Where the controllers are. With cgroup v1 each may have a tree of its own; with v2 they share
 //! one; and a machine may have both, some controllers here and some there.
 
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use common::mountinfo::{self, Mount};
-use common::{Failure, Tried};
+use common::{Failure, Tried, file};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::Pid;
 
@@ -36,6 +35,13 @@ pub struct Hierarchy {
     pub controllers: Vec<String>,
 }
 
+/// What the kernel says of the groups that a process is in, one in each tree.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    pub pid: Pid,
+    text: String,
+}
+
 /// All of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout(pub Vec<Hierarchy>);
@@ -43,11 +49,11 @@ pub struct Layout(pub Vec<Hierarchy>);
 impl Layout {
     /// Reads the mount table, and from the v2 tree which controllers it has.
     pub fn read() -> Result<Self, Failure> {
-        let mut mounts = mountinfo::read()?;
+        let mut mounts = mountinfo::read_kinds(&["cgroup", "cgroup2"])?;
         mounts.retain(is_visible);
         Self::from_mounts(&mounts, |mount| {
             let file = mount.join("cgroup.controllers");
-            fs::read_to_string(&file).tried(|| format!("read {file:?}"))
+            file::text(&file).tried(|| format!("read {file:?}"))
         })
     }
 
@@ -148,13 +154,18 @@ impl Layout {
     }
 }
 
+impl Membership {
+    /// Reads it.
+    pub fn of(pid: Pid) -> Result<Self, Failure> {
+        let text = file::text(format!("/proc/{pid}/cgroup"));
+        let text = text.tried(|| format!("look at process {pid}")).map_err(or_gone(pid))?;
+        Ok(Self { pid, text })
+    }
+}
+
 impl Hierarchy {
     /// The folder of the group that a process is in.
-    pub fn group_of(&self, pid: Pid) -> Result<PathBuf, Failure> {
-        let file = format!("/proc/{pid}/cgroup");
-        let text = fs::read_to_string(file)
-            .tried(|| format!("look at process {pid}"))
-            .map_err(or_gone(pid))?;
+    pub fn group_of(&self, Membership { pid, text }: &Membership) -> Result<PathBuf, Failure> {
         let group = text.lines().find_map(|line| self.on_line(line)).ok_or_else(|| {
             Failure::new(format!("find the group of process {pid}: not in {:?}", self.mount))
         })?;

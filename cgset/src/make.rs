@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use common::Failure;
+use common::file;
 
 use crate::group::{self, Group};
 use crate::hierarchy::{DEV, NET, Version};
@@ -36,11 +37,14 @@ pub fn make(
 }
 
 fn missing_folder(dir: &Path) -> Result<Option<Step>, Failure> {
-    if dir.exists() && !dir.is_dir() {
-        let what = format!("make the group {dir:?}: a control file has this name");
-        return Err(Failure::usage(what).hint("give the group another name"));
+    match fs::metadata(dir) {
+        Err(_) => Ok(Some(Step::Make(dir.to_owned()))),
+        Ok(there) if there.is_dir() => Ok(None),
+        Ok(_) => {
+            let what = format!("make the group {dir:?}: a control file has this name");
+            Err(Failure::usage(what).hint("give the group another name"))
+        }
     }
-    Ok((!dir.exists()).then(|| Step::Make(dir.to_owned())))
 }
 
 fn enable<'a>(
@@ -49,7 +53,7 @@ fn enable<'a>(
     refuge: Option<&str>,
 ) -> Result<Vec<Step>, Failure> {
     let file = dir.join("cgroup.subtree_control");
-    let enabled = fs::read_to_string(&file).unwrap_or_default();
+    let enabled = file::text(&file).unwrap_or_default();
     let mut missing: Vec<String> = Vec::new();
     for name in controllers.map(|name| format!("+{name}")) {
         if !enabled.split_whitespace().any(|there| there == &name[1..]) && !missing.contains(&name)
@@ -74,7 +78,7 @@ fn enable<'a>(
 
 /// Whether it has processes of its own, and is not the top of the tree, which may have them.
 fn holds_processes(dir: &Path) -> bool {
-    let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let procs = file::text(dir.join("cgroup.procs")).unwrap_or_default();
     dir.join("cgroup.type").exists() && !procs.is_empty()
 }
 

@@ -1,10 +1,9 @@
 //! Memory: the hard limit, those that slow down and protect, swap, and what happens when it is
 //! used up.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, size};
+use common::{Failure, Tried, file, size};
 
 use crate::group;
 use crate::hierarchy::Version;
@@ -67,7 +66,7 @@ fn oom(word: &str, version: Version) -> Result<(&'static str, String), Failure> 
 
 /// What happens in this group when memory is used up.
 pub fn policy(dirs: &[PathBuf]) -> Option<&'static str> {
-    let text = |name| fs::read_to_string(group::file(dirs, &[name])?).ok();
+    let text = |name| file::text(group::file(dirs, &[name])?).ok();
     if let Some(control) = text(OOM) {
         return Some(if control.contains("oom_kill_disable 1") { "off" } else { "kill" });
     }
@@ -162,7 +161,7 @@ fn available(dir: &Path) -> Result<u64, Failure> {
 /// A line of /proc/meminfo, in bytes.
 pub fn machine(name: &str) -> Result<u64, Failure> {
     let file = "/proc/meminfo";
-    let text = fs::read_to_string(file).tried(|| format!("read {file:?}"))?;
+    let text = file::text(file).tried(|| format!("read {file:?}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     kib.map(|kib| kib * 1024).ok_or_else(|| Failure::new(format!("read {file:?}: no {name}")))
@@ -171,6 +170,7 @@ pub fn machine(name: &str) -> Result<u64, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect()

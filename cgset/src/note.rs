@@ -1,9 +1,8 @@
 //! What is true, and often overlooked.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, size};
+use common::{Failure, file, size};
 use nix::unistd::Pid;
 
 use crate::group::Group;
@@ -113,7 +112,7 @@ pub fn left(who: &str, from: &Path, group: &Group) -> Option<String> {
 fn a_limit(dir: &Path) -> Option<PathBuf> {
     let number = |name: &str, sets: fn(&str) -> bool| {
         let file = dir.join(name);
-        let text = fs::read_to_string(&file).ok()?;
+        let text = file::text(&file).ok()?;
         sets(&text).then_some(file)
     };
     let memory = MEMORY_LIMIT.map(|name| dir.join(name));
@@ -130,6 +129,7 @@ fn memory_limit(dir: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn limits_that_are_left_behind_are_named() {

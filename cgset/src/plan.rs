@@ -7,7 +7,7 @@ use nix::unistd::{AccessFlags, Pid, access};
 
 use crate::cli::{Cli, Request, Who};
 use crate::group::{self, inside_any};
-use crate::hierarchy::{Hierarchy, Layout};
+use crate::hierarchy::{Hierarchy, Layout, Membership};
 use crate::key::{ALL, CONTROLLERS};
 use crate::make::make;
 use crate::set::{print, set};
@@ -140,11 +140,11 @@ pub fn trees_of<'a>(below: &Path, layout: &'a Layout) -> Result<Vec<&'a Hierarch
 pub fn joined<'a>(
     layout: &'a Layout,
     trees: &[&Hierarchy],
-    movers: &[Pid],
+    movers: &[Membership],
 ) -> Option<&'a Hierarchy> {
     let v2 = layout.v2().filter(|v2| !trees.contains(v2))?;
     let free = |dir: PathBuf| dir == v2.mount || group::owner(&dir).is_some();
-    let all = movers.iter().all(|pid| v2.group_of(*pid).is_ok_and(free));
+    let all = movers.iter().all(|process| v2.group_of(process).is_ok_and(free));
     (all && access(&v2.mount, AccessFlags::W_OK).is_ok()).then_some(v2)
 }
 

@@ -2,13 +2,13 @@
 //! is short. The kernel counts it since Linux 4.20, for each group of the v2 tree, also where the
 //! controllers are in v1 trees.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, report, shell};
+use common::{Failure, Tried, file, report, shell};
 use nix::errno::Errno;
 use nix::libc::O_NONBLOCK;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -48,7 +48,7 @@ struct Stalls {
 
 /// Reads `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and the line of `full`.
 pub fn read(file: &Path) -> Option<Pressure> {
-    let text = fs::read_to_string(file).ok()?;
+    let text = file::text(file).ok()?;
     let line = |share: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(share))?;
         let field = |name: &str| line.split(' ').find_map(|field| field.strip_prefix(name));
@@ -186,7 +186,7 @@ impl Trigger {
             );
         };
         let switch = v2.join("cgroup.pressure");
-        match fs::read_to_string(&switch) {
+        match file::text(&switch) {
             Ok(text) if text.trim() == "0" => {
                 Failure::new(format!("{what}: it is switched off for the group"))
                     .hint(format!("echo 1 > {}", shell::operand(switch)))

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, file};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
@@ -74,7 +74,7 @@ pub fn sockets(pid: Pid) -> usize {
 }
 
 fn read(pid: Pid, file: &str) -> Result<String, Failure> {
-    let text = fs::read(format!("/proc/{pid}/{file}"))
+    let text = file::bytes(format!("/proc/{pid}/{file}"))
         .tried(|| format!("look at process {pid}"))
         .map_err(or_gone(pid))?;
     Ok(String::from_utf8_lossy(&text).into_owned())

@@ -1,10 +1,9 @@
 //! Limits of input and output: one line for each disk, where other limits are one value a file.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, size};
+use common::{Failure, file, size};
 use serde_json::{Value as Json, json};
 
 use crate::device;
@@ -159,7 +158,7 @@ pub fn json(dirs: &[PathBuf]) -> Json {
 /// The shares: of disks that have one, and of the others, which is called default.
 pub fn weights(dirs: &[PathBuf]) -> BTreeMap<String, u64> {
     let files = ["io.weight", "blkio.bfq.weight", "blkio.bfq.weight_device"];
-    let texts = dirs.iter().flat_map(|dir| files.map(|file| fs::read_to_string(dir.join(file))));
+    let texts = dirs.iter().flat_map(|dir| files.map(|file| file::text(dir.join(file))));
     let texts: String = texts.flatten().collect();
     let weight = |line: &str| {
         // v1 shows that of the others as a number alone.
@@ -173,7 +172,7 @@ pub fn weights(dirs: &[PathBuf]) -> BTreeMap<String, u64> {
 pub fn limits(dirs: &[PathBuf]) -> BTreeMap<String, [Option<u64>; 4]> {
     let mut limits: BTreeMap<String, [Option<u64>; 4]> = BTreeMap::new();
     for dir in dirs {
-        let read = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
+        let read = |file: &str| file::text(dir.join(file)).unwrap_or_default();
         let v2 = read("io.max");
         for (n, (.., word, file)) in RATES.iter().enumerate() {
             let v1 = read(file);
@@ -193,6 +192,7 @@ pub fn limits(dirs: &[PathBuf]) -> BTreeMap<String, [Option<u64>; 4]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_line_is_found_and_put_back() {

@@ -1,10 +1,9 @@
 //! Why the kernel refuses a limit or a group, as far as the groups around it show that: its answer
 //! is a number that stands for several reasons.
 
-use std::fs;
 use std::path::Path;
 
-use common::{Failure, shell, size};
+use common::{Failure, file, shell, size};
 use nix::errno::Errno;
 
 use crate::setting::{Write, read_number};
@@ -97,9 +96,9 @@ fn share(wanted: &Write, dir: &Path) -> String {
 
 /// The quota and the period in force in a group.
 fn quota(dir: &Path) -> Option<(u64, u64)> {
-    let v2 = fs::read_to_string(dir.join("cpu.max")).ok();
+    let v2 = file::text(dir.join("cpu.max")).ok();
     let v1 = || {
-        let read = |name: &str| fs::read_to_string(dir.join(name)).ok();
+        let read = |name: &str| file::text(dir.join(name)).ok();
         Some(format!("{} {}", read("cpu.cfs_quota_us")?.trim(), read("cpu.cfs_period_us")?))
     };
     let both = v2.or_else(v1)?;
@@ -117,7 +116,7 @@ fn cpuset(errno: Errno, wanted: &Write, file: &str) -> Option<String> {
     let above = wanted.file.parent()?.parent()?.join(file);
     match errno {
         Errno::ERANGE | Errno::EINVAL if ["cpuset.cpus", "cpuset.mems"].contains(&file) => {
-            let online = fs::read_to_string(online).unwrap_or_else(|_| "0".into());
+            let online = file::text(online).unwrap_or_else(|_| "0".into());
             Some(format!("the {what} that are there: {}; a list is as 0,2-3", online.trim()))
         }
         Errno::EACCES => Some(format!(
@@ -140,7 +139,7 @@ pub fn of_making(failure: Failure, dir: &Path) -> Failure {
 
 fn full(dir: &Path) -> Option<String> {
     dir.ancestors().skip(1).zip(0u64..).find_map(|(above, depth)| {
-        let stat = fs::read_to_string(above.join("cgroup.stat")).ok()?;
+        let stat = file::text(above.join("cgroup.stat")).ok()?;
         let below = stat.lines().find_map(|line| line.strip_prefix("nr_descendants "))?;
         [("cgroup.max.descendants", below.parse().ok()?), ("cgroup.max.depth", depth)]
             .into_iter()
@@ -169,11 +168,11 @@ pub fn of_missing(failure: Failure, file: &Path) -> Failure {
 fn not_handed_down(file: &Path) -> Option<String> {
     let (dir, name) = (file.parent()?, file.file_name()?.to_string_lossy().into_owned());
     let controller = name.split('.').next()?;
-    let here = fs::read_to_string(dir.join("cgroup.controllers")).ok()?;
+    let here = file::text(dir.join("cgroup.controllers")).ok()?;
     if controller == "cgroup" || here.split_whitespace().any(|there| there == controller) {
         return None;
     }
-    let kind = fs::read_to_string(dir.join("cgroup.type")).unwrap_or_default();
+    let kind = file::text(dir.join("cgroup.type")).unwrap_or_default();
     if kind.trim() == "threaded" {
         return Some(format!("the group is threaded (cgroup.type), and has no {controller}"));
     }

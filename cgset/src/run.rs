@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use common::resident::{self, Side};
-use common::{Failure, Tried, exec, report, size};
+use common::{Failure, Tried, exec, file, report, size};
 use nix::sys::signal::SigSet;
 use nix::unistd::getpid;
 
@@ -15,48 +15,51 @@ use crate::{attach, group};
 
 /// Runs it; gives its status. With v2 a child is born in its group. v1 has nothing of the kind: there
 /// the child joins itself before it becomes COMMAND, so that COMMAND has no moment outside of them.
-pub fn run(command: &[OsString], dirs: &[PathBuf], mask: SigSet) -> Result<u8, Failure> {
-    let kills_before = kills(dirs);
-    let v2 = group::v2(dirs);
+pub fn run(command: &[OsString], doors: &[PathBuf], mask: SigSet) -> Result<u8, Failure> {
+    let dirs: Vec<PathBuf> = doors.iter().filter_map(|door| Some(door.parent()?.into())).collect();
+    let kills_before = kills(&dirs);
+    let v2 = group::v2(&dirs);
     let birthplace = v2.and_then(|dir| File::open(dir).ok());
     let child = match resident::fork_into(birthplace.as_ref())? {
         (Side::Parent(child), _) => child,
         (Side::Child, inside) => {
-            let left = dirs.iter().filter(|dir| !(inside && Some(*dir) == v2));
+            let born = v2.filter(|_| inside).map(PathBuf::as_path);
+            let left = doors.iter().filter(|door| born.is_none() || door.parent() != born);
             return Err(join(left, command, mask).in_child());
         }
     };
     let status = child.wait()?;
-    let kills = kills(dirs).saturating_sub(kills_before);
+    let kills = kills(&dirs).saturating_sub(kills_before);
     if kills > 0 {
-        report::tell(&format!("cgset: {}\n", obituary(dirs, kills)));
+        report::tell(&format!("cgset: {}\n", obituary(&dirs, kills)));
     }
     Ok(status)
 }
 
 /// `0` means whoever writes it.
 fn join<'a>(
-    mut dirs: impl Iterator<Item = &'a PathBuf>,
+    mut doors: impl Iterator<Item = &'a PathBuf>,
     command: &[OsString],
     mask: SigSet,
 ) -> Failure {
-    let joined = dirs.try_for_each(|dir| {
-        let joined = write(&dir.join("cgroup.procs"), "0");
-        joined.map_err(|failure| attach::explain(failure, getpid(), dir))
+    let joined = doors.try_for_each(|door| {
+        let dir = door.parent().unwrap_or(door);
+        write(door, "0").map_err(|failure| attach::explain(failure, getpid(), dir))
     });
     let joined = joined.and_then(|()| mask.thread_set_mask().tried(|| "restore the signal mask"));
     joined.map_or_else(|failure| failure, |()| exec::exec(command))
 }
 
-/// How often the kernel has killed for memory in these groups.
+/// How often the kernel has killed for memory in these groups, of which one is in the tree where
+/// memory is limited.
 pub fn kills(dirs: &[PathBuf]) -> u64 {
     let files = ["memory.events", "memory.oom_control"];
-    let counts = dirs.iter().flat_map(|dir| files.map(|file| count(&dir.join(file))));
-    counts.flatten().sum()
+    let mut files = dirs.iter().flat_map(|dir| files.map(|file| dir.join(file)));
+    files.find_map(|file| count(&file)).unwrap_or(0)
 }
 
 fn count(file: &Path) -> Option<u64> {
-    let text = std::fs::read_to_string(file).ok()?;
+    let text = file::text(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|n| n.parse().ok())
 }
 

@@ -7,11 +7,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use common::Failure;
-use nix::unistd::{Pid, getpid};
+use nix::unistd::getpid;
 
 use crate::cli::{Cli, Who};
 use crate::group::{self, Group};
-use crate::hierarchy::{Layout, Version};
+use crate::hierarchy::{Layout, Membership, Version};
 use crate::key::Setting;
 use crate::make::make;
 use crate::plan::{joined, trees_of};
@@ -36,18 +36,18 @@ pub fn set(
         _ => layout.with_all(controllers)?,
     };
     let movers = match &who {
-        Who::Pids(pids) => pids.clone(),
-        Who::Command(_) => vec![getpid()],
-        Who::Nobody | Who::Stdin => Vec::new(),
-    };
+        Who::Pids(pids) => pids.iter().map(|pid| Membership::of(*pid)).collect(),
+        Who::Command(_) => Membership::of(getpid()).map(|this| vec![this]),
+        Who::Nobody | Who::Stdin => Ok(Vec::new()),
+    }?;
     trees.extend(joined(layout, &trees, &movers));
     if let Who::Pids(pids) = &who {
         pids.iter().try_for_each(|pid| process::check(*pid))?;
     }
     let groups = match (&named, &who) {
         (Some(below), _) => group::named(below, &trees),
-        (None, Who::Pids(pids)) => group::for_process(pids[0], parent.as_deref(), &trees, layout)?,
-        (None, _) => group::for_command(getpid(), parent.as_deref(), &trees)?,
+        (None, Who::Pids(_)) => group::for_process(&movers[0], parent.as_deref(), &trees, layout)?,
+        (None, _) => group::for_command(&Membership::of(getpid())?, parent.as_deref(), &trees)?,
     };
     let mut steps = Vec::new();
     for group in &groups {
@@ -56,10 +56,10 @@ pub fn set(
     steps.extend(note::swap(&groups, settings)?.map(Step::Note));
     steps.extend(note::disks(settings, &trees)?.into_iter().map(Step::Note));
     match who {
-        Who::Command(command) => steps.extend(run(&groups, command)?),
-        Who::Pids(pids) => {
-            for pid in pids {
-                steps.extend(attach(pid, &groups, settings, &steps)?);
+        Who::Command(command) => steps.extend(run(&movers[0], &groups, command)?),
+        Who::Pids(_) => {
+            for process in &movers {
+                steps.extend(attach(process, &groups, settings, &steps)?);
             }
             steps.extend(print(&groups));
         }
@@ -109,14 +109,15 @@ fn devices(group: &Group, rules: Vec<dev::Rule>) -> Result<Vec<Step>, Failure> {
 }
 
 fn attach(
-    pid: Pid,
+    process: &Membership,
     groups: &[Group],
     settings: &[Setting],
     before: &[Step],
 ) -> Result<Vec<Step>, Failure> {
+    let pid = process.pid;
     let mut steps = Vec::new();
     for group in groups {
-        let from = evacuated(group.tree.group_of(pid)?, before);
+        let from = evacuated(group.tree.group_of(process)?, before);
         if from == group.dir {
             continue;
         }
@@ -141,14 +142,13 @@ fn evacuated(now: PathBuf, steps: &[Step]) -> PathBuf {
 }
 
 /// COMMAND's run, and what follows it.
-fn run(groups: &[Group], command: Vec<OsString>) -> Result<Vec<Step>, Failure> {
+fn run(this: &Membership, groups: &[Group], command: Vec<OsString>) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
     for group in groups {
-        let from = group.tree.group_of(getpid())?;
+        let from = group.tree.group_of(this)?;
         steps.extend(note::left("COMMAND", &from, group).map(Step::Note));
     }
-    let dirs: Vec<PathBuf> = groups.iter().map(|group| group.dir.clone()).collect();
-    steps.push(Step::Run { command, dirs });
+    steps.push(Step::Run { command, doors: groups.iter().map(Group::door).collect() });
     steps.extend(end(groups));
     Ok(steps)
 }

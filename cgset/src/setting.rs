@@ -1,9 +1,8 @@
 //! From a setting to the files of a group, in the words of its tree's version.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, file};
 
 use crate::hierarchy::Version;
 use crate::key::{Key, Setting};
@@ -70,7 +69,7 @@ const UNLIMITED: u64 = 1 << 62;
 
 /// A number in a control file; `None` where the file is not there yet, or says `max`.
 pub fn read_number(file: &Path) -> Result<Option<u64>, Failure> {
-    match fs::read_to_string(file) {
+    match file::text(file) {
         Ok(text) => Ok(text.trim().parse().ok()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).tried(|| format!("read {file:?}")),

@@ -1,9 +1,9 @@
 //! What is set in a group, and what is used.
 
-use std::fs;
 use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 
+use common::file;
 use common::size;
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ pub struct Shown {
 
 /// `key` of a file of lines `key number`.
 fn field(file: &Path, key: &str) -> Option<u64> {
-    let text = fs::read_to_string(file).ok()?;
+    let text = file::text(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
 
@@ -62,7 +62,7 @@ impl Shown {
     /// Those in it, not those in inner groups.
     pub fn processes(&self) -> Vec<i32> {
         let dirs = if self.members.is_empty() { &self.dirs } else { &self.members };
-        let texts = dirs.iter().map(|dir| fs::read_to_string(dir.join("cgroup.procs")));
+        let texts = dirs.iter().map(|dir| file::text(dir.join("cgroup.procs")));
         let mut pids: Vec<i32> = texts.flatten().flat_map(|text| numbers(&text)).collect();
         pids.sort_unstable();
         pids.dedup();
@@ -83,7 +83,7 @@ impl Shown {
 
     /// Quota and period in microseconds.
     pub fn cpu(&self) -> (Option<u64>, Option<u64>) {
-        match self.file(&["cpu.max"]).and_then(|file| fs::read_to_string(file).ok()) {
+        match self.file(&["cpu.max"]).and_then(|file| file::text(file).ok()) {
             Some(text) => {
                 let mut words = text.split_whitespace().map(|word| word.parse().ok());
                 (words.next().flatten(), words.next().flatten())
@@ -278,6 +278,7 @@ fn list(pids: &[i32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use support::{TempDir, scratch};
 
     fn group(files: &[(&str, &str)]) -> (TempDir, Shown) {

@@ -40,8 +40,8 @@ pub enum Step {
     Attach { pid: Pid, from: PathBuf, to: PathBuf },
     /// Something that people should know.
     Note(String),
-    /// COMMAND, in these groups, to its end.
-    Run { command: Vec<OsString>, dirs: Vec<PathBuf> },
+    /// COMMAND, in the groups that these files lead into, to its end.
+    Run { command: Vec<OsString>, doors: Vec<PathBuf> },
     /// A group becomes a user's.
     Delegate { dir: PathBuf, user: Uid },
     /// All processes of a group stop, or go on.
@@ -116,9 +116,8 @@ impl common::Step for Step {
             Self::DeviceFile(change) => echo(&shell::word(&change.text), &change.file()),
             Self::Attach { pid, to, .. } => echo(&pid.to_string(), &to.join("cgroup.procs")),
             Self::Note(text) => format!("echo {} >&2", shell::word(format!("cgset: note: {text}"))),
-            Self::Run { command, dirs } => {
-                let join: String =
-                    dirs.iter().map(|dir| echo("$$", &dir.join("cgroup.procs")) + "; ").collect();
+            Self::Run { command, doors } => {
+                let join: String = doors.iter().map(|door| echo("$$", door) + "; ").collect();
                 let script = shell::quote(&format!("{join}exec \"$@\""));
                 format!("status=0; sh -e -c {script} sh {} || status=$?", exec::line(command))
             }
@@ -176,7 +175,7 @@ impl common::Step for Step {
             Self::DeviceFile(change) => hands.before.push(change.make()?),
             Self::Attach { pid, from, to } => attach::attach(*pid, from, to)?,
             Self::Note(text) => report::tell(&format!("cgset: note: {text}\n")),
-            Self::Run { command, dirs } => hands.status = run::run(command, dirs, hands.mask)?,
+            Self::Run { command, doors } => hands.status = run::run(command, doors, hands.mask)?,
             Self::Delegate { dir, user } => delegate::delegate(dir, *user)?,
             Self::Freeze { file, text } => hands.before.push(freeze::freeze(file, text)?),
             Self::Kill(dirs) => freeze::kill(dirs)?,

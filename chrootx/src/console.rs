@@ -73,7 +73,16 @@ fn mount(root: impl AsFd, slave: &OwnedFd) -> Result<(), Failure> {
         Err(Errno::ENOENT) => Ok(()),
         place => {
             let place = place.tried(what)?;
-            sys::copy_of_mount(slave).and_then(|tree| sys::move_mount(tree, place)).tried(what)
+            let denied = || {
+                "it takes open_tree(2) and move_mount(2): Linux 5.2, and no filter (seccomp) that \
+                 denies them"
+                    .into()
+            };
+            sys::copy_of_mount(slave)
+                .and_then(|tree| sys::move_mount(tree, place))
+                .tried(what)
+                .map_err(|failure| failure.hint_if(Errno::ENOSYS, denied))
+                .map_err(|failure| failure.hint_if(Errno::EPERM, denied))
         }
     }
 }

@@ -32,12 +32,21 @@ pub fn own_mounts() -> Result<(), Failure> {
 
 /// The folder that we are in, mounted on itself; then we are in the mount.
 pub fn mount_on_itself() -> Result<(), Failure> {
+    let what = || "mount the root on itself";
     let outcome = match by_descriptor() {
         // Before Linux 5.2, or under a filter that does not know the calls.
-        Err(Errno::ENOSYS | Errno::EPERM) => by_name(),
+        Err(denied @ (Errno::ENOSYS | Errno::EPERM)) => match by_name() {
+            Err(Errno::ESTALE) => {
+                return Err(Failure::errno(what(), denied).hint(
+                    "something else is mounted over it; below that get only open_tree(2) and \
+                     move_mount(2): Linux 5.2, and no filter (seccomp) that denies them",
+                ));
+            }
+            outcome => outcome,
+        },
         outcome => outcome,
     };
-    outcome.tried(|| "mount the root on itself").map_err(need_root).map_err(|failure| {
+    outcome.tried(what).map_err(need_root).map_err(|failure| {
         failure.hint_if(Errno::EINVAL, || {
             "an unbindable mount can't be; see findmnt -o +PROPAGATION".into()
         })
@@ -92,7 +101,6 @@ fn remount(path: &str) -> nix::Result<()> {
         (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
         (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
         (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
-        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
     ];
     let kept = kept.into_iter().filter(|(flag, _)| there.contains(*flag)).map(|(_, flag)| flag);
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;

@@ -45,6 +45,9 @@ pub struct Writer {
     said: File,
 }
 
+/// What the child says of a map that is written.
+const WRITTEN: &str = ".";
+
 /// The lines that the kernel wants.
 pub fn text(extents: &[Extent]) -> String {
     let lines = extents
@@ -67,10 +70,12 @@ impl Writer {
                 drop((go, said));
                 // With SIGCHLD ignored the programs' statuses would be lost.
                 sys::reset(Signal::SIGCHLD);
-                if File::from(wait).read_exact(&mut [0]).is_ok()
-                    && let Err(failure) = write(what, process, map, by)
-                {
-                    let _ = File::from(say).write_all(failure.lines("").as_bytes());
+                if File::from(wait).read_exact(&mut [0]).is_ok() {
+                    let said = match write(what, process, map, by) {
+                        Ok(()) => WRITTEN.to_owned(),
+                        Err(failure) => failure.lines(""),
+                    };
+                    let _ = File::from(say).write_all(said.as_bytes());
                 }
                 sys::end(0)
             }
@@ -83,7 +88,12 @@ impl Writer {
         let told = self.go.write_all(b"\n").and_then(|()| self.said.read_to_string(&mut said));
         told.tried(|| "have the map written")?;
         let _ = waitpid(self.child, None);
-        Failure::told(&said)
+        match said.as_str() {
+            WRITTEN => Ok(()),
+            // Without a map COMMAND would be nobody.
+            "" => Err(Failure::new("have the map written: who was to write it has died")),
+            failure => Failure::told(failure),
+        }
     }
 }
 

@@ -7,10 +7,12 @@
 
 pub mod elf;
 pub mod exec;
+pub mod file;
 pub mod idmap;
 pub mod inroot;
 pub mod mountinfo;
 pub mod pid;
+pub mod pidfd;
 pub mod report;
 pub mod resident;
 pub mod shell;

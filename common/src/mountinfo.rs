@@ -1,11 +1,15 @@
 //! The mount table of a process: `/proc/PID/mountinfo`, see `proc_pid_mountinfo(5)`.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use crate::file;
 use crate::report::{Failure, Tried};
+
+const OURS: &str = "/proc/self/mountinfo";
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,15 +36,40 @@ pub struct Mount {
 
 /// Reads the mount table of this process.
 pub fn read() -> Result<Vec<Mount>, Failure> {
-    read_from(Path::new("/proc/self/mountinfo"))
+    read_from(Path::new(OURS))
+}
+
+/// Reads of the mount table of this process the mounts of these kinds of file systems alone: a
+/// machine may have thousands of others, which are not kept.
+pub fn read_kinds(kinds: &[&str]) -> Result<Vec<Mount>, Failure> {
+    let table = BufReader::new(File::open(OURS).tried(what(OURS)).map_err(hint)?);
+    let mut found = Vec::new();
+    for line in table.split(b'\n') {
+        let line = line.tried(what(OURS))?;
+        if kinds.iter().any(|kind| is_of_kind(&line, kind)) {
+            found.extend(parse(&line)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The kind follows the only field that is `-`; spaces in paths are written in another way.
+fn is_of_kind(line: &[u8], kind: &str) -> bool {
+    let mut fields = line.split(|byte| *byte == b' ').skip_while(|field| field != b"-").skip(1);
+    fields.next() == Some(kind.as_bytes())
+}
+
+fn what(file: impl AsRef<Path>) -> impl FnOnce() -> String {
+    move || format!("read the mount table {:?}", file.as_ref())
+}
+
+fn hint(failure: Failure) -> Failure {
+    failure.hint("is /proc mounted? mount -t proc proc /proc")
 }
 
 /// Reads a mount table.
 pub fn read_from(file: &Path) -> Result<Vec<Mount>, Failure> {
-    let table = fs::read(file)
-        .tried(|| format!("read the mount table {file:?}"))
-        .map_err(|f| f.hint("is /proc mounted? mount -t proc proc /proc"))?;
-    parse(&table)
+    parse(&file::bytes(file).tried(what(file)).map_err(hint)?)
 }
 
 /// Parses a mount table.
@@ -108,6 +137,15 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kind_is_told_from_what_looks_like_it() {
+        let line =
+            |kind: &str| format!("36 35 98:0 / /- rw master:1 - {kind} cgroup rw").into_bytes();
+        assert!(is_of_kind(&line("cgroup"), "cgroup"));
+        assert!(!is_of_kind(&line("cgroup2"), "cgroup") && !is_of_kind(&line("-"), "cgroup"));
+        assert!(!is_of_kind(b"", "cgroup") && !is_of_kind(b"36 35 -", "cgroup"));
+    }
     use proptest::prelude::*;
 
     #[test]

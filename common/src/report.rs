@@ -3,10 +3,11 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use clap::Parser;
+use clap::{Command, FromArgMatches, Parser};
 use nix::errno::Errno;
 
 /// Whether this run ends in a COMMAND: the exit statuses differ.
@@ -167,19 +168,21 @@ pub fn main<C: Parser>(
     form: fn(&[OsString]) -> Form,
     run: impl FnOnce(C) -> Result<u8, Failure>,
 ) -> ExitCode {
-    main_by(C::try_parse_from, form, run)
+    main_by(parse, form, run)
 }
 
 /// [`main`], for a command line that has another grammar besides.
 pub fn main_by<C: Parser>(
-    parse: impl FnOnce(Vec<OsString>) -> Result<C, clap::Error>,
+    parse: impl FnOnce(&mut Command, Vec<OsString>) -> Result<C, clap::Error>,
     form: fn(&[OsString]) -> Form,
     run: impl FnOnce(C) -> Result<u8, Failure>,
 ) -> ExitCode {
-    let name = C::command().get_name().to_owned();
+    // To build the grammar is most of what a tool computes: once, and never to take it apart.
+    let mut grammar = ManuallyDrop::new(C::command());
+    let name = grammar.get_name().to_owned();
     let args: Vec<OsString> = std::env::args_os().collect();
     let form = form(args.get(1..).unwrap_or_default());
-    let outcome = match parse(args) {
+    let outcome = match parse(&mut grammar, args) {
         Ok(cli) => run(cli),
         Err(error) if error.use_stderr() => Err(usage(&name, &error)),
         Err(help) => print(&help.render().to_string()).map(|()| 0),
@@ -191,6 +194,15 @@ pub fn main_by<C: Parser>(
             ExitCode::from(failure.status(form))
         }
     }
+}
+
+/// Reads a command line by a grammar, which may be changed from what `C` says.
+pub fn parse<C: FromArgMatches>(
+    grammar: &mut Command,
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<C, clap::Error> {
+    let mut matches = grammar.try_get_matches_from_mut(args)?;
+    C::from_arg_matches_mut(&mut matches).map_err(|error| error.format(grammar))
 }
 
 /// Writes to standard output; a reader that has gone away is no failure.

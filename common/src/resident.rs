@@ -11,11 +11,12 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::libc::SIGPIPE;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::unistd::{ForkResult, Pid, getpid};
+use nix::unistd::{ForkResult, Pid, getpid, pipe2};
 
 pub use child::Child;
 
@@ -99,13 +100,15 @@ pub fn fork(tied: bool) -> Result<Side, Failure> {
 /// there. If the kernel does not do that, for one reason or another, the child is left to join the
 /// group itself, and to tell the reason.
 pub fn fork_into(group: Option<&File>) -> Result<(Side, bool), Failure> {
-    let mut inside = false;
+    let (mut inside, parent) = (false, getpid());
     let side = Post::new()?.fork_by(Some(Signal::SIGKILL), || {
         let born = group.and_then(|group| sys::fork_into(group).ok());
         inside = born.is_some();
         born.map_or_else(sys::fork, Ok)
-    })?;
-    Ok((side, inside))
+    });
+    // A child that has lost its parent can't take away the group that it is in.
+    let failed = |failure: Failure| if getpid() == parent { failure } else { failure.in_child() };
+    side.map(|side| (side, inside)).map_err(failed)
 }
 
 /// Waits until there is something to read, or nothing ever to come.
@@ -148,16 +151,19 @@ impl Post {
         fork: impl FnOnce() -> nix::Result<ForkResult>,
     ) -> Result<Side, Failure> {
         let terminal = Terminal::ours();
-        let us =
-            tie.map(|_| sys::pidfd_open(getpid())).transpose().tried(|| "open this process")?;
+        let us = tie.map(|_| witness()).transpose()?;
         let fork = fork().tried(|| "fork").inspect_err(|_| {
             // The caller goes on in this process, or ends by telling: either way as it was.
             let _ = signal::block(self.callers_mask);
         })?;
         match fork {
-            ForkResult::Parent { child } => Ok(Side::Parent(self.watch(child).sharing(terminal))),
+            ForkResult::Parent { child } => {
+                let alive = us.and_then(|(_, alive)| alive);
+                Ok(Side::Parent(self.watch(child).sharing(terminal).witnessed_by(alive)))
+            }
             ForkResult::Child => {
-                if let (Some(parent), Some(signal)) = (us, tie) {
+                if let (Some((parent, ours)), Some(signal)) = (us, tie) {
+                    drop(ours);
                     die_with(&parent, signal)?;
                 }
                 self.leave()?;
@@ -180,6 +186,19 @@ impl Post {
             sys::reset(Signal::SIGPIPE);
         }
         Child::new(child, self.signals)
+    }
+}
+
+/// What a child sees the death of this process by, and what this process has to keep for that:
+/// where a pidfd is denied, the end of a pipe that nobody else holds.
+fn witness() -> Result<(OwnedFd, Option<OwnedFd>), Failure> {
+    match sys::pidfd_open(getpid()) {
+        Ok(pidfd) => Ok((pidfd, None)),
+        Err(Errno::ENOSYS | Errno::EPERM) => {
+            let (reader, writer) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to the child")?;
+            Ok((reader, Some(writer)))
+        }
+        Err(errno) => Err(Failure::errno("hold this process by a descriptor", errno)),
     }
 }
 

@@ -4,6 +4,8 @@
 
 pub mod bpf;
 pub mod descriptor;
+pub mod filesystem;
+mod heap;
 pub mod landlock;
 pub mod namespace;
 pub mod network;
@@ -164,6 +166,13 @@ pub fn pidfd_open(pid: Pid) -> nix::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0 as c_uint) })
 }
 
+/// A copy of the descriptor that another process has at a number. See `pidfd_getfd(2)`, Linux 5.6.
+pub fn pidfd_getfd(pidfd: impl AsFd, number: RawFd) -> nix::Result<OwnedFd> {
+    let pidfd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: the call takes three integers.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, number, 0 as c_uint) })
+}
+
 /// Sends a signal to exactly that process. See `pidfd_send_signal(2)`, Linux 5.1.
 pub fn pidfd_send_signal(pidfd: impl AsFd, signal: Signal) -> nix::Result<()> {
     let no_info = ptr::null::<libc::siginfo_t>();
@@ -248,32 +257,10 @@ pub fn new_mount_of(
     options: &[(&CStr, &CStr)],
     attrs: u64,
 ) -> nix::Result<OwnedFd> {
-    const FSCONFIG_SET_FLAG: c_uint = 0;
-    const FSCONFIG_SET_STRING: c_uint = 1;
-    const FSCONFIG_CMD_CREATE: c_uint = 6;
-    let attrs = c_uint::try_from(attrs).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: `kind` is NUL-terminated.
-    let context =
-        owned(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), libc::FSOPEN_CLOEXEC) })?;
-    let config = |command: c_uint, key: *const libc::c_char, value: *const libc::c_char| {
-        // SAFETY: key and value are null or NUL-terminated, as the command wants them.
-        let done = unsafe {
-            libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key, value, 0 as c_int)
-        };
-        Errno::result(done).map(drop)
-    };
-    config(FSCONFIG_SET_STRING, c"source".as_ptr(), source.as_ptr())?;
-    for (key, value) in options {
-        match value.is_empty() {
-            true => config(FSCONFIG_SET_FLAG, key.as_ptr(), ptr::null())?,
-            false => config(FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())?,
-        }
-    }
-    config(FSCONFIG_CMD_CREATE, ptr::null(), ptr::null())?;
-    // SAFETY: the call takes integers.
-    owned(unsafe {
-        libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), libc::FSMOUNT_CLOEXEC, attrs)
-    })
+    let context = filesystem::Context::open(kind)?;
+    context.set(c"source", source)?;
+    options.iter().try_for_each(|(key, value)| context.set(key, value))?;
+    context.mount(attrs)
 }
 
 /// A time namespace is made for the children, so its flag is in no crate yet.
@@ -297,6 +284,11 @@ pub fn set_env(name: &str, value: &std::ffi::OsStr) {
 pub fn unset_env(name: &std::ffi::OsStr) {
     // SAFETY: as above.
     unsafe { std::env::remove_var(name) };
+}
+
+/// Takes all away.
+pub fn clear_env() {
+    std::env::vars_os().for_each(|(name, _)| unset_env(&name));
 }
 
 fn owned(fd: libc::c_long) -> nix::Result<OwnedFd> {

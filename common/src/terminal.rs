@@ -5,7 +5,7 @@
 //!
 //! SIGTTOU must be blocked: who changes the foreground is often in the background.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::OpenOptions;
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,9 +16,45 @@ use nix::libc::O_NOCTTY;
 use nix::sys::signal::killpg;
 use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
 
+use crate::file;
+use crate::sys;
+
 /// The source, in the mount table, of a devpts that nsenter-lite has made for one command's terminal.
 /// Nobody else's are in it: bindmount shows it to the command where it would make a new one.
 pub const DEVPTS: &CStr = c"nsenter-lite";
+
+/// The group `tty`, the same number everywhere; glibc expects terminals to have it.
+pub const TTY: u32 = 5;
+
+/// Whether that group is there: not in a user namespace whose map leaves it out. A kernel without
+/// user namespaces has no map.
+pub fn has_tty() -> bool {
+    file::text("/proc/self/gid_map").map_or(true, |map| maps(&map, TTY))
+}
+
+/// Terminals of their own, for the group `tty` or not; `source` is the name in the mount table.
+/// See devpts in the kernel's documentation.
+pub fn new_devpts(source: &CStr, tty: bool) -> nix::Result<OwnedFd> {
+    let group = CString::new(TTY.to_string()).unwrap_or_default();
+    let options = [
+        (c"newinstance", c""),
+        (c"ptmxmode", c"0666"),
+        (c"mode", c"0620"),
+        (c"gid", group.as_c_str()),
+    ];
+    let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC;
+    sys::new_mount_of(c"devpts", source, &options[..if tty { 4 } else { 3 }], attrs)
+}
+
+/// Whether a map of `user_namespaces(7)` has that number inside.
+fn maps(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_ascii_whitespace().map_while(|word| word.parse::<u32>().ok());
+        let (first, count) = (numbers.next(), numbers.nth(1));
+        let distance = first.and_then(|first| id.checked_sub(first));
+        distance.zip(count).is_some_and(|(distance, count)| distance < count)
+    })
+}
 
 /// The terminal of our session.
 #[derive(Debug)]
@@ -107,4 +143,24 @@ impl Terminal {
 /// 0 is a group that was never ours to see.
 fn is_gone(group: Pid) -> bool {
     group.as_raw() <= 0 || killpg(group, None) == Err(Errno::ESRCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_in_the_map_or_not() {
+        for (map, is) in [
+            ("         0          0 4294967295\n", true),
+            ("         0       1000          1\n", false),
+            ("0 1000 1\n1 100000 4\n", false),
+            ("0 1000 1\n1 100000 5\n", true),
+            ("5 0 1\n", true),
+            ("6 5 1\n", false),
+            ("", false),
+        ] {
+            assert_eq!(maps(map, TTY), is, "{map:?}");
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! Why this machine refuses user namespaces to an ordinary user, found by looking.
 
-use std::fs;
 use std::path::Path;
 
+use crate::file;
+
 fn sysctl(name: &str) -> Option<String> {
-    let text = fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
+    let text = file::text(Path::new("/proc/sys").join(name)).ok()?;
     Some(text.trim().to_owned())
 }
 

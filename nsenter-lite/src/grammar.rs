@@ -5,21 +5,21 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use clap::{Command, CommandFactory, Error, FromArgMatches, Parser};
+use clap::{Command, CommandFactory, Error};
+use common::report;
 
 use crate::cli::Cli;
 
 /// Reads the command line by the one grammar or the other.
-pub fn parse(args: Vec<OsString>) -> Result<Cli, Error> {
+pub fn parse(making: &mut Command, args: Vec<OsString>) -> Result<Cli, Error> {
     // To build a grammar takes longer than to look whether it can be the one.
     if args.iter().any(|arg| may_name_a_target(arg.as_bytes()))
-        && let Ok(matches) = entering(Cli::command()).try_get_matches_from(&args)
-        && let Ok(cli) = Cli::from_arg_matches(&matches)
+        && let Ok(cli) = report::parse::<Cli>(&mut entering(Cli::command()), args.iter().cloned())
         && cli.target.is_some()
     {
         return Ok(cli);
     }
-    Cli::try_parse_from(args)
+    report::parse(making, args)
 }
 
 /// Letters may be joined, so that one `t` may be among others.
@@ -49,7 +49,8 @@ mod tests {
 
     fn parse(words: &str) -> Cli {
         let words = ["nsenter-lite"].into_iter().chain(words.split_whitespace());
-        super::parse(words.map(OsString::from).collect()).expect("a good command line")
+        super::parse(&mut Cli::command(), words.map(OsString::from).collect())
+            .expect("a good command line")
     }
 
     #[test]
@@ -58,6 +59,8 @@ mod tests {
         assert!(make.users.map_root_user && make.namespaces.mount.is_some());
         assert_eq!((make.place.wd, make.place.root), (Some("/tmp".into()), Some("/".into())));
         assert!(parse("-c -u true").users.map_current_user);
+        let last = parse("-r --map-root-user --map-user 5 --map-user 6 -w /x -w / true");
+        assert_eq!((last.users.map_user, last.place.wd), (Some("6".into()), Some("/".into())));
         let enter = parse("-t 7 -ar -w -c true");
         assert!(!enter.users.map_root_user && enter.entering.join_cgroup);
         assert_eq!((enter.place.wd, enter.place.root), (Some("".into()), Some("".into())));

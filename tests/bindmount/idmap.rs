@@ -58,6 +58,20 @@ pub fn what_can_not_be_mapped_is_told() -> Test {
     Ok(())
 }
 
+/// Whose child ends unseen has none to wait for; and the command ignores it as before.
+pub fn a_caller_may_ignore_the_end_of_children() -> Test {
+    let folder = tree()?;
+    let deaf = "env --ignore-signal=CHLD";
+    let script = format!(
+        "{deaf} $B --map-users 0:1000:1 src dst; stat -c %u dst/file
+        ignored=$({deaf} grep SigIgn /proc/self/status)
+        [ \"$ignored\" != \"$(grep SigIgn /proc/self/status)\" ]
+        [ \"$ignored\" = \"$({deaf} $B --map-users 0:1:1 src dst -- grep SigIgn /proc/self/status)\" ]"
+    );
+    assert_eq!(in_folder(folder.path(), &script).silent(), "1000\n");
+    Ok(())
+}
+
 pub fn several_are_made_or_none() -> Test {
     let folder = tree()?;
     let script =

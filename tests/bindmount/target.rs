@@ -11,10 +11,10 @@ use super::{BINDMOUNT, fingerprint};
 
 /// A process with mounts of its own and this root, by chroot(2): its mount namespace begins
 /// elsewhere. It ends with its standard input.
-struct Contained(Child);
+pub struct Contained(Child);
 
 impl Contained {
-    fn start(root: &Path) -> Self {
+    pub fn start(root: &Path) -> Self {
         let script = "mount -t tmpfs t \"$1/media\"; exec chroot \"$1\" sh -c 'echo up; exec cat'";
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-ec", script, "sh"]).arg(root);
@@ -29,14 +29,19 @@ impl Contained {
         Self(child)
     }
 
+    /// Its number.
+    pub fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+
     /// bindmount with it for a target.
-    fn bindmount(&self, args: &[&str]) -> Ran {
-        run(Command::new(BINDMOUNT).args(["-t", &self.0.id().to_string()]).args(args))
+    pub fn bindmount(&self, args: &[&str]) -> Ran {
+        run(Command::new(BINDMOUNT).args(["-t", &self.pid()]).args(args))
     }
 
     /// What a shell in there says.
     fn says(&self, script: &str) -> String {
-        let pid = self.0.id().to_string();
+        let pid = self.pid();
         let enter = ["--target", &pid, "--mount", "--root", "sh", "-c", script];
         run(Command::new("nsenter").args(enter)).ok()
     }

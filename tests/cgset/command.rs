@@ -11,7 +11,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{Test, eventually, need_program, run, sh, wait};
 
-use crate::layout::{Name, Waiting, cgset, groups_called, members, need, need_v2, run_known, tool};
+use crate::layout::{
+    Name, Waiting, cgset, groups_called, members, need, need_v2, pruning, run_known, tool,
+};
 
 pub fn the_status_is_that_of_the_command() -> Test {
     need(&["pids"])?;
@@ -187,6 +189,7 @@ pub fn a_killed_cgset_takes_the_command_along() -> Test {
     eventually("COMMAND is gone", || {
         fs::read(&inside).unwrap_or_default().is_empty().then_some(())
     });
+    let _alone = pruning();
     cgset(&["prune"]).ok();
     assert!(Name::of(Pid::from_raw(child.id().try_into().expect("a PID"))).groups().is_empty());
     Ok(())

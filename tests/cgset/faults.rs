@@ -1,16 +1,17 @@
 //! Every step failing once, and signals in between: all is done, or nothing is.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{Ran, Test, eventually, need_program, run, scratch, wait};
 
-use crate::layout::{Name, Waiting, cgset, control, members, need, need_v2, tool};
+use crate::layout::{Name, Waiting, cgset, control, members, need, need_v2, pruning, tool};
 use crate::placement;
 
 /// cgset with a system call of its own that fails the nth time: `write:error=EIO`.
@@ -91,6 +92,7 @@ fn pruned(name: &Name) -> usize {
     eventually("all have left it", || {
         name.groups().iter().all(|dir| members(dir).is_empty()).then_some(())
     });
+    let _alone = pruning();
     cgset(&["prune"]).ok();
     assert!(name.groups().is_empty(), "{:?}", name.groups());
     left
@@ -122,6 +124,45 @@ pub fn what_is_killed_half_way_is_pruned() -> Test {
         }
     }
     assert!(left > 5, "groups were left: {left}");
+    Ok(())
+}
+
+/// Its parent is killed before it has asked the kernel to be killed with it. It is in the group then,
+/// and does not try to take it away.
+pub fn a_child_that_has_lost_its_parent_ends_at_once() -> Test {
+    need(&["pids"])?;
+    let strace = need_program("strace")?;
+    let folder = scratch();
+    let file = folder.path().join("pid");
+    let mut command = Command::new(strace);
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=prctl:delay_enter=500000"]);
+    command.args(["sh", "-c", "echo $$ > \"$0\"; exec \"$@\""]).arg(&file);
+    command.arg(env!("CARGO_BIN_EXE_cgset")).args(["pids", "5", "--", "true"]);
+    let mut tracer = command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let parent = eventually("its number is written", || {
+        fs::read_to_string(&file).ok().filter(|pid| pid.ends_with('\n'))
+    });
+    let parent: i32 = parent.trim().parse().expect("a number");
+    eventually("it has forked", || {
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+        (!children.is_empty()).then_some(())
+    });
+    kill(Pid::from_raw(parent), Signal::SIGKILL).expect("it is our child's");
+    let killed = Instant::now();
+    // It ends when the last that it traces has ended.
+    wait(&mut tracer, Duration::from_secs(20)).expect("it ends");
+    let took = killed.elapsed();
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+    let mut said = String::new();
+    tracer.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    assert_eq!(said, "cgset: run on without a parent: it was killed\n");
+    // Another test may have pruned it by now.
+    pruned(&Name::of(parent.to_string()));
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{Skip, Test, eventually, run, scratch, wait};
 
-use crate::layout::{EAT, Name, Waiting, cgset, need, ten_mib, tool, tree_of};
+use crate::layout::{EAT, Name, Waiting, cgset, need, pruning, ten_mib, tool, tree_of};
 
 /// Skips a test where nothing freezes: v1 without its freezer.
 fn need_freezer() -> Test {
@@ -118,6 +118,7 @@ pub fn oom_is_told_of() -> Test {
 
 pub fn abandoned_groups_are_pruned() -> Test {
     need(&["pids"])?;
+    let _alone = pruning();
     // A cgset that is killed takes COMMAND along, and can't remove its group; a process that ends
     // does not.
     let mut command = tool();

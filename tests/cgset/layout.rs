@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -19,6 +20,12 @@ pub fn tool() -> Command {
 
 pub fn cgset(args: &[&str]) -> Ran {
     run(tool().args(args))
+}
+
+/// Whoever prunes, prunes for all tests: held by the one whose leftovers nobody else may take.
+pub fn pruning() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What each mounted tree is for: its mount point, and its line of options or controllers.

@@ -17,10 +17,11 @@ fn start(command: &mut Command) -> Child {
     quiet.stderr(Stdio::piped()).spawn().expect("it starts")
 }
 
-/// Its status and what it has said, if it ends in ten seconds.
+/// Its status and what it has said, if it ends in half a minute: on a busy machine it takes a while
+/// until a group is held up.
 #[track_caller]
 fn end(mut child: Child) -> (Option<i32>, String) {
-    let status = wait(&mut child, Duration::from_secs(10)).expect("it ends");
+    let status = wait(&mut child, Duration::from_secs(30)).expect("it ends");
     let mut said = String::new();
     let mut stderr = child.stderr.take().expect("piped");
     std::io::Read::read_to_string(&mut stderr, &mut said).expect("text");

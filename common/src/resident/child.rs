@@ -14,9 +14,9 @@ use nix::unistd::{Pid, getpgid, getpgrp, getpid};
 use super::first::Perhaps;
 use super::{Beside, Group};
 use crate::report::{Failure, Tried};
-use crate::sys;
 use crate::sys::signal::{self, Arrived, Change, Set, set};
 use crate::terminal::Terminal;
+use crate::{pidfd, sys};
 
 /// A child that is waited for. Its PID can't come to mean another process before that; that of a
 /// child's child can, and so there is a descriptor for it.
@@ -24,6 +24,8 @@ use crate::terminal::Terminal;
 pub struct Child {
     pid: Pid,
     grandchild: Option<OwnedFd>,
+    /// What it sees by that we live.
+    _alive: Option<OwnedFd>,
     group: Group,
     signals: OwnedFd,
     /// What it was killed for, as a signal that does nothing else to it.
@@ -38,6 +40,7 @@ impl Child {
         Self {
             pid,
             grandchild: None,
+            _alive: None,
             group: Group::Shared,
             signals,
             killed_for: None,
@@ -50,6 +53,11 @@ impl Child {
     /// In our group, with what terminal we have.
     pub(super) fn sharing(self, terminal: Option<Terminal>) -> Self {
         Self { terminal, ..self }
+    }
+
+    /// Sees our end by this one's.
+    pub(super) fn witnessed_by(self, alive: Option<OwnedFd>) -> Self {
+        Self { _alive: alive, ..self }
     }
 
     /// Leads a group of its own, and gets the terminal.
@@ -67,7 +75,8 @@ impl Child {
 
     /// It is waited for by another process, which is our child.
     pub fn grandchild(mut self) -> Result<Self, Failure> {
-        self.grandchild = Some(sys::pidfd_open(self.pid).tried(|| "open the command")?);
+        let what = || format!("hold the command, process {}, by a descriptor", self.pid);
+        self.grandchild = Some(pidfd::open_to_signal(self.pid, what)?);
         Ok(self)
     }
 

@@ -2,8 +2,12 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use nix::errno::Errno;
+use nix::sys::stat::{SFlag, fstat};
+
 const NS_GET_USERNS: libc::Ioctl = 0xb701;
 const NS_GET_PARENT: libc::Ioctl = 0xb702;
+const SIOCGSKNS: libc::Ioctl = 0x894c;
 
 /// The user namespace that a namespace belongs to.
 pub fn owner(namespace: impl AsFd) -> nix::Result<OwnedFd> {
@@ -15,7 +19,16 @@ pub fn parent(namespace: impl AsFd) -> nix::Result<OwnedFd> {
     ask(namespace, NS_GET_PARENT)
 }
 
+/// The network namespace that a socket is of; `ENOTSOCK` if it is none, to which the question might
+/// be a command.
+pub fn of_socket(socket: impl AsFd) -> nix::Result<OwnedFd> {
+    match fstat(&socket)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFSOCK.bits() {
+        true => ask(socket, SIOCGSKNS),
+        false => Err(Errno::ENOTSOCK),
+    }
+}
+
 fn ask(namespace: impl AsFd, question: libc::Ioctl) -> nix::Result<OwnedFd> {
-    // SAFETY: both questions take no argument, and are answered by a new descriptor.
+    // SAFETY: the questions take no argument, and are answered by a new descriptor.
     super::owned(unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), question) }.into())
 }

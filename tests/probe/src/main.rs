@@ -6,12 +6,14 @@
 //! writes what was there before. `tests/isolation.rs` and `tests/peers` run it.
 
 mod devices;
+mod faults;
 mod files;
 mod findings;
 mod identity;
 mod mounts;
 mod namespaces;
 mod processes;
+mod registers;
 mod root;
 mod sys;
 mod wrappers;
@@ -50,6 +52,9 @@ const PROBES: [(&str, &str, Probe); 21] = [
 
 fn main() -> ExitCode {
     common::sys::restore_what_the_runtime_changed();
+    if let Some(done) = wrappers::stand_in(env::args_os()) {
+        return done;
+    }
     let words: Vec<String> = env::args().skip(1).collect();
     let Some((name, arguments)) = words.split_first() else { return usage() };
     if let Some(done) = wrappers::run(name, arguments) {
@@ -68,6 +73,8 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!("Usage: probe deny ERRNO CALL[,CALL]... COMMAND [ARG]...");
+    eprintln!("       probe fault LOG PLACE ERRNO COMMAND [ARG]...");
+    eprintln!("       #!/PATH/probe deny:ERRNO:CALL[,CALL]...:PROGRAM");
     eprintln!("       probe mapped FIRST COUNT COMMAND [ARG]...");
     eprintln!("       probe serial | euid");
     for (name, arguments, _) in PROBES {

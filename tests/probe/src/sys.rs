@@ -74,6 +74,18 @@ pub fn session_keyring() -> nix::Result<c_long> {
     Errno::result(done)
 }
 
+/// Changes the number of the system call that a traced process is at the beginning of.
+#[cfg(target_arch = "aarch64")]
+pub fn set_call(pid: nix::unistd::Pid, mut number: c_int) -> nix::Result<()> {
+    const NT_ARM_SYSTEM_CALL: c_long = 0x404;
+    let set = libc::iovec { iov_base: (&raw mut number).cast(), iov_len: size_of::<c_int>() };
+    // SAFETY: the vector names a number of ours, of the size that this set of registers has.
+    let done = unsafe {
+        libc::ptrace(libc::PTRACE_SETREGSET, pid.as_raw(), NT_ARM_SYSTEM_CALL, &raw const set)
+    };
+    Errno::result(done).map(drop)
+}
+
 /// As if this byte had been typed at a terminal.
 pub fn type_at(terminal: impl AsFd, byte: u8) -> nix::Result<()> {
     // SAFETY: TIOCSTI reads one byte.

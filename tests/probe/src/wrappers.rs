@@ -1,18 +1,19 @@
 //! Not probes: programs that start others, or say who they are.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::waitpid;
 use nix::unistd::{
-    ForkResult, Gid, Uid, execvp, geteuid, getpid, pipe, setgroups, setresgid, setresuid,
+    ForkResult, Gid, Uid, execv, execvp, geteuid, getpid, pipe, setgroups, setresgid, setresuid,
 };
 
-use crate::sys;
+use crate::{faults, sys};
 
 /// `None` if the name is none of ours.
 #[allow(clippy::print_stdout, reason = "to be read by a test")]
@@ -32,12 +33,34 @@ pub fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
         ("deny", [errno, calls, command @ ..]) if !command.is_empty() => {
             deny(errno, calls).and_then(|()| hand_over(command)).err()?
         }
+        ("fault", [log, place, errno, command @ ..]) if !command.is_empty() => {
+            match faults::run(log, place, errno, command) {
+                Ok(status) => return Some(ExitCode::from(status)),
+                Err(why) => why,
+            }
+        }
         ("mapped", [first, count, command @ ..]) if !command.is_empty() => {
             mapped(first, count).and_then(|()| hand_over(command)).err()?
         }
         _ => return None,
     };
     eprintln!("probe: {name}: {failed}");
+    Some(ExitCode::from(125))
+}
+
+/// A script's first line, `#!/PATH/probe deny:ERRNO:CALL:PROGRAM`: PROGRAM by the script's name,
+/// with the script's arguments, without the call.
+pub fn stand_in(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    let line = arguments.nth(1)?;
+    let mut parts = line.to_str()?.strip_prefix("deny:")?.splitn(3, ':');
+    let (errno, calls, program) = (parts.next()?, parts.next()?, parts.next()?);
+    let words: Vec<CString> =
+        arguments.filter_map(|word| CString::new(word.into_vec()).ok()).collect();
+    let program = CString::new(program).ok()?;
+    let failed = deny(errno, calls).and_then(|()| {
+        execv(&program, &words).map(drop).map_err(|errno| format!("run {program:?}: {errno}"))
+    });
+    eprintln!("probe: {}", failed.err()?);
     Some(ExitCode::from(125))
 }
 
@@ -65,6 +88,7 @@ fn deny(errno: &str, calls: &str) -> Result<(), String> {
             "clone3" => libc::SYS_clone3,
             "close_range" => libc::SYS_close_range,
             "pidfd_open" => libc::SYS_pidfd_open,
+            "vhangup" => libc::SYS_vhangup, // nobody calls it: what the filter alone changes
             other => return Err(format!("no call of ours: {other:?}")),
         })
     };
@@ -85,11 +109,14 @@ fn deny(errno: &str, calls: &str) -> Result<(), String> {
     let answer = libc::SECCOMP_RET_ERRNO | (errno as i32).cast_unsigned();
     program.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0));
     program.push(statement(libc::BPF_RET | libc::BPF_K, answer, 0));
-    // An ordinary user's filter must not reach into a setuid program.
-    if !geteuid().is_root() {
-        nix::sys::prctl::set_no_new_privs().map_err(|errno| errno.to_string())?;
-    }
-    common::sys::power::filter_calls(&program).map_err(|errno| format!("seccomp: {errno}"))
+    let filter = || common::sys::power::filter_calls(&program);
+    filter()
+        .or_else(|_| {
+            // An ordinary user's filter must not reach into a setuid program.
+            nix::sys::prctl::set_no_new_privs()?;
+            filter()
+        })
+        .map_err(|errno| format!("seccomp: {errno}"))
 }
 
 /// Root in a user namespace whose ids 0 and up are the machine's FIRST and up. It takes a process

@@ -17,6 +17,9 @@ use libtest_mimic::{Arguments, Completion, Trial};
 use nix::sys::signal::{kill, killpg};
 use nix::unistd::{Pid, geteuid};
 
+mod denial;
+
+pub use denial::{denied, deny_tools, need_no_filter, note};
 pub use nix::sys::signal::Signal;
 pub use tempfile::TempDir;
 
@@ -60,7 +63,7 @@ where
     let trials = tests
         .into_iter()
         .map(|(name, test)| {
-            Trial::ignorable_test(name.clone(), move || match test() {
+            Trial::ignorable_test(name.clone(), move || match denial::judge(&name, test) {
                 Ok(()) => Ok(Completion::Completed),
                 Err(Skip(why)) => {
                     eprintln!("skipped {name}: {why}");
@@ -69,7 +72,14 @@ where
             })
         })
         .collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let mut arguments = Arguments::from_args();
+    denial::begin();
+    if denied().is_some() {
+        arguments.test_threads = Some(1); // what is left is the last test's
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    denial::end();
+    conclusion.exit_code()
 }
 
 /// Skips a test that only root can run.
@@ -199,11 +209,19 @@ pub fn run_with_input(command: &mut Command, input: &[u8]) -> Ran {
     let status = wait(&mut child, Duration::from_secs(60))
         .unwrap_or_else(|| panic!("still running after a minute: {command:?}"));
     feed.join().expect("the feeding thread");
-    Ran {
-        status: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
+    let ran = Ran {
+        status: shells(status),
         stdout: stdout.join().expect("the reading thread"),
         stderr: stderr.join().expect("the reading thread"),
-    }
+    };
+    note(&ran);
+    ran
+}
+
+/// A status as the shell has it.
+#[must_use]
+pub fn shells(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }
 
 /// Waits for a child that leads its process group; kills the group when the time is over.
