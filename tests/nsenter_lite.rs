@@ -8,6 +8,8 @@ mod engine;
 mod enter;
 #[path = "nsenter_lite/faults.rs"]
 mod faults;
+#[path = "nsenter_lite/follow.rs"]
+mod follow;
 #[path = "nsenter_lite/hints.rs"]
 mod hints;
 #[path = "nsenter_lite/ids.rs"]
@@ -45,6 +47,7 @@ support::tests!(
     make::mounts_inside_are_not_seen_outside,
     make::proc_is_never_mounted_through_a_symbolic_link,
     make::interpreters_are_those_of_the_user_namespace,
+    make::an_interpreter_of_outside_runs_programs_inside,
     make::another_root_has_its_own_proc_and_no_way_out,
     make::the_host_name_is_set_inside_only,
     make::the_domain_name_is_set_inside_only,
@@ -81,7 +84,9 @@ support::tests!(
     terminal::the_command_is_the_foreground,
     terminal::the_size_of_the_window_is_known_inside,
     pty::it_has_a_name_and_a_session,
+    pty::it_is_the_groups_that_terminals_have,
     pty::it_works_in_a_pipeline,
+    pty::the_end_is_told_to_whoever_comes_late,
     pty::the_callers_input_is_out_of_reach,
     pty::a_stopped_launcher_leaves_the_terminal_as_it_was,
     pty::in_the_background_it_reads_no_keys,
@@ -89,12 +94,19 @@ support::tests!(
     enter::a_process_is_entered_in_all_its_namespaces,
     enter::a_process_is_entered_by_letters,
     enter::an_ordinary_user_enters_what_is_theirs,
+    follow::the_targets_user_and_group_are_taken,
+    follow::who_can_not_be_traced_is_no_root,
+    follow::a_socket_leads_to_its_network,
+    follow::a_context_needs_selinux,
+    follow::a_user_namespace_is_its_owners,
+    follow::no_variables_are_handed_on,
     ids::all_subordinate_ids_are_mapped,
     ids::ranges_are_mapped_by_the_words_of_unshare,
     ids::without_lines_it_says_what_to_write,
     ids::root_writes_any_map_itself,
     ids::capabilities_are_kept_on_request,
     ids::the_script_of_a_map_does_the_same,
+    ids::a_map_that_nobody_writes_is_missed,
     keep::a_folder_keeps_all_namespaces_that_are_made,
     keep::a_file_keeps_one_namespace,
     keep::a_failure_leaves_no_file,
@@ -121,11 +133,13 @@ support::tests!(
     report::the_script_waits_and_tells_too,
     report::the_pid_is_known_before_the_command_runs,
     report::a_detached_command_is_the_subreapers_child,
+    report::a_detached_command_keeps_its_pid_1,
     report::a_fault_leaves_nothing,
     report::a_killed_launcher_leaves_no_command,
     report::one_that_waits_dies_with_its_launcher,
     engine::some_are_joined_and_others_made_by_one_process,
     engine::a_user_namespace_is_joined_first_and_as_its_root,
+    engine::credentials_are_kept_on_request,
     engine::what_can_not_be_joined_is_one_line,
     engine::the_command_of_outside_runs_where_it_is_not,
     engine::the_command_gets_open_descriptors,

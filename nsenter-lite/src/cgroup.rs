@@ -4,15 +4,15 @@ use std::fs;
 use std::path::PathBuf;
 
 use common::mountinfo::{self, Mount};
-use common::{Failure, Tried, shell};
+use common::{Failure, Tried, file, shell};
 use nix::errno::Errno;
 use nix::unistd::{Pid, getpid};
 
 /// The `cgroup.procs` of each hierarchy that is mounted here, version 1 and 2. See cgroups(7).
 pub fn of(pid: Pid) -> Result<Vec<PathBuf>, Failure> {
     let file = format!("/proc/{pid}/cgroup");
-    let text = fs::read_to_string(&file).tried(|| format!("read {file:?}"))?;
-    Ok(files(&text, &mountinfo::read()?))
+    let text = file::text(&file).tried(|| format!("read {file:?}"))?;
+    Ok(files(&text, &mountinfo::read_kinds(&["cgroup", "cgroup2"])?))
 }
 
 fn files(text: &str, mounts: &[Mount]) -> Vec<PathBuf> {

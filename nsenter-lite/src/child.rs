@@ -23,7 +23,7 @@ use crate::step::Hands;
 /// How the child is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Child {
-    /// The signal that it gets when we die.
+    /// The signal that it gets when we die; none if it is to be left, or nothing ties it.
     pub tie: Option<Signal>,
     /// Whether there is a PID 1 before it.
     pub init: bool,
@@ -175,8 +175,9 @@ impl Beside for Held {
 
     /// What is left is killed first: then nobody writes any more.
     fn end(&mut self) {
+        let left = self.has_left();
         if let Some(init) = self.init.take() {
-            init.end();
+            if left { init.leave() } else { init.end() }
         }
         if let Some(relay) = self.relay.take() {
             relay.finish();

@@ -11,10 +11,14 @@ use crate::clock::Clocks;
 use crate::join::Joins;
 use crate::life::Life;
 use crate::network::Network;
+use crate::owner::Owning;
 use crate::place::Place;
 use crate::report::Reports;
 use crate::target::Entering;
 use crate::users::Ids;
+
+/// Where binfmt_misc is usually seen.
+pub const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
 /// Run a program in new namespaces, or in those of a process
 ///
@@ -29,6 +33,7 @@ use crate::users::Ids;
 #[command(
     name = "nsenter-lite",
     version,
+    args_override_self = true,
     override_usage = "nsenter-lite [OPTIONS] [COMMAND [ARG]...]\n       \
         nsenter-lite --target PID [OPTIONS] [COMMAND [ARG]...]"
 )]
@@ -42,6 +47,8 @@ pub struct Cli {
     pub namespaces: Namespaces,
     #[command(flatten)]
     pub users: Ids,
+    #[command(flatten)]
+    pub owning: Owning,
     #[command(flatten)]
     pub clocks: Clocks,
     #[command(flatten)]
@@ -61,15 +68,25 @@ pub struct Cli {
         default_missing_value = "/proc"
     )]
     pub mount_proc: Option<PathBuf>,
-    /// Mount binfmt_misc on DIR, for programs of a user namespace (implies --mount; Linux 6.7)
+    /// Mount binfmt_misc on DIR, for programs of a user namespace (implies --mount and --user)
+    ///
+    /// Since Linux 6.7 each user namespace has a table of its own, which begins empty. DIR is in
+    /// a proc, so that with --root there is --mount-proc, too, which takes --pid.
     #[arg(
         long,
         value_name = "DIR",
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = "/proc/sys/fs/binfmt_misc"
+        default_missing_value = BINFMT
     )]
     pub mount_binfmt: Option<PathBuf>,
+    /// Run programs of another kind by an interpreter there, as those of another machine by qemu
+    /// (implies --mount-binfmt)
+    ///
+    /// SPEC is :NAME:TYPE:OFFSET:MAGIC:MASK:INTERPRETER:FLAGS, see binfmt_misc in the kernel's
+    /// documentation. With F in FLAGS the interpreter is one of outside, else one of --root.
+    #[arg(short = 'l', long, value_name = "SPEC")]
+    pub load_interp: Option<OsString>,
     /// Bind all the namespaces that are made to files in DIR, which keeps them when COMMAND has ended
     #[arg(long, value_name = "DIR", conflicts_with = "target")]
     pub persist: Option<PathBuf>,
@@ -92,6 +109,9 @@ pub struct Cli {
     #[command(flatten)]
     pub joins: Joins,
 
+    /// Give COMMAND no environment variables
+    #[arg(long, conflicts_with = "env")]
+    pub clear_env: bool,
     /// Write COMMAND's PID, as the caller sees it, to FILE before COMMAND runs; FILE is left there
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
@@ -119,8 +139,9 @@ pub struct Cli {
     /// Enter all namespaces of the target that are not ours already
     #[arg(short, long, requires = "target")]
     pub all: bool,
-    /// Keep user and group as they are when entering a user namespace, instead of being its root
-    #[arg(long, requires = "target")]
+    /// Keep user and group as they are when entering a user namespace, by --target or --join, instead
+    /// of being its root
+    #[arg(long)]
     pub preserve_credentials: bool,
     /// Don't run COMMAND as a child when a PID namespace is entered: only its children are inside
     #[arg(short = 'F', long, requires = "target", conflicts_with_all = ["fork", "kill_child", "pty"])]
@@ -213,10 +234,12 @@ impl Cli {
     pub fn check_target(&self) -> Result<(), Failure> {
         let making = [
             (self.users.given().unwrap_or_default(), self.users.given().is_some()),
+            ("--owner", self.owning.owner.is_some()),
             ("--monotonic", self.clocks.monotonic.is_some()),
             ("--boottime", self.clocks.boottime.is_some()),
             ("--mount-proc", self.mount_proc.is_some()),
             ("--mount-binfmt", self.mount_binfmt.is_some()),
+            ("--load-interp", self.load_interp.is_some()),
             ("--hostname", self.hostname.is_some()),
             ("--domainname", self.domainname.is_some()),
             ("--loopback", self.network.loopback),

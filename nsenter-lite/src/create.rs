@@ -15,6 +15,7 @@ use crate::child::Child;
 use crate::cli::Propagation;
 use crate::clock::Clocks;
 use crate::namespace::{self, Kind};
+use crate::owner::Owner;
 use crate::place::Inside;
 use crate::step::Hands;
 use crate::users::{Mapping, Setgroups};
@@ -25,6 +26,8 @@ use crate::{hint, idmap, persist};
 pub struct Creation {
     pub kinds: Vec<Kind>,
     pub mapping: Mapping,
+    /// Whose the user namespace is, if it is not the caller's.
+    pub owner: Option<Owner>,
     /// Who asks, outside.
     pub caller: (u32, u32),
     pub setgroups: Option<Setgroups>,
@@ -42,7 +45,7 @@ pub struct Creation {
 impl Creation {
     /// As unshare(1) has it.
     pub fn line(&self) -> String {
-        let mut line = "unshare".to_owned();
+        let mut line = self.owner.map(Owner::words).unwrap_or_default() + "unshare";
         for kind in &self.kinds {
             line.extend([" ", kind.option()]);
             let file = self.files.iter().find(|(named, _)| named == kind && *kind != Kind::User);
@@ -58,11 +61,12 @@ impl Creation {
         if self.propagation != Propagation::Private && self.kinds.contains(&Kind::Mount) {
             line.extend([" --propagation ", self.propagation.word()]);
         }
-        line += &self.child.map(Child::options).unwrap_or_default();
         if self.script_keeps || self.inside.as_ref().is_some_and(|inside| inside.keep_caps) {
             line += " --keep-caps";
         }
         line += &self.inside.as_ref().map(Inside::words).unwrap_or_default();
+        // Last, for behind it stands a command already.
+        line += &self.child.map(Child::options).unwrap_or_default();
         if self.mapping.by.is_some() {
             line.extend([" ", &idmap::wait(&self.mapping)]);
         }
@@ -94,6 +98,11 @@ impl Creation {
     /// Why, for the reader of the line.
     pub fn why(&self) -> String {
         let mut parts = Vec::new();
+        if self.owner.is_some() {
+            parts.push(
+                "whoever makes a user namespace owns it; setpriv(1), user_namespaces(7)".into(),
+            );
+        }
         if !self.kinds.is_empty() {
             let own: Vec<_> = self.kinds.iter().map(|kind| kind.what()).collect();
             parts.push(format!("a view of its own: {}; unshare(2), namespaces(7)", own.join(", ")));
@@ -138,6 +147,7 @@ impl Creation {
 
     /// Makes them. From here on there is a child, if one was asked for.
     pub fn act(&self, hands: &mut Hands) -> Result<Flow, Failure> {
+        self.owner.map_or(Ok(()), Owner::act)?;
         if !self.kinds.is_empty() {
             unshare(namespace::flags(&self.kinds))
                 .tried(|| format!("make new namespaces ({})", namespace::options(&self.kinds)))

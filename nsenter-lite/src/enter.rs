@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -14,8 +15,9 @@ use nix::unistd::{Pid, chdir, chroot, fchdir, setgroups};
 use crate::child::Child;
 use crate::hint;
 use crate::namespace::{self, Kind};
-use crate::place::become_somebody;
+use crate::place::{Whom, become_command};
 use crate::step::Hands;
+use crate::target;
 
 /// What is entered: one line of nsenter(1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,13 +30,17 @@ pub struct Entry {
     pub files: Vec<(Kind, PathBuf)>,
     /// The user namespace above.
     pub user_parent: bool,
+    /// The network namespace of a socket of the process.
+    pub net_socket: Option<i32>,
+    pub follow_context: bool,
     /// Empty is the target's.
     pub root: Option<OsString>,
     pub wd: Option<OsString>,
     pub wdns: Option<OsString>,
     pub env: bool,
-    pub uid: Option<u32>,
-    pub gid: Option<u32>,
+    pub uid: Option<Whom>,
+    pub gid: Option<Whom>,
+    pub keep_caps: bool,
     /// Keep user and groups, also in a user namespace that is entered.
     pub preserve_credentials: bool,
     pub child: Option<Child>,
@@ -46,6 +52,10 @@ pub struct Held {
     pub process: Option<OwnedFd>,
     pub files: Vec<(Kind, OwnedFd)>,
     pub user_parent: Option<OwnedFd>,
+    /// The SELinux context of the process.
+    pub context: Option<Vec<u8>>,
+    /// The folder in /proc that tells who the process is.
+    pub identity: Option<OwnedFd>,
     pub root: Option<OwnedFd>,
     pub wd: Option<OwnedFd>,
     pub env: Vec<(OsString, OsString)>,
@@ -55,8 +65,14 @@ impl Entry {
     /// All kinds that are entered.
     pub fn all(&self) -> Vec<Kind> {
         let parent = self.user_parent.then_some(Kind::User);
+        let socket = self.net_socket.map(|_| Kind::Net);
         let files = self.files.iter().map(|(kind, _)| *kind);
-        self.kinds.iter().copied().chain(files).chain(parent).collect()
+        self.kinds.iter().copied().chain(files).chain(parent).chain(socket).collect()
+    }
+
+    /// Whether the target is who COMMAND will be.
+    pub fn follows(&self) -> bool {
+        [self.uid, self.gid].contains(&Some(Whom::Target))
     }
 
     /// As nsenter(1) has it.
@@ -73,6 +89,9 @@ impl Entry {
         }
         if self.user_parent {
             line += " --user-parent";
+        }
+        if let Some(number) = self.net_socket {
+            let _ = write!(line, " --net-socket {number}");
         }
         for (option, dir) in [("root", &self.root), ("wd", &self.wd)] {
             match dir {
@@ -93,6 +112,8 @@ impl Entry {
         }
         let flags = [
             (" --env", self.env),
+            (" --follow-context", self.follow_context),
+            (" --keep-caps", self.keep_caps),
             (" --preserve-credentials", self.preserve_credentials),
             (" --no-fork", self.child.is_none() && self.all().contains(&Kind::Pid)),
         ];
@@ -105,6 +126,11 @@ impl Entry {
     pub fn act(&self, mut held: Held, hands: &mut Hands) -> Result<Flow, Failure> {
         // Those who wait inside could otherwise look into this process as soon as it is there.
         set_dumpable(false).tried(|| "keep this process to itself")?;
+        if let Some(context) = &held.context {
+            // While /proc still is ours. It holds for the next execve(2), of a child, too.
+            fs::write("/proc/self/attr/exec", context)
+                .tried(|| "have COMMAND run in the target's SELinux context")?;
+        }
         let user = self.all().contains(&Kind::User);
         let becomes_root = user && !self.preserve_credentials;
         // Groups of the caller are nobody inside: they go now, if we may, or then, if we may.
@@ -114,18 +140,28 @@ impl Entry {
         self.set_namespaces(&held)?;
         self.go(&held)?;
         if self.env {
-            for (name, _) in std::env::vars_os() {
-                sys::unset_env(&name);
-            }
+            sys::clear_env();
             held.env.drain(..).for_each(|(name, value)| {
                 if let Some(name) = name.to_str() {
                     sys::set_env(name, &value);
                 }
             });
         }
+        let (uid, gid) = self.ids(&held)?;
         let root = becomes_root.then_some(0);
-        become_somebody(self.uid.or(root), self.gid.or(root))?;
+        become_command(uid.or(root), gid.or(root), self.keep_caps)?;
         self.child.map_or(Ok(Flow::Next), |child| child.fork(hands))
+    }
+
+    /// User and group that were asked for.
+    fn ids(&self, held: &Held) -> Result<(Option<u32>, Option<u32>), Failure> {
+        let theirs = held.identity.as_ref().map(target::ids).transpose()?;
+        let number = |whom, theirs| match whom {
+            Whom::Number(number) => Some(number),
+            Whom::Target => theirs,
+        };
+        let user = self.uid.and_then(|whom| number(whom, theirs.map(|(user, _)| user)));
+        Ok((user, self.gid.and_then(|whom| number(whom, theirs.map(|(_, group)| group)))))
     }
 
     /// Those outside the user namespace that is entered are for whoever has power out here, the

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use common::{Failure, mountinfo, userns};
+use common::{Failure, file, mountinfo, userns};
 use nix::errno::Errno;
 use nix::unistd::{Pid, geteuid};
 
@@ -29,7 +29,7 @@ fn limit(kinds: &[Kind]) -> String {
     let names: Vec<String> = names.collect();
     let none = names.iter().find(|name| {
         let file = format!("/proc/sys/{}", name.replace('.', "/"));
-        fs::read_to_string(file).is_ok_and(|limit| limit.trim() == "0")
+        file::text(file).is_ok_and(|limit| limit.trim() == "0")
     });
     match none {
         Some(name) => format!("this system allows none, as root: sysctl {name}=1000"),
@@ -178,6 +178,18 @@ pub fn for_binfmt(failure: Failure) -> Failure {
     failure.hint_if(Errno::EPERM, || {
         "in a user namespace that takes Linux 6.7: uname -r shows which this is".into()
     })
+}
+
+/// What was written to binfmt_misc's `register`.
+pub fn for_interpreter(failure: Failure) -> Failure {
+    failure
+        .hint_if(Errno::EINVAL, || {
+            "write :NAME:TYPE:OFFSET:MAGIC:MASK:INTERPRETER:FLAGS, as :py:E::py::/usr/bin/python3: \
+             for files that end in .py"
+                .into()
+        })
+        .hint_if(Errno::EACCES, || "that takes root inside: add --map-root-user".into())
+        .hint_if(Errno::ENOENT, || "with the flag F the interpreter must be there, outside".into())
 }
 
 /// The host name, or the domain name, was refused.

@@ -42,6 +42,11 @@ impl Init {
         let _ = signal::wait(self.pid);
     }
 
+    /// Leaves it to whoever adopts it, with COMMAND.
+    pub fn leave(self) {
+        self.wire.leave();
+    }
+
     /// Waits for its end, which is that of COMMAND; or it was killed, and has taken COMMAND along.
     pub fn wait(self) -> Result<Change, Failure> {
         signal::wait(self.pid).tried(|| "wait for PID 1")
@@ -56,6 +61,8 @@ pub fn fork(
 ) -> Result<Flow, Failure> {
     let pty = asked.pty.map(Pty::open).transpose()?;
     let group = if pty.is_some() { Group::Session } else { Group::Own };
+    // Whom we leave gets no terminal that nobody would take back.
+    let waited_for = if asked.tie.is_none() { Group::Shared } else { group };
     let (outside, inside) = wire::pair()?;
     let dumpable = get_dumpable().tried(|| "see whether this process can be traced")?;
     let post = Post::new()?;
@@ -69,7 +76,7 @@ pub fn fork(
         let mut held = Held::new(Some(init), pty.map(Pty::relay), listener);
         let status = set_dumpable(dumpable)
             .tried(|| "let this process be traced again")
-            .and_then(|()| held.wait(post, group));
+            .and_then(|()| held.wait(post, waited_for));
         // Before the wire is cut: then COMMAND has nothing to tell of that.
         held.end();
         return status.inspect(|status| held.told(*status)).map(Flow::Done);
@@ -93,7 +100,8 @@ pub fn fork(
 }
 
 /// Is PID 1 until COMMAND has ended, or the process outside. In that case COMMAND gets the signal
-/// `tie`, and PID 1 stays as long as that leaves COMMAND alive. Ends with COMMAND's status.
+/// `tie`, and PID 1 stays as long as that leaves COMMAND alive. Without a `tie` it stays if the
+/// process outside has said that it leaves. Ends with COMMAND's status.
 fn run(post: &Post, wire: &Inside, tie: Option<Signal>) -> ! {
     settle(post, wire, tie);
     let mut alone = false;
@@ -118,11 +126,12 @@ fn run(post: &Post, wire: &Inside, tie: Option<Signal>) -> ! {
             sys::end(status);
         }
         if hung_up {
-            if tie == Some(Signal::SIGKILL) {
-                sys::end(FAILED);
-            }
             alone = true;
-            tie.map(|tie| signal::send(COMMAND, tie as i32));
+            match tie {
+                None if wire.was_left() => {}
+                None | Some(Signal::SIGKILL) => sys::end(FAILED),
+                Some(tie) => drop(signal::send(COMMAND, tie as i32)),
+            }
         }
     }
 }
@@ -143,6 +152,7 @@ fn reap(wire: &Inside) -> Option<u8> {
 
 /// Gives up what PID 1 needn't hold. What fails here leaves it as good a PID 1.
 fn settle(post: &Post, wire: &Inside, tie: Option<Signal>) {
+    let _ = set_name(c"init");
     if tie == Some(Signal::SIGKILL) {
         // The kernel is faster than we, and does it also while we are stopped.
         let _ = set_pdeathsig(Signal::SIGKILL);
@@ -154,7 +164,6 @@ fn settle(post: &Post, wire: &Inside, tie: Option<Signal>) {
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     let _ = chdir("/");
     power::close_all_but([post.signals(), wire.fd()]);
-    let _ = set_name(c"init");
 }
 
 /// Sent to PID 1, and meant for COMMAND.

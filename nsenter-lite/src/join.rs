@@ -107,13 +107,16 @@ impl Joins {
 }
 
 /// As nsenter(1) has it; the fork, if one is wanted, is that of the next line.
-pub fn line(joined: &[Joined]) -> String {
+pub fn line(joined: &[Joined], preserve_credentials: bool) -> String {
     let mut line = "nsenter".to_owned();
     for Joined { kind, file } in joined {
         line.extend([" ", kind.option(), "=", &shell::word(file)]);
     }
     if joined.iter().any(|joined| joined.kind == Kind::Pid) {
         line += " --no-fork";
+    }
+    if preserve_credentials {
+        line += " --preserve-credentials";
     }
     line
 }
@@ -129,17 +132,23 @@ pub fn open_all(joined: &[Joined]) -> Result<Vec<OwnedFd>, Failure> {
     joined.iter().map(open).collect()
 }
 
-/// Enters them. Who enters a user namespace is its root from then on, as nsenter(1) has it.
-pub fn enter(joined: &[Joined], files: Vec<OwnedFd>) -> Result<(), Failure> {
+/// Enters them. Who enters a user namespace is its root from then on, as nsenter(1) has it, or stays
+/// who they are.
+pub fn enter(
+    joined: &[Joined],
+    files: Vec<OwnedFd>,
+    preserve_credentials: bool,
+) -> Result<(), Failure> {
     for (Joined { kind, file }, fd) in joined.iter().zip(files) {
-        if *kind == Kind::User {
+        let becomes_root = *kind == Kind::User && !preserve_credentials;
+        if becomes_root {
             // Groups of the caller are nobody inside: they go now, if we may, or then, if we may.
             let _ = setgroups(&[]);
         }
         setns(fd, kind.flag())
             .tried(|| format!("join the namespace {file:?}"))
             .map_err(|failure| hint(failure, *kind))?;
-        if *kind == Kind::User {
+        if becomes_root {
             become_somebody(Some(0), Some(0))?;
         }
     }
@@ -181,9 +190,10 @@ mod tests {
             ..Joins::default()
         };
         let ordered = join(&["mnt=m", "net=n", "time=t", "user=u"]).ordered(&[]).expect("good");
-        assert_eq!(line(&ordered), "nsenter --user=u --net=n --time=t --mount=m");
+        assert_eq!(line(&ordered, false), "nsenter --user=u --net=n --time=t --mount=m");
         let pid = join(&["pid=a b"]).ordered(&[Kind::Mount]).expect("good");
-        assert_eq!(line(&pid), "nsenter --pid='a b' --no-fork");
+        assert_eq!(line(&pid, false), "nsenter --pid='a b' --no-fork");
+        assert_eq!(line(&pid, true), "nsenter --pid='a b' --no-fork --preserve-credentials");
         assert!(join(&["net=a", "net=b"]).ordered(&[]).is_err());
         assert!(join(&["net=a"]).ordered(&[Kind::Net]).is_err());
     }

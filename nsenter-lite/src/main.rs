@@ -19,6 +19,7 @@ mod join;
 mod life;
 mod namespace;
 mod network;
+mod owner;
 mod persist;
 mod pidfile;
 mod place;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::str::FromStr;
 
-use common::{Failure, Line, Tried, sys};
+use common::{Failure, Line, Tried, file, sys};
 use nix::errno::Errno;
 
 const RANGE: &str = "/proc/sys/net/ipv4/ping_group_range";
@@ -98,14 +98,13 @@ impl Groups {
     pub fn allow(self) -> Result<(), Failure> {
         let (first, last) = match self {
             Self::Range(first, last) => (first, last),
-            Self::Mapped => mapped(
-                &fs::read_to_string("/proc/self/gid_map")
-                    .tried(|| "read which groups there are")?,
-            )
-            .ok_or_else(|| {
-                Failure::new("let groups ping: the user namespace has none")
-                    .hint("add --map-root-user")
-            })?,
+            Self::Mapped => {
+                mapped(&file::text("/proc/self/gid_map").tried(|| "read which groups there are")?)
+                    .ok_or_else(|| {
+                    Failure::new("let groups ping: the user namespace has none")
+                        .hint("add --map-root-user")
+                })?
+            }
         };
         let what = || format!("write \"{first} {last}\" to {RANGE:?}");
         fs::write(RANGE, format!("{first} {last}\n")).tried(what).map_err(|failure| {
@@ -122,7 +121,7 @@ impl Groups {
         })?;
         // Where the last group outside has a lower number than the first one, the kernel takes the
         // range for an empty one, and says nothing.
-        let is = fs::read_to_string(RANGE).tried(|| format!("read {RANGE:?}"))?;
+        let is = file::text(RANGE).tried(|| format!("read {RANGE:?}"))?;
         if is.split_whitespace().eq([first.to_string(), last.to_string()]) {
             return Ok(());
         }

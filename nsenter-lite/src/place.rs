@@ -1,11 +1,13 @@
 //! Where COMMAND starts and as whom, after all else is set up: root, folder, user, group.
 
 use std::ffi::OsString;
+use std::fmt::{self, Display, Formatter};
 use std::path::Path;
+use std::str::FromStr;
 
 use common::subordinate::decimal;
 use common::sys::power;
-use common::{Failure, Tried, shell};
+use common::{Failure, Tried, file, shell};
 use nix::errno::Errno;
 use nix::sys::prctl::set_keepcaps;
 use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
@@ -22,15 +24,59 @@ pub struct Place {
     /// to DIR as it is seen from outside
     #[arg(short = 'w', long, value_name = "DIR")]
     pub wd: Option<OsString>,
-    /// Be this user, by the number that it has inside
-    #[arg(short = 'S', long, value_name = "UID", value_parser = decimal)]
-    pub setuid: Option<u32>,
-    /// Be in this group, by the number that it has inside, and in no other
-    #[arg(short = 'G', long, value_name = "GID", value_parser = decimal)]
-    pub setgid: Option<u32>,
-    /// Leave COMMAND the capabilities that a new user namespace gives, also if it is not root there
-    #[arg(long, conflicts_with = "target")]
+    /// Be this user, by the number that it has inside; with --target `follow` is the target's
+    #[arg(short = 'S', long, value_name = "UID")]
+    pub setuid: Option<Whom>,
+    /// Be in this group, by the number that it has inside, and in no other; or `follow`
+    #[arg(short = 'G', long, value_name = "GID")]
+    pub setgid: Option<Whom>,
+    /// Leave COMMAND the capabilities that the user namespace gives, also if it is not root there
+    #[arg(long)]
     pub keep_caps: bool,
+}
+
+/// What `--setuid` and `--setgid` take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// The user or group of this number.
+    Number(u32),
+    /// That of the target.
+    Target,
+}
+
+impl FromStr for Whom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "follow" => Ok(Self::Target),
+            number => decimal(number).map(Self::Number),
+        }
+    }
+}
+
+impl Display for Whom {
+    fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(to, "{number}"),
+            Self::Target => write!(to, "follow"),
+        }
+    }
+}
+
+impl Place {
+    /// User and group, where there is no target to follow.
+    pub fn numbers(&self) -> Result<(Option<u32>, Option<u32>), Failure> {
+        let number = |whom, option| match whom {
+            None => Ok(None),
+            Some(Whom::Number(number)) => Ok(Some(number)),
+            Some(Whom::Target) => {
+                Err(Failure::usage(format!("use {option} follow: there is nobody to follow"))
+                    .hint("add --target PID"))
+            }
+        };
+        Ok((number(self.setuid, "--setuid")?, number(self.setgid, "--setgid")?))
+    }
 }
 
 /// What has to be done.
@@ -100,12 +146,17 @@ impl Inside {
             let wd = Path::new(wd);
             chdir(wd).tried(|| format!("change the working directory to {wd:?}"))?;
         }
-        if self.keep_caps {
-            set_keepcaps(true).tried(|| "keep capabilities")?;
-        }
-        become_somebody(self.uid, self.gid)?;
-        if self.keep_caps { keep_capabilities() } else { Ok(()) }
+        become_command(self.uid, self.gid, self.keep_caps)
     }
+}
+
+/// Who COMMAND will be, with all capabilities that we have, or with those that the change leaves.
+pub fn become_command(uid: Option<u32>, gid: Option<u32>, keep_caps: bool) -> Result<(), Failure> {
+    if keep_caps {
+        set_keepcaps(true).tried(|| "keep capabilities")?;
+    }
+    become_somebody(uid, gid)?;
+    if keep_caps { keep_capabilities() } else { Ok(()) }
 }
 
 /// Where setgroups(2) is denied, the groups stay those of the caller, who had them anyway.
@@ -131,7 +182,7 @@ pub fn become_somebody(uid: Option<u32>, gid: Option<u32>) -> Result<(), Failure
 
 /// Denied, or no group is mapped: the kernel answers EPERM to both.
 fn are_groups_fixed() -> bool {
-    let says = |file| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
+    let says = |file| file::text(format!("/proc/self/{file}")).unwrap_or_default();
     says("setgroups").trim() == "deny" || says("gid_map").trim().is_empty()
 }
 

@@ -4,12 +4,14 @@ mod entering;
 
 use std::env;
 use std::ffi::OsString;
+use std::path::Path;
 
+use common::idmap::{By, IdMap};
 use common::{Failure, Mode, exec};
 use nix::sys::signal::Signal;
 
 use crate::child::Child;
-use crate::cli::{Cli, Propagation};
+use crate::cli::{BINFMT, Cli, Propagation};
 use crate::create::Creation;
 use crate::descriptor::Passed;
 use crate::join;
@@ -27,6 +29,13 @@ use crate::users::{Known, Mapping, Setgroups};
 /// What nsenter-lite will do, and what it holds for that.
 pub fn plan(cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
     let (reports, mode) = (cli.reports, cli.mode());
+    if reports.detach && cli.life.pty {
+        return Err(Failure::usage(
+            "leave COMMAND by --detach with a terminal of its own: somebody has to pass on what is \
+             typed there",
+        )
+        .hint("leave --detach out and run nsenter-lite in the background, or --pty out"));
+    }
     reports.check(&cli.joins.fd)?;
     // The caller's descriptors are taken before we open any of our own.
     let mut herald = match mode {
@@ -64,6 +73,7 @@ fn prepare(cli: Cli, herald: &mut Herald) -> Result<(Vec<Step>, Hands), Failure>
 
 fn whole(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
     let (reports, joins, mode) = (cli.reports, cli.joins.clone(), cli.mode());
+    let clear_env = cli.clear_env;
     let command = match std::mem::take(&mut cli.command) {
         command if command.is_empty() => vec![shell()],
         command => command,
@@ -79,7 +89,7 @@ fn whole(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
         let known = Known::of_this_process(&cli.users);
         let steps = create(cli, &known)?;
         let joined = match steps.first() {
-            Some(Step::Join(joined)) if mode != Mode::DryRun => join::open_all(joined)?,
+            Some(Step::Join { joined, .. }) if mode != Mode::DryRun => join::open_all(joined)?,
             _ => Vec::new(),
         };
         (steps, Hands { joined, ..Hands::default() })
@@ -88,6 +98,7 @@ fn whole(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
     let mut steps: Vec<_> = joins.fd.into_iter().map(Step::Fd).chain(next).collect();
     steps.extend(reports.block_fd.map(Step::Block));
     steps.extend(reports.ready_fd.map(Step::Ready));
+    steps.extend(clear_env.then_some(Step::ClearEnv));
     steps.push(match joins.outside_command {
         true => Step::ExecOpened(command),
         false => Step::Exec(command),
@@ -100,7 +111,14 @@ fn shell() -> OsString {
 }
 
 /// `known` is the machine, and who asks.
-fn create(cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
+fn create(mut cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
+    if cli.load_interp.is_some() {
+        cli.mount_binfmt.get_or_insert_with(|| BINFMT.into());
+    }
+    // Another root has that folder only in a proc.
+    if cli.place.root.is_some() && cli.mount_binfmt.as_deref() == Some(Path::new(BINFMT)) {
+        cli.mount_proc.get_or_insert_with(|| "/proc".into());
+    }
     let (kinds, tie) = (kinds(&cli), tie(&cli));
     let pty = cli.life.pty.then(|| Devpts::choose(kinds.contains(&Kind::Mount)));
     let joined = cli.joins.ordered(&kinds)?;
@@ -112,14 +130,26 @@ fn create(cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
         || born(Kind::Time)
         || tie.is_some()
         || pty.is_some();
-    let mapping = cli.users.mapping(known)?;
+    let owner = cli.owning.owner;
+    let mut mapping = cli.users.mapping(known)?;
+    if owner.is_some() && mapping.map != IdMap::default() {
+        // Whoever we are inside, it is not us any more whose ids are mapped.
+        mapping.by = mapping.by.or(Some(By::Itself));
+    }
     check_user(&cli, &kinds)?;
     let denied = cli.users.setgroups == Some(Setgroups::Deny)
         || mapping.by.is_none() && !mapping.map.groups.is_empty();
     let keep = keep(&cli, &kinds)?;
+    if cli.mode() == Mode::DryRun && owner.is_some() && keep != Keep::default() {
+        return Err(Failure::new(
+            "write a script of this: unshare(1) would mount the namespaces on files as their owner, \
+             who can't; leave --owner out, or what keeps them",
+        ));
+    }
     let mut creation = Creation {
         files: keep.all(),
         kinds,
+        owner,
         caller: (known.uid, known.gid),
         setgroups: cli.users.setgroups,
         clocks: cli.clocks,
@@ -128,14 +158,17 @@ fn create(cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
         ..Creation::default()
     };
     let mut inside = inside(&cli, denied)?;
+    let maker = owner.map_or(known.uid, |owner| owner.user);
     let rights = Rights::needed(&cli, &inside);
-    let has_rights = !creation.kinds.contains(&Kind::User) || mapping.has_root(known.uid);
+    let has_rights = !creation.kinds.contains(&Kind::User) || mapping.has_root(maker);
     if cli.mode() == Mode::DryRun && !has_rights && rights.in_script(&mapping)? {
         creation.script_keeps = true;
         inside.script_drops = !inside.keep_caps;
     }
     let between = cli.pid_file.is_some() || rights.before || keep.user().is_some();
-    let mut steps = Vec::from_iter((!joined.is_empty()).then_some(Step::Join(joined)));
+    let preserve_credentials = cli.preserve_credentials;
+    let join = (!joined.is_empty()).then_some(Step::Join { joined, preserve_credentials });
+    let mut steps = Vec::from_iter(join);
     if keep != Keep::default() {
         steps.push(Step::Keep(keep));
     }
@@ -155,7 +188,10 @@ fn create(cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
     steps.extend(
         cli.mount_proc.map(|dir| Step::Proc { at: Folder::new(root.as_ref(), dir), shared }),
     );
-    steps.extend(cli.mount_binfmt.map(|dir| Step::Binfmt(Folder::new(root.as_ref(), dir))));
+    steps.extend(cli.mount_binfmt.map(|dir| Step::Binfmt {
+        at: Folder::new(root.as_ref(), dir),
+        interpreter: cli.load_interp,
+    }));
     steps.extend(cli.hostname.map(Step::Hostname));
     steps.extend(cli.domainname.map(Step::Domainname));
     steps.extend(cli.network.loopback.then_some(Step::Loopback));
@@ -180,7 +216,7 @@ fn terminal(devpts: Devpts) -> impl Iterator<Item = Step> {
 /// Those asked for, and those that other options imply.
 fn kinds(cli: &Cli) -> Vec<Kind> {
     let implied = [
-        (Kind::User, cli.users.ask()),
+        (Kind::User, cli.users.ask() || cli.owning.owner.is_some() || cli.mount_binfmt.is_some()),
         (Kind::Mount, cli.mount_proc.is_some() || cli.mount_binfmt.is_some()),
         (Kind::Uts, cli.hostname.is_some() || cli.domainname.is_some()),
         (Kind::Net, cli.network.wanted()),
@@ -213,7 +249,8 @@ fn keep(cli: &Cli, kinds: &[Kind]) -> Result<Keep, Failure> {
 
 /// `denied` tells that nobody there can leave a group.
 fn inside(cli: &Cli, denied: bool) -> Result<Inside, Failure> {
-    let Place { root, wd, setuid, setgid, keep_caps } = cli.place.clone();
+    let (uid, gid) = cli.place.numbers()?;
+    let Place { root, wd, keep_caps, .. } = cli.place.clone();
     if [&root, &wd].into_iter().flatten().any(|dir| dir.is_empty()) {
         return Err(Failure::usage("change the directory to \"\": it is empty")
             .hint("is a shell variable empty?"));
@@ -221,10 +258,10 @@ fn inside(cli: &Cli, denied: bool) -> Result<Inside, Failure> {
     Ok(Inside {
         root,
         wd,
-        uid: setuid,
-        gid: setgid,
+        uid,
+        gid,
         keep_caps,
-        groups_stay: denied && setgid.is_some(),
+        groups_stay: denied && gid.is_some(),
         script_drops: false,
     })
 }
@@ -270,8 +307,20 @@ impl Rights {
 
 /// Options about users that have no user namespace to be about.
 fn check_user(cli: &Cli, kinds: &[Kind]) -> Result<(), Failure> {
-    let needs =
-        [("--setgroups", cli.users.setgroups.is_some()), ("--keep-caps", cli.place.keep_caps)];
+    let needs = [
+        ("--setgroups", cli.users.setgroups.is_some()),
+        ("--keep-caps", cli.place.keep_caps),
+        ("--owner", cli.owning.owner.is_some()),
+    ];
+    if cli.preserve_credentials && !cli.joins.has(Kind::User) {
+        return Err(Failure::usage(
+            "use --preserve-credentials where no user namespace is entered",
+        )
+        .hint("add --target PID, or --join user=FILE"));
+    }
+    if cli.owning.owner.is_some() {
+        check_owner(cli)?;
+    }
     match needs.into_iter().find(|(_, given)| *given) {
         Some((option, _)) if !kinds.contains(&Kind::User) => {
             Err(Failure::usage(format!("use {option} without a user namespace")).hint("add --user"))
@@ -280,86 +329,24 @@ fn check_user(cli: &Cli, kinds: &[Kind]) -> Result<(), Failure> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    fn ordinary() -> Known {
-        Known {
-            uid: 1000,
-            gid: 100,
-            name: Some("me".into()),
-            subordinate: ["me:100000:65536\n", "1000:200000:10\nme:300000:5\n"].map(String::from),
-            mapped: ["0 0 4294967295\n", "0 0 4294967295\n"].map(String::from),
-            ..Known::default()
-        }
-    }
-
-    fn steps(words: &str) -> Result<Vec<Step>, Failure> {
-        let words = ["nsenter-lite"].into_iter().chain(words.split_whitespace());
-        create(Cli::try_parse_from(words).expect("a good command line"), &ordinary())
-    }
-
-    fn creation(words: &str) -> Creation {
-        let steps = steps(words).expect("a plan");
-        let creation = steps.into_iter().find_map(|step| match step {
-            Step::Create(creation) => Some(creation),
-            _ => None,
-        });
-        creation.expect("a step that makes namespaces")
-    }
-
-    #[test]
-    fn lines_are_unshares_own() {
-        for (words, line) in [
-            ("--mount", "unshare --mount"),
-            ("-p", "unshare --pid --fork --kill-child"),
-            ("-fp", "unshare --pid --fork --kill-child"),
-            ("-p --kill-child=TERM", "unshare --pid --fork --kill-child=SIGTERM"),
-            ("-f", "unshare --fork"),
-            ("-T", "unshare --time --fork"),
-            ("-r", "unshare --user --map-root-user"),
-            ("-c", "unshare --user --map-current-user"),
-            ("-U --setgroups deny", "unshare --user --setgroups deny"),
-            ("-m --propagation slave", "unshare --mount --propagation slave"),
-            ("-u --propagation slave", "unshare --uts"),
-            ("-muinC", "unshare --mount --uts --ipc --net --cgroup"),
-            ("--map-user 5", "unshare --user --map-user=5"),
-            ("--map-user 5 --map-group 0", "unshare --user --map-user=5 --map-group=0"),
-            ("--boottime -5", "unshare --time --boottime -5 --fork"),
-            ("-r -R d -w /x", "unshare --user --map-root-user --root=d --wd=/x"),
-            ("-R d -S 1 -G 2", "unshare --root=d --setgid 2 --setuid 1"),
-            ("-r -S 0 -G 0 --keep-caps", "unshare --user --map-root-user --keep-caps --setuid 0"),
-            ("--net=f", "unshare --net=f"),
-            ("-u --persist d", "unshare --uts=d/uts"),
-        ] {
-            assert_eq!(creation(words).line(), line, "{words}");
-        }
-    }
-
-    #[test]
-    fn options_imply_their_namespaces() {
-        assert_eq!(creation("--mount-proc").kinds, [Kind::Mount]);
-        assert_eq!(creation("--hostname box").kinds, [Kind::Uts]);
-        assert_eq!(creation("--map-users 0:5:1 --map-groups 0:5:1").kinds, [Kind::User]);
-        assert_eq!(creation("--monotonic 5").kinds, [Kind::Time]);
-    }
-
-    #[test]
-    fn the_pid_is_written_while_proc_is_still_the_one_of_outside() {
-        let steps = steps("-p --hostname box --mount-proc=d --pid-file f").expect("a plan");
-        let proc = Step::Proc { at: Folder::new(None, "d".into()), shared: false };
-        assert_eq!(steps[1..], [Step::PidFile("f".into()), proc, Step::Hostname("box".into())]);
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused() {
-        for words in ["", "--setgroups deny -m", "-r --setgroups allow"] {
-            let failure = steps(words).expect_err("no plan");
-            assert_eq!(failure.status(common::Form::Plain), 2, "{words}");
-        }
-        let lost = "--user --hostname box --dry-run";
-        assert!(steps(lost).is_err(), "a shell would have lost its capabilities");
+/// What is set by a file of this process in /proc: it is root's as long as the owner can't trace us.
+fn check_owner(cli: &Cli) -> Result<(), Failure> {
+    let hints = [
+        ("--setgroups", cli.users.setgroups.is_some(), "leave one of the two out"),
+        (
+            "--monotonic or --boottime",
+            cli.clocks.ask(),
+            "set clocks by another nsenter-lite, as the COMMAND of this one",
+        ),
+    ];
+    match hints.into_iter().find(|(_, given, _)| *given) {
+        None => Ok(()),
+        Some((option, _, hint)) => Err(Failure::usage(format!(
+            "use {option} with --owner: the owner may not write the file in /proc that it takes"
+        ))
+        .hint(hint)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,16 @@
 //! A proc of one's own: it shows the processes of the PID namespace that it is mounted from.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use common::{Failure, Tried, inroot, sys};
+use common::{Failure, Tried, inroot, shell, sys};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, openat};
 use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
+use nix::unistd::write;
 
 use crate::hint;
 
@@ -66,12 +68,33 @@ pub fn mount(at: &Folder, shared: bool) -> Result<(), Failure> {
     sys::move_mount(proc, folder).tried(what)
 }
 
-/// The table of interpreters: since Linux 6.7 each user namespace can have its own.
-pub fn mount_binfmt(at: &Folder) -> Result<(), Failure> {
+/// The table of interpreters: since Linux 6.7 each user namespace can have its own. A first one may
+/// come into it at once.
+pub fn mount_binfmt(at: &Folder, interpreter: Option<&OsStr>) -> Result<(), Failure> {
     let what = || format!("mount binfmt_misc on {:?}", at.path());
     let folder = at.open(&what())?;
     let mounted = sys::new_mount(c"binfmt_misc", &[], 0).tried(what).map_err(hint::for_binfmt)?;
-    sys::move_mount(mounted, folder).tried(what)
+    sys::move_mount(&mounted, folder).tried(what)?;
+    let Some(spec) = interpreter else { return Ok(()) };
+    // The kernel opens the interpreter now, by the root that we have now, if it is asked to.
+    openat(&mounted, "register", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())
+        .and_then(|register| write(register, spec.as_bytes()))
+        .tried(|| format!("add the interpreter {spec:?}"))
+        .map_err(hint::for_interpreter)
+        .map(drop)
+}
+
+/// The same in shell.
+pub fn binfmt_line(at: &Folder, interpreter: Option<&OsStr>) -> String {
+    let dir = at.path();
+    let mount = format!("mount -t binfmt_misc binfmt_misc {}", shell::operand(&dir));
+    match interpreter {
+        None => mount,
+        Some(spec) => {
+            let register = shell::operand(dir.join("register"));
+            format!("{mount}; printf %s {} >{register}", shell::word(spec))
+        }
+    }
 }
 
 fn private() -> sys::mount_attr {

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use common::sys::tty;
-use common::terminal::DEVPTS;
+use common::terminal::{DEVPTS, TTY, has_tty, new_devpts};
 use common::{Failure, Tried, sys};
 use nix::fcntl::{OFlag, open, openat};
 use nix::libc;
@@ -81,22 +81,11 @@ impl Pty {
 }
 
 fn from_new() -> Result<(OwnedFd, Option<OwnedFd>), Failure> {
-    // The group `tty`, where it is there: glibc expects terminals to have it.
-    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
-    let options =
-        [(c"newinstance", c""), (c"ptmxmode", c"0666"), (c"mode", c"0620"), (c"gid", c"5")];
-    let used = if has_all_groups(&map) { &options[..] } else { &options[..3] };
-    let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC;
-    let mount = sys::new_mount_of(c"devpts", DEVPTS, used, attrs).tried(|| "make a new devpts")?;
+    let mount = new_devpts(DEVPTS, has_tty()).tried(|| "make a new devpts")?;
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let master =
         openat(&mount, "ptmx", flags, Mode::empty()).tried(|| "make a terminal in a new devpts")?;
     Ok((master, Some(mount)))
-}
-
-/// In a user namespace with one group there is no other.
-fn has_all_groups(map: &str) -> bool {
-    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// The name may be one that somebody else's root file system has.
@@ -110,6 +99,15 @@ fn from_here() -> Result<OwnedFd, Failure> {
         return Err(Failure::new("make a terminal by \"/dev/ptmx\": it is another file"));
     }
     Ok(master)
+}
+
+/// The line of the script, which looks for the group itself.
+pub fn line() -> String {
+    format!(
+        "mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620\
+         $(awk '$1 <= {TTY} && {TTY} < $1 + $3 {{ print \",gid={TTY}\" }}' /proc/self/gid_map) \
+         nsenter-lite {PTS}"
+    )
 }
 
 /// Nobody types where input is no terminal, and nobody wants carriage returns where output is none.

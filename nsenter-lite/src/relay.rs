@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use common::sys::tty;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, read, tcgetpgrp, write};
 
 use crate::pty;
@@ -29,6 +29,8 @@ pub struct Relay {
     /// How the caller's terminal was set, while its keys go to COMMAND.
     callers: Option<Termios>,
     input: Input,
+    /// Whether COMMAND's terminal collected lines when it was last told that the input has ended.
+    ended_in_lines: Option<bool>,
     inward: Vec<u8>,
     outward: Vec<u8>,
 }
@@ -62,6 +64,7 @@ impl Relay {
             _peer: peer,
             callers: None,
             input,
+            ended_in_lines: None,
             inward: Vec::new(),
             outward: Vec::new(),
         }
@@ -160,6 +163,7 @@ impl Relay {
                 if self.input == (Input::Open { terminal: false }) {
                     // The first ends the line that is not ended, if there is one.
                     self.inward.extend([END, END]);
+                    self.ended_in_lines = self.collects_lines();
                 }
                 self.input = Input::Ended;
             }
@@ -171,8 +175,25 @@ impl Relay {
             let mut bytes = [0; CHUNK];
             if let Ok(got) = read(master, &mut bytes) {
                 self.outward.extend(&bytes[..got]);
+                self.tell_the_end_again();
             }
         }
+    }
+
+    /// Who takes each key, as a shell that edits its line, does not see an end that came while lines
+    /// were collected, and the other way round. Such a one says something when it has begun.
+    fn tell_the_end_again(&mut self) {
+        let now = self.collects_lines();
+        if self.ended_in_lines.is_some() && self.ended_in_lines != now && self.inward.is_empty() {
+            self.inward.push(END);
+            self.ended_in_lines = now;
+        }
+    }
+
+    /// How COMMAND has set its terminal; the kernel tells that at the other end, too.
+    fn collects_lines(&self) -> Option<bool> {
+        let mode = tcgetattr(self.master.as_ref()?).ok()?;
+        Some(mode.local_flags.contains(LocalFlags::ICANON))
     }
 
     fn write_command(&mut self) {

@@ -65,8 +65,8 @@ pub struct Reports {
     ///
     /// The status is 0 then. With --block-fd that is when COMMAND waits. It lives on without us,
     /// also in a new PID namespace. The subreaper (PR_SET_CHILD_SUBREAPER in prctl(2)), else PID 1,
-    /// is its parent from then on.
-    #[arg(long, help_heading = HEADING, conflicts_with_all = ["kill_child", "no_fork", "init", "pty"])]
+    /// is its parent from then on; with --init that of PID 1, which stays and ends as COMMAND does.
+    #[arg(long, help_heading = HEADING, conflicts_with_all = ["kill_child", "no_fork"])]
     pub detach: bool,
 }
 

@@ -18,7 +18,7 @@ use crate::network::{self, Groups};
 use crate::persist::{Keep, Keeper};
 use crate::place::Inside;
 use crate::procfs::Folder;
-use crate::pty::Terminal;
+use crate::pty::{self, Terminal};
 use crate::report::{self, Herald};
 use crate::users::Mapping;
 use crate::{cgroup, hint, idmap, pidfile, procfs};
@@ -37,15 +37,15 @@ pub enum Step {
     /// Those of another process; the next steps may be a child's.
     Enter(Entry),
     /// Those of files.
-    Join(Vec<Joined>),
+    Join { joined: Vec<Joined>, preserve_credentials: bool },
     /// A descriptor for COMMAND.
     Fd(Passed),
     /// The PID, for those outside.
     PidFile(PathBuf),
     /// A view of the processes, where mounts may be shared with the namespace we come from.
     Proc { at: Folder, shared: bool },
-    /// Interpreters for programs of other kinds.
-    Binfmt(Folder),
+    /// Interpreters for programs of other kinds, one of which may be named.
+    Binfmt { at: Folder, interpreter: Option<OsString> },
     /// A name.
     Hostname(OsString),
     /// A name for NIS.
@@ -60,6 +60,8 @@ pub enum Step {
     Terminal,
     /// Root, folder, user and group.
     Inside(Inside),
+    /// No environment.
+    ClearEnv,
     /// A byte that is waited for.
     Block(RawFd),
     /// A line that says so.
@@ -101,14 +103,15 @@ impl common::Step for Step {
             Self::Keep(keep) => Line::Run(keep.line()),
             Self::Mapper(mapping) => Line::Run(idmap::line(mapping)),
             Self::Cgroup(files) => Line::Run(cgroup::line(files)),
-            Self::Binfmt(at) => {
-                let dir = shell::operand(at.path());
-                Line::Run(format!("mount -t binfmt_misc binfmt_misc {dir}"))
+            Self::Binfmt { at, interpreter } => {
+                Line::Run(procfs::binfmt_line(at, interpreter.as_deref()))
             }
             Self::Inside(inside) => Line::Within(inside.line()),
             Self::Create(creation) => Line::Within(creation.line()),
             Self::Enter(entry) => Line::Within(entry.line()),
-            Self::Join(joined) => Line::Within(join::line(joined)),
+            Self::Join { joined, preserve_credentials } => {
+                Line::Within(join::line(joined, *preserve_credentials))
+            }
             Self::Fd(passed) => passed.line(),
             Self::PidFile(file) => Line::Run(format!(
                 "read -r pid rest </proc/self/stat; echo \"$pid\" >{}",
@@ -127,13 +130,10 @@ impl common::Step for Step {
             Self::Domainname(name) => Line::Run(format!("domainname -- {}", shell::word(name))),
             Self::Loopback => network::loopback_line(),
             Self::Ping(groups) => groups.line(),
+            Self::ClearEnv => Line::Within("env -i".into()),
             Self::Block(number) => report::block_line(*number),
             Self::Ready(number) => report::ready_line(*number),
-            Self::Devpts => Line::Run(
-                "mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620 \
-                 nsenter-lite /dev/pts"
-                    .into(),
-            ),
+            Self::Devpts => Line::Run(pty::line()),
             Self::Terminal => Line::Whole("script -qe /dev/null -c".into()),
             Self::Exec(command) | Self::ExecOpened(command) => Line::Exec(exec::line(command)),
         }
@@ -148,7 +148,7 @@ impl common::Step for Step {
             }
             Self::Mapper(mapping) => idmap::why(mapping),
             Self::Cgroup(_) => "what it may use is what that process may use; cgroups(7)",
-            Self::Binfmt(_) => "interpreters for this user namespace alone; binfmt_misc",
+            Self::Binfmt { .. } => "interpreters for this user namespace alone; binfmt_misc",
             Self::Enter(entry) if entry.env || entry.user_parent => {
                 "see what that process sees; setns(2), namespaces(7); older nsenter(1)s lack --env \
                  and --user-parent"
@@ -167,11 +167,12 @@ impl common::Step for Step {
                 "a terminal of its own, in a session of its own: the caller's is out of reach; \
                  pty(7), script(1)"
             }
-            Self::Join(_) => "share these with others; setns(2), namespaces(7)",
+            Self::Join { .. } => "share these with others; setns(2), namespaces(7)",
             Self::Fd(_) => "the command finds it open; open(2), connect(2)",
             Self::Domainname(_) => "the NIS domain in this UTS namespace; setdomainname(2)",
             Self::Loopback => "in a new network namespace it is down; netdevice(7)",
             Self::Ping(_) => "these groups may ping without being root; icmp(7)",
+            Self::ClearEnv => "no variables; environ(7), env(1)",
             Self::Block(_) => "wait until the caller lets it run; read(2)",
             Self::Ready(_) => "the caller learns that it runs; pipe(7)",
             Self::Exec(_) => "become the command; execve(2)",
@@ -190,7 +191,9 @@ impl common::Step for Step {
                 let held = hands.target.take().unwrap_or_default();
                 return entry.act(held, hands);
             }
-            Self::Binfmt(at) => procfs::mount_binfmt(at)?,
+            Self::Binfmt { at, interpreter } => {
+                procfs::mount_binfmt(at, interpreter.as_deref())?;
+            }
             Self::Inside(inside) => inside.act()?,
             Self::PidFile(file) => {
                 let pid = hands.outer_pid.unwrap_or_else(getpid);
@@ -210,8 +213,11 @@ impl common::Step for Step {
                 .map_err(hint::for_hostname)?,
             Self::Loopback => network::loopback_up()?,
             Self::Ping(groups) => groups.allow()?,
-            Self::Join(joined) => join::enter(joined, std::mem::take(&mut hands.joined))?,
+            Self::Join { joined, preserve_credentials } => {
+                join::enter(joined, std::mem::take(&mut hands.joined), *preserve_credentials)?;
+            }
             Self::Fd(passed) => passed.pass()?,
+            Self::ClearEnv => sys::clear_env(),
             Self::Block(number) => hands.herald.wait_at_gate(*number)?,
             // The parent tells, when it is so.
             Self::Ready(_) => {}

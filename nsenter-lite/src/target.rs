@@ -2,14 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, pid, sys};
+use common::{Failure, Tried, file, pid, pidfd, sys};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use nix::unistd::Pid;
@@ -32,6 +33,19 @@ pub struct Entering {
     /// Enter the user namespace that the target's belongs to, instead of the target's
     #[arg(long, requires = "target")]
     pub user_parent: bool,
+    /// Enter the network namespace that the target's socket FD is of, instead of the target's
+    #[arg(
+        short = 'N',
+        long,
+        value_name = "FD",
+        requires = "target",
+        conflicts_with = "net",
+        value_parser = clap::value_parser!(i32).range(0..)
+    )]
+    pub net_socket: Option<i32>,
+    /// Run COMMAND in the SELinux context of the target
+    #[arg(short = 'Z', long, requires = "target")]
+    pub follow_context: bool,
 }
 
 /// What `--target` names.
@@ -65,9 +79,8 @@ impl Target {
             None => (text, None),
         };
         let target = pid::parse(digits)?;
-        let pidfd = sys::pidfd_open(target)
-            .tried(|| format!("find process {target}"))
-            .map_err(hint::for_target)?;
+        let pidfd =
+            pidfd::open(target, || format!("find process {target}")).map_err(hint::for_target)?;
         if let Some(inode) = inode {
             same_inode(target, &pidfd, inode)?;
         }
@@ -144,6 +157,56 @@ impl Target {
     }
 }
 
+/// The network namespace of a socket of another process, which may be another than the process's:
+/// a socket stays in the one that it was made in.
+pub fn net_of_socket(pid: Pid, pidfd: impl AsFd, number: i32) -> Result<OwnedFd, Failure> {
+    let list = || format!("ls -l /proc/{pid}/fd lists its descriptors");
+    let socket = sys::pidfd_getfd(pidfd, number)
+        .tried(|| format!("look at descriptor {number} of process {pid}"))
+        .map_err(|failure| {
+            failure
+                .hint_if(Errno::EBADF, list)
+                .hint_if(Errno::EPERM, || "that takes root, or a process of your own".into())
+                .hint_if(Errno::ENOSYS, || "that takes Linux 5.6".into())
+        })?;
+    sys::namespace::of_socket(socket)
+        .tried(|| format!("find the network namespace of descriptor {number} of process {pid}"))
+        .map_err(|failure| {
+            failure.hint_if(Errno::ENOTSOCK, list).hint_if(Errno::EPERM, || {
+                "that takes CAP_NET_ADMIN there: root, or the owner of its user namespace".into()
+            })
+        })
+}
+
+/// What SELinux calls what the process may do.
+pub fn context(pid: Pid) -> Result<Vec<u8>, Failure> {
+    let what = || format!("follow the SELinux context of process {pid}");
+    // Where there is another security module, the file has that one's name for it.
+    let kinds = file::text("/proc/filesystems").tried(what)?;
+    if kinds.lines().all(|line| line != "nodev\tselinuxfs") {
+        return Err(Failure::new(format!("{}: this kernel has SELinux not enabled", what()))
+            .hint("leave --follow-context out"));
+    }
+    file::bytes(format!("/proc/{pid}/attr/current")).tried(what)
+}
+
+/// User and group of the process of a folder in /proc, by the numbers that they have in the user
+/// namespace that we are in by now: the kernel looks at who opens the file.
+pub fn ids(folder: impl AsFd) -> Result<(u32, u32), Failure> {
+    let what = || "see who the target is";
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let mut status = File::from(openat(folder, "status", flags, Mode::empty()).tried(what)?);
+    let mut text = String::new();
+    status.read_to_string(&mut text).tried(what)?;
+    let effective = |name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_ascii_whitespace().nth(1)?.parse().ok()
+    };
+    effective("Uid:")
+        .zip(effective("Gid:"))
+        .ok_or_else(|| Failure::new(format!("{}: its status has no line for it", what())))
+}
+
 /// Opens a file that keeps a namespace.
 pub fn open_file(file: &Path) -> Result<OwnedFd, Failure> {
     let what = || format!("enter the namespace {file:?}");
@@ -171,7 +234,7 @@ fn inherited(text: &str, number: &str) -> Result<Target, Failure> {
         .parse()
         .map_err(|_| Failure::usage(format!("{}: it has no number", what())).hint("write fd:3"))?;
     let pidfd = sys::inherited(number).tried(what)?;
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).tried(what)?;
+    let info = file::text(format!("/proc/self/fdinfo/{number}")).tried(what)?;
     let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
     match pid {
         None => Err(Failure::usage(format!("{}: it is no pidfd", what()))
@@ -197,7 +260,7 @@ fn same_inode(pid: Pid, pidfd: impl AsFd, wanted: &str) -> Result<(), Failure> {
 /// The environment that a process was started with, see `proc_pid_environ(5)`.
 pub fn environment(pid: Pid) -> Result<Vec<(OsString, OsString)>, Failure> {
     let file = format!("/proc/{pid}/environ");
-    let text = fs::read(&file).tried(|| format!("read {file:?}"))?;
+    let text = file::bytes(&file).tried(|| format!("read {file:?}"))?;
     let variable = |text: &[u8]| {
         let at = text.iter().skip(1).position(|byte| *byte == b'=')? + 1;
         let word = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();

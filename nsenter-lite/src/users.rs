@@ -1,12 +1,12 @@
 //! Who is who in a new user namespace: the options of unshare(1), and the map that comes of them.
 
-use std::fs;
 use std::iter;
 use std::ops::Range;
 use std::str::FromStr;
 
 use clap::ValueEnum;
 use common::Failure;
+use common::file;
 use common::idmap::{By, IdMap, Writer};
 use common::subordinate::{self, Extent, GROUPS, NOBODY, USERS, USUAL, decimal};
 use common::sys::power;
@@ -135,7 +135,7 @@ impl Known {
             return caller;
         }
         let has = power::capabilities().map_or(0, |has| has.effective) & SETGID_AND_SETUID;
-        let text = |file| fs::read_to_string(file).unwrap_or_default();
+        let text = |file| file::text(file).unwrap_or_default();
         Self {
             name: ids.ask_for_subordinate().then(own_name).flatten(),
             has_power: has == SETGID_AND_SETUID,

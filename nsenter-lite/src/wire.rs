@@ -11,8 +11,8 @@ use common::{Failure, Tried};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixCredentials, recvmsg,
-    sendmsg, setsockopt, socketpair, sockopt,
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixCredentials, recv,
+    recvmsg, sendmsg, setsockopt, socketpair, sockopt,
 };
 use nix::unistd::{Pid, read};
 
@@ -29,6 +29,8 @@ const HELLO: i32 = 0;
 const EXITED: i32 = 0x100;
 const KILLED: i32 = 0x200;
 const STOPPED: i32 = 0x300;
+/// To PID 1, and no PID.
+const LEFT: i32 = -1;
 
 /// Both ends.
 pub fn pair() -> Result<(Outside, Inside), Failure> {
@@ -63,6 +65,11 @@ impl Outside {
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
             sent => sent.tried(|| "tell the command its PID").map(drop),
         }
+    }
+
+    /// Tells PID 1 that this process is about to end, and that COMMAND is not to end with it.
+    pub fn leave(&self) {
+        let _ = send(&self.0, LEFT);
     }
 
     /// What PID 1 has seen become of COMMAND, if there is news; ECHILD if both are dead.
@@ -114,6 +121,14 @@ impl Inside {
                 Change::Stopped(signal) => STOPPED | signal,
             },
         );
+    }
+
+    /// Whether the process outside, which is dead, has left COMMAND to live on. What waits here may
+    /// also be the PID that COMMAND was not quick enough to read.
+    pub fn was_left(&self) -> bool {
+        let mut bytes = [0; 4];
+        let got = recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT);
+        got == Ok(bytes.len()) && i32::from_ne_bytes(bytes) == LEFT
     }
 
     /// To be waited for: it hangs up when the process outside is dead.

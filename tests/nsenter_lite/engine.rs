@@ -91,6 +91,33 @@ pub fn a_user_namespace_is_joined_first_and_as_its_root() -> Test {
     Ok(())
 }
 
+pub fn credentials_are_kept_on_request() -> Test {
+    need_root()?;
+    let map = ["--map-users", "0:100000:10", "--map-groups", "0:100000:10", "-S", "0", "-G", "0"];
+    let mapped = Container::start(&[&map[..], &["-u"]].concat(), &["sh", "-c", "read line"]);
+    let look = "id -u; id -g; hostname new && hostname";
+    let with = |options: &[&str]| {
+        let mut command = tool();
+        command.arg(join(&["user", "uts"], mapped.pid)).args(options).args(["sh", "-c", look]);
+        command
+    };
+    assert_eq!(run(&mut with(&[])).silent(), "0\n0\nnew\n");
+    // Who is nobody inside has no power there, once a program is executed.
+    let kept = run(&mut with(&["--preserve-credentials"]));
+    assert_eq!(kept.stdout, "65534\n65534\n", "{kept:?}");
+    let script = run(&mut with(&["--preserve-credentials", "--dry-run"])).silent();
+    assert_eq!(run(&mut sh(&script)).stdout, kept.stdout, "{script}");
+    // The namespaces that are made belong to the one that is joined all the same.
+    let made = run(&mut with(&["--preserve-credentials", "-i", "-p"]));
+    assert_eq!(made.stdout, kept.stdout, "{made:?}");
+    run(tool().args(["-u", "--preserve-credentials", "true"])).fails(
+        125,
+        "nsenter-lite",
+        &["no user namespace is entered", "hint: "],
+    );
+    Ok(())
+}
+
 pub fn what_can_not_be_joined_is_one_line() -> Test {
     need_root()?;
     let own = std::process::id();

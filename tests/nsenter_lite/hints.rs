@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use support::{Test, need_program, need_root, private_sh, run, scratch};
+use support::{Test, need_no_filter, need_program, need_root, private_sh, run, scratch};
 
 use crate::setup::{as_nobody, need_user_namespaces, tool};
 
@@ -27,6 +27,7 @@ pub fn a_limit_is_no_full_disk() -> Test {
 }
 
 pub fn no_user_namespace_in_a_chroot() -> Test {
+    need_no_filter("the program is run in another root, where its filter is not")?;
     need_user_namespaces()?;
     need_program("setpriv")?;
     let root = scratch();

@@ -6,7 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use support::{Skip, TempDir, Test, need_program, need_root, private_sh, run, scratch, sh, skip};
+use support::{
+    Skip, TempDir, Test, need_no_filter, need_program, need_root, private_sh, run, scratch, sh,
+    skip,
+};
 
 use crate::setup::{as_nobody, need_user_namespaces, tool, with};
 
@@ -59,6 +62,7 @@ fn maps(text: &str) -> Vec<String> {
 }
 
 pub fn all_subordinate_ids_are_mapped() -> Test {
+    need_no_filter("an ordinary user's filter takes newuidmap's power away")?;
     let users = "other:7:7\nnobody:200000:65536\n65534:300000:10\n";
     let user = Ordinary::with(users, "nobody:400000:5\n65534:500000:100\n")?;
     let root = ["0 65534 1", "1 200000 65536", "65537 300000 10", "", "0 65534 1", "1 400000 5"];
@@ -96,6 +100,7 @@ pub fn all_subordinate_ids_are_mapped() -> Test {
 }
 
 pub fn ranges_are_mapped_by_the_words_of_unshare() -> Test {
+    need_no_filter("an ordinary user's filter takes newuidmap's power away")?;
     let user = Ordinary::with("nobody:200000:100\n", "nobody:200000:100\n")?;
     let both = ["0 200000 50", "", "0 200000 50"];
     let cases: [(&[&str], &[&str]); 4] = [
@@ -176,6 +181,7 @@ pub fn capabilities_are_kept_on_request() -> Test {
 }
 
 pub fn the_script_of_a_map_does_the_same() -> Test {
+    need_no_filter("an ordinary user's filter takes newuidmap's power away")?;
     let lines = "nobody:200000:65536\n65534:300000:10\n";
     let user = Ordinary::with(lines, lines)?;
     let report = format!(
@@ -208,5 +214,25 @@ pub fn the_script_of_a_map_does_the_same() -> Test {
             assert_eq!(ours, run(Command::new("sh").args(["-c", &script])), "{options}: {script}");
         }
     }
+    Ok(())
+}
+
+/// COMMAND must not run as nobody because of that.
+pub fn a_map_that_nobody_writes_is_missed() -> Test {
+    need_user_namespaces()?;
+    if !Path::new("/etc/subuid").exists() || !Path::new("/etc/subgid").exists() {
+        return Err(skip("needs the files /etc/subuid and /etc/subgid"));
+    }
+    let (folder, _) = as_nobody();
+    let fake = folder.path().join("newuidmap");
+    fs::write(&fake, "#!/bin/sh\nkill -9 $PPID\n").expect("ours");
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).expect("ours");
+    let mut shell = private_sh(
+        "echo nobody:100000:10 >\"$1/ids\"
+        for file in subuid subgid; do mount --bind \"$1/ids\" /etc/$file; done
+        export PATH=\"$1:$PATH\"; cd /; exec setpriv --reuid 65534 --regid 65534 --clear-groups -- \\
+        \"$1/nsenter-lite\" --map-auto true",
+    );
+    run(shell.arg(folder.path())).fails(125, "nsenter-lite", &["have the map written", "died"]);
     Ok(())
 }

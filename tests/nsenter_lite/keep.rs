@@ -73,7 +73,7 @@ pub fn a_file_keeps_one_namespace() -> Test {
     let folder = scratch();
     let script = "cd \"$1\"; mount -t tmpfs here .; cd \"$1\"; mount --make-private .; : >old
         \"$2\" --uts=old --net=new -i --hostname box readlink /proc/self/ns/uts /proc/self/ns/ipc >first
-        \"$2\" -t $$ --uts=old --net=new sh -c 'hostname; readlink /proc/self/ns/uts; ls /sys/class/net >&2' 2>/dev/null
+        \"$2\" -t $$ --uts=old --net=new sh -c 'hostname; readlink /proc/self/ns/uts; ls /sys/class/net >&2' 2>said || { s=$?; cat said >&2; exit $s; }
         head -n 1 first; \"$2\" -t $$ --uts=new true 2>&1 || :; umount old new; stat -c %s old new";
     let ran = run(&mut kept(folder.path(), script)).silent();
     let lines: Vec<&str> = ran.lines().collect();

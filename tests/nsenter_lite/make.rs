@@ -1,7 +1,7 @@
 //! Namespaces made: each alone, and what is seen in it.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use support::{Test, need_root, run, scratch};
@@ -118,6 +118,43 @@ pub fn interpreters_are_those_of_the_user_namespace() -> Test {
     let script = run(tool().arg("--dry-run").args(options)).silent();
     assert!(script.contains(" --fork"), "{script}");
     assert_eq!(run(Command::new("sh").args(["-c", &script])), ours, "{script}");
+    Ok(())
+}
+
+pub fn an_interpreter_of_outside_runs_programs_inside() -> Test {
+    need_root()?;
+    let root = support::alpine()?;
+    let at = root.path().to_string_lossy().into_owned();
+    // busybox does what the file that it is to run is called.
+    let program = root.path().join("tmp/echo");
+    fs::write(&program, "NOT-ELF").expect("ours");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
+    let spec = |interpreter: &str, flags| format!(":odd:M::NOT-ELF::{interpreter}:{flags}");
+    let outside = format!("{at}/bin/busybox");
+    for (spec, status, said) in [
+        (spec("/bin/busybox", ""), 0, "hello\n"),
+        (spec(&outside, "F"), 0, "hello\n"),
+        (spec(&outside, ""), 127, ""),
+    ] {
+        let words = ["-rp", "-R", &at, "-l", &spec, "/tmp/echo", "hello"];
+        let ours = run(tool().args(words));
+        assert_eq!((ours.status, &*ours.stdout), (status, said), "{spec}: {ours:?}");
+        let script = run(tool().arg("--dry-run").args(words)).silent();
+        let theirs = run(Command::new("sh").args(["-c", &script]));
+        assert_eq!((theirs.status, &*theirs.stdout), (status, said), "{script}: {theirs:?}");
+    }
+    for (who, spec, part) in [
+        ("-r", "odd", ":NAME:TYPE"),
+        ("-r", ":odd:M::x::/none:F", "must be there"),
+        ("-U", ":odd:M::x::/none:", "--map-root-user"),
+    ] {
+        let refused = run(tool().args([who, "--load-interp", spec, "true"]));
+        refused.fails(125, "nsenter-lite", &["add the interpreter", part]);
+    }
+    let whole = fs::read_dir("/proc/sys/fs/binfmt_misc").map_or(0, Iterator::count);
+    let ours = "ls /proc/sys/fs/binfmt_misc | wc -l";
+    assert_eq!(with(&["-r", "-l", &spec("/bin/sh", "")], ours).silent(), "3\n");
+    assert_eq!(fs::read_dir("/proc/sys/fs/binfmt_misc").map_or(0, Iterator::count), whole);
     Ok(())
 }
 

@@ -43,6 +43,27 @@ pub fn it_has_a_name_and_a_session() -> Test {
     Ok(())
 }
 
+/// Where that group is there, in a user namespace too, a terminal is its; the script says the same.
+pub fn it_is_the_groups_that_terminals_have() -> Test {
+    need_user_namespaces()?;
+    need_program("script")?;
+    let ids = |map: &str| format!("--map-users={map} --map-groups={map}");
+    for (options, group) in
+        [(String::new(), "5"), ("-r".into(), "0"), (ids("0:0:5"), "0"), (ids("0:0:6"), "5")]
+    {
+        let with = |dry: &[&str]| {
+            let mut command = tool();
+            command.args(dry).args(options.split_whitespace());
+            run(command.args(["--init", "--pty", "--mount-proc", "stat", "-c%g", "/dev/pts/0"]))
+        };
+        assert_eq!(with(&[]).silent(), format!("{group}\n"), "{options}");
+        let script = with(&["--dry-run"]).silent();
+        let seen = run(support::sh(&script).env("SHELL", "/bin/sh")).ok();
+        assert_eq!(seen.trim_end(), group, "{script}");
+    }
+    Ok(())
+}
+
 /// Nothing is echoed, nothing is changed, nothing is lost; and the end of input is the end.
 pub fn it_works_in_a_pipeline() -> Test {
     need_root()?;
@@ -83,6 +104,25 @@ const TIOCSTI: &str = "for my $c (split //, \"evil\\n\") { ioctl STDIN, 0x5412, 
     open my $t, '+<', '/dev/tty'; for my $c (split //, \"more\\n\") { ioctl $t, 0x5412, $c }";
 
 /// What COMMAND puts into the input of its terminal is not read by the caller; without --pty it is.
+/// A shell that edits its line takes Ctrl-D for a key, and loses one that came before it did so.
+pub fn the_end_is_told_to_whoever_comes_late() -> Test {
+    need_root()?;
+    need_program("bash")?;
+    for (before, input, said) in [
+        ("sleep 0.3", "", ""),
+        ("read line; sleep 0.3; echo $line", "typed\n", "typed\n"),
+        ("cat; sleep 0.3", "typed\n", "typed\n"),
+    ] {
+        let shell = format!("{before}; exec env INPUTRC=/dev/null bash --norc --noprofile -i");
+        let mut command = tool();
+        command.args(["--init", "--pty", "-m", "--", "sh", "-c", &shell]);
+        let ran = run_with_input(&mut command, input.as_bytes());
+        assert_eq!(ran.status, 0, "{before}: {ran:?}");
+        assert!(ran.stdout.starts_with(said), "{before}: {ran:?}");
+    }
+    Ok(())
+}
+
 pub fn the_callers_input_is_out_of_reach() -> Test {
     need_sessions()?;
     need_program("perl")?;

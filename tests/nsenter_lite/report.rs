@@ -6,9 +6,9 @@ use std::process::Command;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use support::{Ran, Test, eventually, need_program, need_root, run, scratch, sh};
+use support::{Ran, Test, eventually, need_no_filter, need_program, need_root, run, scratch, sh};
 
-use crate::setup::{Container, is_alive, start, tool};
+use crate::setup::{Container, has_word, is_alive, start, tool};
 
 const TOOL: &str = env!("CARGO_BIN_EXE_nsenter-lite");
 
@@ -164,6 +164,13 @@ fn wait_for(pid: &str) -> WaitStatus {
     waitpid(Pid::from_raw(pid.trim_end().parse().expect("a PID")), None).expect("our own child")
 }
 
+/// The PID of a process's parent.
+fn parent(pid: &str) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let rest = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1));
+    rest.expect("a PID").to_owned()
+}
+
 pub fn the_pid_is_known_before_the_command_runs() -> Test {
     need_root()?;
     set_child_subreaper(true).expect("any process may");
@@ -194,10 +201,8 @@ pub fn a_detached_command_is_the_subreapers_child() -> Test {
         detached.args(options).arg("--detach").arg("--pid-file").arg(&file);
         start(detached.args(["sh", "-c", "sleep 0.3; exit 5"]).current_dir("/"));
         let pid = fs::read_to_string(&file).expect("it is complete");
-        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim_end())).expect("it runs");
-        let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1));
         assert!(is_alive(pid.trim_end().parse().expect("a PID")), "{options:?}");
-        assert_eq!(parent, Some(std::process::id().to_string().as_str()), "{options:?}");
+        assert_eq!(parent(pid.trim_end()), std::process::id().to_string(), "{options:?}");
         let status = wait_for(&pid);
         assert!(matches!(status, WaitStatus::Exited(_, 5)), "{options:?}: {status:?}");
         fs::remove_file(&file).expect("ours");
@@ -215,8 +220,58 @@ pub fn a_detached_command_is_the_subreapers_child() -> Test {
     Ok(())
 }
 
+/// PID 1 of `--init` stays, and is the subreaper's child.
+pub fn a_detached_command_keeps_its_pid_1() -> Test {
+    need_root()?;
+    set_child_subreaper(true).expect("any process may");
+    let folder = scratch();
+    let file = folder.path().join("pid");
+    for options in [&["--init"][..], &["--init", "-m", "--mount-proc"], &["--init", "-r"]] {
+        let mut detached = tool();
+        detached.args(options).arg("--detach").arg("--pid-file").arg(&file);
+        start(detached.args(["sh", "-c", "sleep 99 & sleep 0.3; exit 5"]).current_dir("/"));
+        let text = fs::read_to_string(&file).expect("it is complete");
+        let pid = text.trim_end();
+        let namespace = fs::read_link(format!("/proc/{pid}/ns/pid")).expect("it runs");
+        let init = parent(pid);
+        assert_eq!(fs::read_to_string(format!("/proc/{init}/comm")).expect("it runs"), "init\n");
+        assert_eq!(parent(&init), std::process::id().to_string(), "{options:?}");
+        let status = wait_for(&init);
+        assert!(matches!(status, WaitStatus::Exited(_, 5)), "{options:?}: {status:?}");
+        assert_eq!(crate::setup::members(&namespace), [""; 0], "{options:?}");
+        fs::remove_file(&file).expect("ours");
+
+        let mut missing = tool();
+        missing.args(options).arg("--detach").arg("--pid-file").arg(&file);
+        run(missing.arg("/no/such/program")).fails(127, "nsenter-lite", &["ENOENT"]);
+        assert!(!file.exists(), "{options:?}");
+    }
+    // It passes signals on, and dies with a launcher that has not left it yet.
+    let held = script(
+        "mkfifo gate; exec 5<>gate; $T --init --detach --block-fd 5 --pid-file pid sleep 60
+         read -r pid <pid; init=$(cut -d ' ' -f 4 /proc/$pid/stat); kill $init; echo $init",
+    );
+    let status = wait_for(&held.silent());
+    assert!(matches!(status, WaitStatus::Exited(_, 143)), "{status:?}");
+    let word = format!("0.{}77", std::process::id());
+    let killed = script(&format!(
+        "strace -f -qq -o /dev/null -e inject=sethostname:delay_enter=2000000 \
+         $T --init --detach --hostname box --pid-file pid sleep {word} & strace=$!
+         until test -e pid; do sleep 0.01; done; read -r pid <pid
+         init=$(cut -d ' ' -f 4 /proc/$pid/stat); kill -9 $(cut -d ' ' -f 4 /proc/$init/stat)
+         wait $strace || :; sleep 0.1; ! test -e /proc/$pid/exe"
+    ));
+    assert!(!has_word(&word), "{killed:?}");
+    for options in [&["--pty"][..], &["--init", "--pty"], &["-t", "1", "-m", "--pty"]] {
+        let refused = run(tool().args(options).args(["--detach", "true"]));
+        refused.fails(125, "nsenter-lite", &["--detach", "hint: "]);
+    }
+    Ok(())
+}
+
 /// Each call that changes something fails, in the process that goes on or in its parent.
 pub fn a_fault_leaves_nothing() -> Test {
+    need_no_filter("calls are counted, and the filter has some")?;
     need_root()?;
     need_program("strace")?;
     let target = Container::start(&["-muinpC"], &["sh", "-c", "read line"]);

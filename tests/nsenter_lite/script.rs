@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use support::{Test, need_program, need_root, run, scratch, sh};
+use support::{Test, need_no_filter, need_program, need_root, run, scratch, sh};
 
 use crate::setup::{
     Container, LINKS, NOBODY, as_nobody, need_user_namespaces, own_links, to_be_entered, tool,
@@ -144,6 +144,7 @@ pub fn explain_and_dry_run_say_the_same() -> Test {
 }
 
 pub fn a_dry_run_changes_nothing() -> Test {
+    need_no_filter("the filter is one execve(2) more")?;
     need_program("strace")?;
     let folder = scratch();
     let log = folder.path().join("log");

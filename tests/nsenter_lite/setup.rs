@@ -1,6 +1,6 @@
 //! What the tests need: the tool, an ordinary user, a container that waits.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Ran, TempDir, Test, eventually, need_root, run, scratch, skip, wait};
+use support::{Ran, TempDir, Test, eventually, need_root, note, run, scratch, skip, wait};
 
 pub const KINDS: [(&str, &str); 8] = [
     ("-m", "mnt"),
@@ -87,9 +87,17 @@ impl Container {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("ours");
         let file = folder.path().join("pid");
         program.args(options).arg("--pid-file").arg(&file).arg("--").args(command);
-        program.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
-        let launcher = program.spawn().expect("the tool starts");
-        let text = eventually("there is a PID file", || fs::read_to_string(&file).ok());
+        let said = File::create(folder.path().join("said")).expect("ours");
+        program.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(said).process_group(0);
+        let mut launcher = program.spawn().expect("the tool starts");
+        let text = eventually("there is a PID file", || {
+            let ended = launcher.try_wait().expect("our own child");
+            let text = fs::read_to_string(&file).ok();
+            if let (None, Some(status)) = (&text, ended) {
+                has_failed(status, &folder.path().join("said"));
+            }
+            text
+        });
         Self { launcher, pid: text.trim_end().parse().expect("a PID"), _folder: folder }
     }
 
@@ -128,8 +136,21 @@ impl Drop for Container {
 /// Runs a tool that ends at once, and leaves a command behind. Nobody waits for the end of what
 /// that prints.
 pub fn start(command: &mut Command) {
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    assert!(status.expect("the tool starts").success(), "{command:?}");
+    let folder = scratch();
+    let said = folder.path().join("said");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&said).expect("ours"));
+    let status = command.status().expect("the tool starts");
+    if !status.success() {
+        has_failed(status, &said);
+    }
+}
+
+/// A tool has ended that should not have.
+fn has_failed(status: ExitStatus, said: &Path) -> ! {
+    let stderr = fs::read_to_string(said).expect("ours");
+    let ran = Ran { status: support::shells(status), stdout: String::new(), stderr };
+    note(&ran);
+    panic!("{ran:?}");
 }
 
 /// A zombie that its new parent has not looked at yet is dead.
@@ -142,14 +163,15 @@ pub fn shells(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| -status.signal().unwrap_or_default())
 }
 
-/// Whether a process is there, forked or executed, that has this word on its command line.
+/// Whether a process is there, forked or executed, that has this very word on its command line:
+/// another test may run one with a longer word at the same time.
 pub fn has_word(word: &str) -> bool {
     fs::read_dir("/proc").expect("proc").flatten().any(|entry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         name.bytes().all(|byte| byte.is_ascii_digit())
             && fs::read(entry.path().join("cmdline"))
-                .is_ok_and(|line| line.windows(word.len()).any(|part| part == word.as_bytes()))
+                .is_ok_and(|line| line.split(|byte| *byte == 0).any(|part| part == word.as_bytes()))
     })
 }
 

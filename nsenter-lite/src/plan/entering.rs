@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, pidfd};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat;
 
@@ -28,16 +29,24 @@ pub fn enter(cli: &Cli, target: &Target) -> Result<(Vec<Step>, Hands), Failure> 
     let parent = cli.entering.user_parent;
     asked.retain(|kind| !named.contains(kind));
     let user_parent = parent.then(|| target.user_parent(&asked)).transpose()?;
-    asked.retain(|kind| !(parent && *kind == Kind::User));
+    let net_socket = cli.entering.net_socket;
+    asked.retain(|kind| match kind {
+        Kind::User => !parent,
+        Kind::Net => net_socket.is_none(),
+        _ => true,
+    });
     let mut entry = Entry {
         files,
         user_parent: parent,
+        net_socket,
+        follow_context: cli.entering.follow_context,
         root: cli.place.root.clone(),
         wd: cli.place.wd.clone(),
         wdns: cli.entering.wdns.clone(),
         env: cli.entering.env,
         uid: cli.place.setuid,
         gid: cli.place.setgid,
+        keep_caps: cli.place.keep_caps,
         preserve_credentials: cli.preserve_credentials,
         ..Entry::default()
     };
@@ -48,8 +57,14 @@ pub fn enter(cli: &Cli, target: &Target) -> Result<(Vec<Step>, Hands), Failure> 
         }
     }
     let kinds = entry.all();
+    entry.keep_caps &= kinds.contains(&Kind::User);
+    // With --all it is what differs that counts.
+    if cli.place.keep_caps && !entry.keep_caps && !cli.all {
+        return Err(Failure::usage("use --keep-caps where no user namespace is entered")
+            .hint("add --user, if the target's is another than this one"));
+    }
     let elsewhere = entry.root.is_some() || entry.wd.is_some() || entry.wdns.is_some();
-    let other = elsewhere || entry.env || cli.entering.join_cgroup;
+    let other = elsewhere || entry.env || cli.entering.join_cgroup || cli.entering.follow_context;
     if kinds.is_empty() && !cli.all && !other {
         let name = cli.target.as_deref().unwrap_or_default();
         return Err(Failure::usage("no namespace of the target asked for")
@@ -92,18 +107,40 @@ fn hold(entry: &Entry, target: &Target) -> Result<Held, Failure> {
             .map(Some)
     };
     let file = |(kind, file): &(Kind, PathBuf)| Ok((*kind, target::open_file(file)?));
-    Ok(Held {
-        process: match target {
-            Target::Process(_, pidfd) => Some(pidfd.try_clone().tried(|| "hold the target")?),
-            Target::Folder(_) => None,
-        },
-        files: entry.files.iter().map(file).collect::<Result<_, Failure>>()?,
+    let mut files = entry.files.iter().map(file).collect::<Result<Vec<_>, Failure>>()?;
+    let mut process = None;
+    if let Target::Process(pid, pidfd) = target {
+        process = Some(pidfd.try_clone().tried(|| "hold the target")?);
+        if let Some(number) = entry.net_socket {
+            files.push((Kind::Net, target::net_of_socket(*pid, pidfd, number)?));
+        }
+    } else if entry.net_socket.is_some() {
+        target.process("--net-socket")?;
+    }
+    let held = Held {
+        process,
+        files,
         user_parent: None,
+        context: match entry.follow_context {
+            true => Some(target::context(target.process("--follow-context")?)?),
+            false => None,
+        },
+        identity: match entry.follows() {
+            true => folder(&Some(OsString::new()), "--setuid follow", "")?,
+            false => None,
+        },
         root: folder(&entry.root, "--root", "root")?,
         wd: folder(&entry.wd, "--wd", "cwd")?,
         env: match entry.env {
             true => target::environment(target.process("--env")?)?,
             false => Vec::new(),
         },
-    })
+    };
+    // If it is there still, nobody else can have had its PID meanwhile.
+    match &held.process {
+        Some(pidfd) if pidfd::has_ended(pidfd)? => {
+            Err(Failure::errno("look at the target", Errno::ESRCH).hint("the process has ended"))
+        }
+        _ => Ok(held),
+    }
 }
