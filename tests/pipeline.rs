@@ -1,15 +1,15 @@
-//! The five tools together: the chain, the scripts, the tutorial from its first line to its last.
+//! The five tools together: the chain, the scripts, the tutorial.
+
+#[path = "pipeline/tutorial.rs"]
+mod tutorial;
 
 use std::env;
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
-use std::time::Duration;
 
-use support::{Ran, Signal, Skip, TempDir, Test, archive, need_root, project, run, scratch, wait};
+use support::{Ran, Skip, TempDir, Test, archive, need_root, project, run, scratch};
 
 support::tests!(
     build_prints_the_folder_of_the_five_tools,
@@ -18,11 +18,12 @@ support::tests!(
     the_chain_passes_every_status_on,
     the_chain_leaves_the_root_file_system_as_it_was,
     the_classic_line_with_our_tools,
-    the_tutorial_holds_on_the_embedded_default,
-    the_tutorial_holds_on_published_archives,
-    the_tutorial_shows_a_single_step,
-    the_tutorial_interrupted_leaves_nothing,
-    the_tutorial_refuses_wrong_usage,
+    tutorial::it_holds_on_the_embedded_default,
+    tutorial::it_holds_on_published_archives,
+    tutorial::it_shows_a_single_step,
+    tutorial::interrupted_leaves_nothing,
+    tutorial::interrupted_at_its_start_leaves_nothing,
+    tutorial::it_refuses_wrong_usage,
     container_runs_with_limits_and_a_name,
     container_leaves_root_little_power,
     container_binds_read_write_and_read_only,
@@ -37,7 +38,9 @@ fn tools() -> &'static Path {
         // Not `support::run`: the first build takes longer than a test may.
         let out = Command::new(project().join("scripts/build")).output().expect("a shell script");
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        PathBuf::from(String::from_utf8(out.stdout).expect("a path").trim_end())
+        let folder = PathBuf::from(String::from_utf8(out.stdout).expect("a path").trim_end());
+        support::deny_tools(&folder);
+        folder
     })
 }
 
@@ -190,105 +193,6 @@ fn the_classic_line_with_our_tools() -> Test {
     Ok(())
 }
 
-#[track_caller]
-fn all_facts_hold(ran: &Ran, at_least: usize) {
-    let facts: Vec<&str> = ran.stdout.lines().filter(|line| line.starts_with("  -> ")).collect();
-    let held = facts.iter().all(|fact| fact.ends_with(": yes"));
-    assert!(ran.status == 0 && held && facts.len() >= at_least, "{ran:?}");
-}
-
-fn tutorial(folder: &Path) -> Command {
-    let mut command = script("tutorial");
-    command.env("TMPDIR", folder);
-    command
-}
-
-#[track_caller]
-fn is_empty(folder: &Path) {
-    let left: Vec<_> = fs::read_dir(folder).expect("our own folder").collect();
-    assert!(left.is_empty(), "{left:?}");
-}
-
-fn the_tutorial_holds_on_the_embedded_default() -> Test {
-    need_root()?;
-    let _alone = alone();
-    let (folder, before) = (scratch(), traces());
-    all_facts_hold(&run(&mut tutorial(folder.path())), 20);
-    is_empty(folder.path());
-    assert_eq!(traces(), before);
-    Ok(())
-}
-
-fn the_tutorial_holds_on_published_archives() -> Test {
-    need_root()?;
-    let _alone = alone();
-    for name in [ALPINE, BUSYBOX] {
-        let (folder, source) = (scratch(), archive(name)?);
-        all_facts_hold(&run(tutorial(folder.path()).arg("--rootfs").arg(source)), 20);
-        is_empty(folder.path());
-    }
-    Ok(())
-}
-
-fn the_tutorial_shows_a_single_step() -> Test {
-    need_root()?;
-    let _alone = alone();
-    let source = archive(ALPINE).unwrap_or_else(|_| "host".into());
-    for step in 1..=9 {
-        let folder = scratch();
-        let mut command = tutorial(folder.path());
-        let ran = run(command.arg("--rootfs").arg(&source).arg("--step").arg(step.to_string()));
-        all_facts_hold(&ran, 1);
-        assert_eq!(ran.stdout.matches("\n== ").count(), 1, "{ran:?}");
-        assert!(ran.stdout.contains(&format!("\n== {step}. ")), "{ran:?}");
-        is_empty(folder.path());
-    }
-    Ok(())
-}
-
-/// The whole process group gets the signal, as from a terminal's Ctrl-C; or the script alone.
-fn the_tutorial_interrupted_leaves_nothing() -> Test {
-    need_root()?;
-    let _alone = alone();
-    let (source, before) = (archive(ALPINE).unwrap_or_else(|_| "host".into()), traces());
-    for (round, signal) in
-        [Signal::SIGINT, Signal::SIGTERM].into_iter().cycle().take(10).enumerate()
-    {
-        let folder = scratch();
-        let mut child = tutorial(folder.path())
-            .arg("--rootfs")
-            .arg(&source)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .expect("a shell script");
-        thread::sleep(Duration::from_millis(60 * u64::try_from(round).expect("a small number")));
-        support::send(&child, signal, true);
-        let status = wait(&mut child, Duration::from_secs(20)).expect("it ends by itself");
-        assert!(!status.success() || round > 4, "round {round}: {status:?}");
-        is_empty(folder.path());
-        assert_eq!(traces(), before, "round {round}");
-    }
-    Ok(())
-}
-
-fn the_tutorial_refuses_wrong_usage() -> Test {
-    let fails = |args: &[&str], parts: &[&str]| {
-        run(script("tutorial").args(args)).fails(2, "tutorial", parts);
-    };
-    fails(&["--step", "10"], &["read --step \"10\"", "hint: "]);
-    fails(&["--step"], &["not a step"]);
-    fails(&["--bogus"], &["nothing is called \"--bogus\"", "hint: "]);
-    fails(&["--rootfs"], &["it needs a SOURCE"]);
-    need_root()?;
-    let _alone = alone();
-    tools();
-    let mut user = script("tutorial");
-    run(user.uid(65534).gid(65534)).fails(1, "tutorial", &["you are not root", "hint: sudo"]);
-    Ok(())
-}
-
 fn container(args: &[&str], root: &Path, command: &[&str]) -> Ran {
     run(script("container").arg("run").args(args).arg(root).args(command))
 }
@@ -312,6 +216,7 @@ fn container_runs_with_limits_and_a_name() -> Test {
 }
 
 fn container_leaves_root_little_power() -> Test {
+    support::need_no_filter("it looks whether there is one")?;
     let (_folder, root) = rootfs()?;
     let _alone = alone();
     let look = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; env | sort";
