@@ -10,10 +10,14 @@ mod bed;
 mod bites;
 #[path = "isolation/denial.rs"]
 mod denial;
+#[path = "isolation/faults.rs"]
+mod faults;
 #[path = "isolation/kernel.rs"]
 mod kernel;
 #[path = "isolation/many.rs"]
 mod many;
+#[path = "isolation/mapped.rs"]
+mod mapped;
 #[path = "isolation/paths.rs"]
 mod paths;
 #[path = "isolation/rights.rs"]
@@ -67,7 +71,9 @@ fn main() -> ExitCode {
         scripts::h5_a_terminal_of_its_own,
         scripts::h6_what_the_caller_has_set,
         scripts::h7_the_root_file_system_is_as_it_was,
+        scripts::h7_changes_are_kept_apart,
         denial::h8_calls_that_the_kernel_has_not,
+        faults::each_call_that_fails_leaves_nothing,
     ];
     let bites: &[NamedTest] = &named![
         bites::chroot2,
@@ -79,6 +85,8 @@ fn main() -> ExitCode {
         bites::what_the_caller_left,
         bites::setuid,
         bites::mount_points_that_are_links,
+        mapped::files_keep_their_owners,
+        mapped::ids_are_those_that_are_given,
     ];
     let mut tests: Vec<(String, Boxed)> = Vec::new();
     for mode in Mode::ALL {

@@ -24,7 +24,7 @@ pub fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// What of a container could stay: mounts of this namespace, groups, files in the usual places.
-fn traces(bed: &Bed) -> Vec<String> {
+pub fn traces(bed: &Bed) -> Vec<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
     let root = bed.root().to_string_lossy().into_owned();
     let mut found: Vec<String> =
@@ -37,7 +37,7 @@ fn traces(bed: &Bed) -> Vec<String> {
 }
 
 /// The groups that cgset has named after these.
-fn groups(launchers: &[u32]) -> Vec<String> {
+pub fn groups(launchers: &[u32]) -> Vec<String> {
     let mut find = std::process::Command::new("find");
     let all = run(find.args(["/sys/fs/cgroup", "-type", "d", "-name", "cgset-*"])).stdout;
     let ours = |group: &&str| launchers.iter().any(|pid| group.ends_with(&format!("/cgset-{pid}")));
@@ -61,6 +61,7 @@ fn memory_of_tools(bed: &Bed) -> (usize, u64) {
 }
 
 pub fn h1_many_in_a_row_and_at_once(bed: &Bed) -> Test {
+    bed.starts();
     let _alone = alone();
     let before = traces(bed);
     let mut launchers = Vec::new();

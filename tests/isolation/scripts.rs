@@ -1,6 +1,7 @@
 //! H2 to H7: what a script relies on.
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -48,6 +49,7 @@ fn ready(bed: &Bed) {
 /// Each signal to the launcher reaches the payload, or ends it, and the status tells which.
 pub fn h2_signals(bed: &Bed) -> Test {
     use Signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGWINCH};
+    bed.starts();
     for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGWINCH] {
         let name = signal.as_str().trim_start_matches("SIG");
         let script =
@@ -177,5 +179,35 @@ pub fn h7_the_root_file_system_is_as_it_was(bed: &Bed) -> Test {
     // Nor where there are no mount points but those that it makes, and nothing is left in these.
     run(&mut bed.container(&["--read-only"], &["/bin/true"])).silent();
     assert_eq!(fingerprint(&bed.root()), before);
+    Ok(())
+}
+
+/// With an overlay the next one sees what COMMAND has changed, and the root file system is as it was.
+pub fn h7_changes_are_kept_apart(bed: &Bed) -> Test {
+    let [upper, work] = ["upper", "work"].map(|name| {
+        let folder = bed.path(name);
+        fs::create_dir(&folder).expect("ours");
+        chown(&folder, Some(bed.mode.owner()), Some(bed.mode.owner())).expect("root's to give");
+        folder
+    });
+    let before = fingerprint(&bed.root());
+    let layers = format!("{}:{}", upper.display(), work.display());
+    if bed.mode == Mode::RootUserns {
+        let told = run(&mut bed.container(&["--overlay", &layers], &["/bin/true"]));
+        assert_eq!(told.status, 125);
+        assert!(told.stderr.contains("UPPER stays the machine's"), "{}", told.stderr);
+        assert_eq!(fingerprint(&bed.root()), before);
+        return Ok(());
+    }
+    let inside = |script| {
+        run(&mut bed.container(&["--overlay", &layers], &["/bin/sh", "-c", script])).silent()
+    };
+    inside("echo new >/etc/new; mkdir /made; busybox rm -r /etc/group /tmp; mkdir /tmp");
+    assert_eq!(
+        inside("cat /etc/new; ls -d /made; ! ls /etc/group 2>&1 | grep -v No"),
+        "new\n/made\n"
+    );
+    assert_eq!(fingerprint(&bed.root()), before);
+    assert!(upper.join("etc/new").exists());
     Ok(())
 }

@@ -1,0 +1,74 @@
+//! `--userns`: root of the container is nobody in particular outside.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use support::{Test, private_sh, run, skip};
+
+use crate::bed::{Bed, Mode};
+
+pub fn files_keep_their_owners() -> Test {
+    let bed = Bed::new(Mode::RootUserns)?;
+    std::os::unix::fs::chown(bed.root().join("tmp"), Some(1000), Some(1000)).expect("we are root");
+    // By its path only root comes there: what is setuid inside is nobody's outside.
+    fs::set_permissions(bed.root(), Permissions::from_mode(0o755)).expect("ours");
+    let hidden = bed.path("home/hidden");
+    fs::create_dir(&hidden).expect("ours");
+    fs::set_permissions(&hidden, Permissions::from_mode(0o700)).expect("ours");
+    fs::rename(bed.root(), hidden.join("rootfs")).expect("ours");
+    fs::set_permissions(bed.victim(), Permissions::from_mode(0o755)).expect("ours");
+    let script =
+        "cat /proc/self/uid_map; ls -lnd /bin /tmp | while read -r a b c d e; do echo $c $d; done
+        touch /root/new && /bin/busybox chown 1000:1000 /root/new; touch /mnt/new; id -u; id -G";
+    let mut command = bed.as_user(bed.path("scripts/container"));
+    command.args(["run", "--userns", "1000000:65536", "-v", "../victim:/mnt", "hidden/rootfs"]);
+    let ran = run(command.args(["/bin/sh", "-c", script]));
+    let words: Vec<&str> = ran.stdout.split_whitespace().collect();
+    assert_eq!(words, ["0", "1000000", "65536", "0", "0", "1000", "1000", "0", "0"], "{ran:?}");
+    assert!(ran.stderr.contains("/mnt/new: Permission denied"), "the machine's folder: {ran:?}");
+    let new = fs::metadata(hidden.join("rootfs/root/new")).expect("it was made");
+    assert_eq!((new.uid(), new.gid()), (1000, 1000));
+    // What is in no map is nobody's.
+    std::os::unix::fs::chown(hidden.join("rootfs/root/new"), Some(70000), None).expect("ours");
+    let mut command = bed.as_user(bed.path("scripts/container"));
+    command.args(["run", "--userns", "1000000:65536", "hidden/rootfs", "/bin/sh", "-c"]);
+    assert_eq!(run(command.arg("ls -ln /root/new")).ok().split_whitespace().nth(2), Some("65534"));
+    Ok(())
+}
+
+pub fn ids_are_those_that_are_given() -> Test {
+    let bed = Bed::new(Mode::RootUserns)?;
+    if !Path::new("/etc/subuid").exists() || !Path::new("/etc/subgid").exists() {
+        return Err(skip("needs the files /etc/subuid and /etc/subgid"));
+    }
+    let container = |lines: &str, how: &str| {
+        let mut shell = private_sh(
+            "printf \"$1\" >ids
+            mount --bind ids /etc/subuid; mount --bind ids /etc/subgid; shift; exec \"$@\"",
+        );
+        let path = std::env::var("PATH").unwrap_or_default();
+        shell.env("PATH", format!("{}:{path}", bed.path("tools").display()));
+        shell.arg(lines).arg(bed.path("scripts/container")).args(["run", "--userns", how]);
+        shell.arg(bed.root()).args(["/bin/cat", "/proc/self/gid_map"]);
+        run(shell.current_dir(bed.path("home")))
+    };
+    let map = |lines: &str, how: &str| {
+        let ran = container(lines, how).silent();
+        ran.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(map("x:5:5\nroot:300000:70000\n", "auto"), "0 300000 70000");
+    assert_eq!(map("root:300000:9\ncontainers:400000:65536\n", "auto"), "0 400000 65536");
+    assert_eq!(map("", "host"), "0 0 4294967295");
+    container("x:5:5\n", "auto").fails(125, "container", &["no ids are given", "hint: write"]);
+    for how in ["", "keep-id", "0:65536", "5", "5:0"] {
+        container("", how).fails(125, "container", &["--userns", "hint: "]);
+    }
+    fs::set_permissions(bed.path("tools"), Permissions::from_mode(0o700)).expect("ours");
+    container("", "5:5").fails(125, "container", &["only root may go into", "hint: put the tools"]);
+    fs::set_permissions(bed.path("tools"), Permissions::from_mode(0o755)).expect("ours");
+    let theirs = Bed::new(Mode::User)?;
+    let mut user = theirs.container(&["--userns", "5:5"], &["/bin/true"]);
+    run(&mut user).fails(125, "container", &["you are not root", "hint: "]);
+    Ok(())
+}
