@@ -49,33 +49,33 @@ pub struct Layout(pub Vec<Hierarchy>);
 impl Layout {
     /// Reads the mount table, and from the v2 tree which controllers it has.
     pub fn read() -> Result<Self, Failure> {
-        let mut mounts = mountinfo::read_kinds(&["cgroup", "cgroup2"])?;
-        mounts.retain(is_visible);
-        Self::from_mounts(&mounts, |mount| {
+        // A line for each tree that there is, mounted or not.
+        let all = file::text("/proc/self/cgroup").map_or(usize::MAX, |text| text.lines().count());
+        let mounts = mountinfo::of_kinds(&["cgroup", "cgroup2"])?;
+        let visible = mounts.filter(|mount| mount.as_ref().map_or(true, is_visible));
+        Self::from_mounts(visible, all, |mount| {
             let file = mount.join("cgroup.controllers");
             file::text(&file).tried(|| format!("read {file:?}"))
         })
     }
 
+    /// `all` is how many trees there are: who has found them, needs to look no further.
     fn from_mounts(
-        mounts: &[Mount],
+        mounts: impl IntoIterator<Item = Result<Mount, Failure>>,
+        all: usize,
         v2_controllers: impl Fn(&Path) -> Result<String, Failure>,
     ) -> Result<Self, Failure> {
         let mut found: Vec<Hierarchy> = Vec::new();
         for mount in mounts {
+            let mount = mount?;
             let (version, controllers) = match mount.kind.as_str() {
-                "cgroup" => (Version::V1, mount.super_options.clone()),
+                "cgroup" => (Version::V1, mount.super_options),
                 "cgroup2" => (Version::V2, v2_controllers(&mount.target)?.replace(' ', ",")),
                 _ => continue,
             };
             let controllers: Vec<String> =
                 controllers.trim().split(',').map(str::to_owned).collect();
-            let tree = Hierarchy {
-                version,
-                mount: mount.target.clone(),
-                root: mount.root.clone(),
-                controllers,
-            };
+            let tree = Hierarchy { version, mount: mount.target, root: mount.root, controllers };
             // A tree may be mounted a second time, or in part: the first whole one is the best.
             let same = |h: &&mut Hierarchy| {
                 (h.version, &h.controllers) == (tree.version, &tree.controllers)
@@ -84,6 +84,9 @@ impl Layout {
                 None => found.push(tree),
                 Some(part) if !part.is_whole() && tree.is_whole() => *part = tree,
                 Some(_) => {}
+            }
+            if found.iter().filter(|tree| tree.is_whole()).count() == all {
+                break;
             }
         }
         if found.is_empty() {
@@ -255,7 +258,7 @@ mod tests {
 
     fn layout(table: &[u8], v2: &str) -> Result<Layout, Failure> {
         let mounts = mountinfo::parse(table).expect("a good table");
-        Layout::from_mounts(&mounts, |_| Ok(v2.to_owned()))
+        Layout::from_mounts(mounts.into_iter().map(Ok), usize::MAX, |_| Ok(v2.to_owned()))
     }
 
     #[test]
@@ -278,6 +281,16 @@ mod tests {
         let layout = layout(table, "").expect("there is one");
         assert_eq!(layout.0.len(), 1);
         assert_eq!(layout.0[0].mount, Path::new("/whole"));
+    }
+
+    #[test]
+    fn who_has_found_all_trees_looks_no_further() {
+        let mounts = mountinfo::parse(HYBRID).expect("a good table");
+        let mut left = mounts.into_iter();
+        let taken = left.by_ref().map(Ok);
+        let layout = Layout::from_mounts(taken, 3, |_| Ok("pids\n".to_owned()));
+        assert_eq!(layout.expect("there are some").0.len(), 3);
+        assert_eq!(left.len(), 1, "of memory there was one already");
     }
 
     #[test]

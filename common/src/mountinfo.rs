@@ -39,18 +39,15 @@ pub fn read() -> Result<Vec<Mount>, Failure> {
     read_from(Path::new(OURS))
 }
 
-/// Reads of the mount table of this process the mounts of these kinds of file systems alone: a
-/// machine may have thousands of others, which are not kept.
-pub fn read_kinds(kinds: &[&str]) -> Result<Vec<Mount>, Failure> {
+/// The mounts of these kinds of file systems in the mount table of this process, read one by one: a
+/// machine may have thousands of others, and whoever has found what was looked for can stop.
+pub fn of_kinds(kinds: &[&str]) -> Result<impl Iterator<Item = Result<Mount, Failure>>, Failure> {
     let table = BufReader::new(File::open(OURS).tried(what(OURS)).map_err(hint)?);
-    let mut found = Vec::new();
-    for line in table.split(b'\n') {
-        let line = line.tried(what(OURS))?;
-        if kinds.iter().any(|kind| is_of_kind(&line, kind)) {
-            found.extend(parse(&line)?);
-        }
-    }
-    Ok(found)
+    Ok(table.split(b'\n').filter_map(|line| match line.tried(what(OURS)) {
+        Ok(line) if kinds.iter().any(|kind| is_of_kind(&line, kind)) => Some(parse_line(&line)),
+        Ok(_) => None,
+        Err(failure) => Some(Err(failure)),
+    }))
 }
 
 /// The kind follows the only field that is `-`; spaces in paths are written in another way.
@@ -74,16 +71,14 @@ pub fn read_from(file: &Path) -> Result<Vec<Mount>, Failure> {
 
 /// Parses a mount table.
 pub fn parse(table: &[u8]) -> Result<Vec<Mount>, Failure> {
-    table
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(|line| {
-            mount(line).ok_or_else(|| {
-                let line = String::from_utf8_lossy(line);
-                Failure::new(format!("read the mount table: no such line in the manual: {line:?}"))
-            })
-        })
-        .collect()
+    table.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(parse_line).collect()
+}
+
+fn parse_line(line: &[u8]) -> Result<Mount, Failure> {
+    mount(line).ok_or_else(|| {
+        let line = String::from_utf8_lossy(line);
+        Failure::new(format!("read the mount table: no such line in the manual: {line:?}"))
+    })
 }
 
 /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`

@@ -12,7 +12,8 @@ use nix::unistd::{Pid, getpid};
 pub fn of(pid: Pid) -> Result<Vec<PathBuf>, Failure> {
     let file = format!("/proc/{pid}/cgroup");
     let text = file::text(&file).tried(|| format!("read {file:?}"))?;
-    Ok(files(&text, &mountinfo::read_kinds(&["cgroup", "cgroup2"])?))
+    let mounts: Result<Vec<_>, _> = mountinfo::of_kinds(&["cgroup", "cgroup2"])?.collect();
+    Ok(files(&text, &mounts?))
 }
 
 fn files(text: &str, mounts: &[Mount]) -> Vec<PathBuf> {

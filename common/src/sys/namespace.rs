@@ -3,10 +3,12 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::sched::CloneFlags;
 use nix::sys::stat::{SFlag, fstat};
 
 const NS_GET_USERNS: libc::Ioctl = 0xb701;
 const NS_GET_PARENT: libc::Ioctl = 0xb702;
+const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 const SIOCGSKNS: libc::Ioctl = 0x894c;
 
 /// The user namespace that a namespace belongs to.
@@ -17,6 +19,14 @@ pub fn owner(namespace: impl AsFd) -> nix::Result<OwnedFd> {
 /// The namespace above a user or PID namespace.
 pub fn parent(namespace: impl AsFd) -> nix::Result<OwnedFd> {
     ask(namespace, NS_GET_PARENT)
+}
+
+/// Which kind of namespace this is, as the flag of `unshare(2)` for it; `ENOTTY` if it is none. Linux
+/// 4.11.
+pub fn kind(namespace: impl AsFd) -> nix::Result<CloneFlags> {
+    // SAFETY: the question takes no argument, and is answered by a number.
+    let flag = unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_NSTYPE) };
+    Errno::result(flag).map(CloneFlags::from_bits_retain)
 }
 
 /// The network namespace that a socket is of; `ENOTSOCK` if it is none, to which the question might
