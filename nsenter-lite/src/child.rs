@@ -45,11 +45,15 @@ impl Child {
     }
 
     /// The parent stays until the child has ended. The child learns from it the PID that it has
-    /// there: inside, it is 1, or 2.
-    pub fn fork(self, hands: &mut Hands) -> Result<Flow, Failure> {
+    /// there: inside, it is 1, or 2. The first process inside calls `first`.
+    pub fn fork(
+        self,
+        hands: &mut Hands,
+        first: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<Flow, Failure> {
         let words = hands.herald.pipe()?;
         if self.init {
-            return init::fork(self, hands, words);
+            return init::fork(self, hands, words, first);
         }
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to the child")?;
         let pty = self.pty.map(Pty::open).transpose()?;
@@ -71,6 +75,7 @@ impl Child {
             }
             Side::Child => {
                 drop(writer);
+                first()?;
                 let mut bytes = [0; 4];
                 File::from(reader)
                     .read_exact(&mut bytes)

@@ -148,25 +148,37 @@ impl Creation {
     /// Makes them. From here on there is a child, if one was asked for.
     pub fn act(&self, hands: &mut Hands) -> Result<Flow, Failure> {
         self.owner.map_or(Ok(()), Owner::act)?;
-        if !self.kinds.is_empty() {
-            unshare(namespace::flags(&self.kinds))
-                .tried(|| format!("make new namespaces ({})", namespace::options(&self.kinds)))
-                .map_err(|failure| hint::for_new(failure, &self.kinds))?;
-        }
+        // A mount namespace is for those inside alone: what becomes their root is not ours then.
+        let (later, now): (Vec<_>, Vec<_>) = (self.kinds.iter().copied())
+            .partition(|kind| *kind == Kind::Mount && self.child.is_some());
+        self.unshare(&now)?;
         self.map_ids(hands.writer.take())?;
         self.clocks.act()?;
-        if self.kinds.contains(&Kind::Mount) {
-            propagate(self.propagation)?;
-        }
-        if let Some(child) = self.child
-            && let Flow::Done(status) = child.fork(hands)?
-        {
-            return Ok(Flow::Done(status));
+        let mounts = || {
+            self.unshare(&later)?;
+            if self.kinds.contains(&Kind::Mount) { propagate(self.propagation) } else { Ok(()) }
+        };
+        match self.child {
+            None => mounts()?,
+            Some(child) => match child.fork(hands, mounts)? {
+                Flow::Next => {}
+                done @ Flow::Done(_) => return Ok(done),
+            },
         }
         if let Some(keeper) = hands.keeper.take() {
             hands.keeper = Some(keeper.bind(hands.outer_pid.unwrap_or_else(getpid))?);
         }
         self.inside.as_ref().map_or(Ok(()), Inside::act).map(|()| Flow::Next)
+    }
+
+    /// These of them, by one call.
+    fn unshare(&self, kinds: &[Kind]) -> Result<(), Failure> {
+        if kinds.is_empty() {
+            return Ok(());
+        }
+        unshare(namespace::flags(kinds))
+            .tried(|| format!("make new namespaces ({})", namespace::options(kinds)))
+            .map_err(|failure| hint::for_new(failure, &self.kinds))
     }
 
     /// Unprivileged, a group can be mapped only once setgroups(2) is denied: else a member of a

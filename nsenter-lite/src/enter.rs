@@ -150,7 +150,7 @@ impl Entry {
         let (uid, gid) = self.ids(&held)?;
         let root = becomes_root.then_some(0);
         become_command(uid.or(root), gid.or(root), self.keep_caps)?;
-        self.child.map_or(Ok(Flow::Next), |child| child.fork(hands))
+        self.child.map_or(Ok(Flow::Next), |child| child.fork(hands, || Ok(())))
     }
 
     /// User and group that were asked for.

@@ -53,11 +53,12 @@ impl Init {
     }
 }
 
-/// Forks PID 1 into the PID namespace that was just made, and COMMAND from it.
+/// Forks PID 1 into the PID namespace that was just made, which calls `first`, and COMMAND from it.
 pub fn fork(
     asked: Child,
     hands: &mut Hands,
     words: Option<(OwnedFd, OwnedFd)>,
+    first: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<Flow, Failure> {
     let pty = asked.pty.map(Pty::open).transpose()?;
     let group = if pty.is_some() { Group::Session } else { Group::Own };
@@ -82,6 +83,7 @@ pub fn fork(
         return status.inspect(|status| held.told(*status)).map(Flow::Done);
     }
     drop(outside);
+    first()?;
     match sys::fork().tried(|| "fork the command")? {
         ForkResult::Parent { .. } => run(&post, &inside, asked.tie),
         ForkResult::Child => {
