@@ -12,6 +12,8 @@ use support::{Ran, Test, alpine, need_program, need_root, private_sh, project, r
 mod engine;
 #[path = "chrootx/gnu.rs"]
 mod gnu;
+#[path = "chrootx/in_place.rs"]
+mod in_place;
 #[path = "chrootx/landlock.rs"]
 mod landlock;
 #[path = "chrootx/nss.rs"]
@@ -53,6 +55,9 @@ support::tests!(
     engine::a_terminal_is_given_and_its_other_end_sent,
     engine::a_terminal_that_can_not_be_had_is_said,
     engine::a_terminal_that_is_none_is_refused,
+    in_place::all_in_the_namespace_get_the_root,
+    in_place::in_place_only_what_is_asked_for_is_done,
+    in_place::a_namespace_of_others_is_left_alone,
     landlock::files_are_those_of_the_rules,
     landlock::ports_are_those_of_the_rules,
     landlock::other_processes_are_out_of_reach,

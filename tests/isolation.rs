@@ -41,6 +41,7 @@ fn main() -> ExitCode {
     type OnBed = (&'static str, fn(&Bed) -> Test);
     let each: &[OnBed] = &named![
         root::e1_double_chroot,
+        root::e1_no_process_inside_has_another_root,
         root::e2_descriptors_and_working_directory,
         paths::e3_race_for_a_mount_point,
         paths::e4_mount_points_that_are_links,

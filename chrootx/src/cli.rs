@@ -28,6 +28,11 @@ pub struct Cli {
     /// capabilities SYS_CHROOT, MKNOD, DAC_READ_SEARCH and SYS_ADMIN
     #[arg(long)]
     pub chroot: bool,
+    /// Pivot in the mount namespace that is there, not in a new one: all others in it get ROOT, too,
+    /// as PID 1 of nsenter-lite --init. N is open on the one outside, which shows that it is
+    /// another: nsenter-lite --fd 9=/proc/self/ns/mnt
+    #[arg(long, value_name = "N", conflicts_with = "chroot")]
+    pub in_place: Option<u32>,
     /// Run as this user and group, names or numbers; sets HOME, USER, LOGNAME and SHELL
     #[arg(short, long, visible_alias = "userspec", value_name = "USER[:GROUP]")]
     pub user: Option<OsString>,

@@ -68,14 +68,15 @@ pub fn plan(cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
     let mut digit = || digits.next().unwrap_or(9);
     let (hold_digit, ready_digit) = (digit(), ready.unwrap_or_else(&mut digit));
 
-    let mut steps = vec![Step::Descriptors { keep: keep.clone(), ready }];
+    let mut steps = Vec::from_iter(cli.in_place.map(Step::InPlace));
+    steps.push(Step::Descriptors { keep: keep.clone(), ready });
     steps.extend(cli.hold.clone().map(|path| Step::OpenHold(path, hold_digit)));
     let opened = cli.ready.clone().filter(|_| ready.is_none());
     steps.extend(opened.map(|path| Step::OpenReady(path, ready_digit)));
     let terminal = cli.console_socket.is_some();
     steps.extend(cli.console_socket.map(Step::Connect));
     steps.extend((!cli.skip_chdir).then_some(Step::Enter(place)));
-    steps.extend((!cli.chroot).then_some(Step::OwnMounts));
+    steps.extend((!cli.chroot && cli.in_place.is_none()).then_some(Step::OwnMounts));
     // What is the root already needs no mount of its own, and has nothing outside.
     let pivot = !cli.chroot && !is_ours;
     hands.place = if cli.chroot && !is_ours { "." } else { "/" };

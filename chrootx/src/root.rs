@@ -5,21 +5,59 @@ use std::env;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use common::sys::namespace;
 use common::{Failure, Tried, sys};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::{Mode, stat};
+use nix::sys::stat::{Mode, fstat, stat};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{chdir, fchdir, getcwd, pivot_root};
 
 const NOTHING: Option<&str> = None;
 
-/// Propagation is turned off for the whole table: a mount under a shared one would otherwise be
-/// seen in the namespace we come from. The working directory comes along into the new table.
+/// The mount namespace that we are in.
+const OURS: &str = "/proc/self/ns/mnt";
+
+/// The mount namespace that we have, if it is not the one outside, which the caller has open.
+pub fn in_place(outside: u32) -> Result<(), Failure> {
+    let what = || format!("pivot in place, where {outside} is the mount namespace outside");
+    let refused = |why| {
+        Failure::usage(format!("{}: {why}", what()))
+            .hint("open it out there: nsenter-lite --mount --fd 9=/proc/self/ns/mnt -- ...")
+    };
+    let outside = match sys::inherited(outside) {
+        Err(Errno::EBADF) => return Err(refused("the caller has no such descriptor open")),
+        outcome => outcome.tried(what)?,
+    };
+    if namespace::kind(&outside) != Ok(CloneFlags::CLONE_NEWNS) {
+        return Err(refused("it is no mount namespace"));
+    }
+    let (theirs, ours) = (fstat(&outside).tried(what)?, stat(OURS).tried(what)?);
+    match (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino) {
+        true => Err(refused("we are in it, and so are others, who would lose their root")),
+        false => make_private(),
+    }
+}
+
+/// The same in shell.
+pub fn in_place_line(outside: u32) -> String {
+    format!(
+        "if [ {OURS} -ef /proc/self/fd/{outside} ]; then echo 'this is the mount namespace outside' \
+         >&2; exit 125; fi; mount --make-rprivate /"
+    )
+}
+
+/// The working directory comes along into the new table.
 pub fn own_mounts() -> Result<(), Failure> {
     unshare(CloneFlags::CLONE_NEWNS).tried(|| "make a mount namespace").map_err(need_root)?;
+    make_private()
+}
+
+/// Propagation is turned off for the whole table: a mount under a shared one would otherwise be
+/// seen in the namespace we come from, and what is unmounted here be unmounted there.
+fn make_private() -> Result<(), Failure> {
     mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NOTHING)
         .tried(|| "make the mounts private")
         .map_err(|failure| {

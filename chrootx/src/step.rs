@@ -52,6 +52,8 @@ pub enum Step {
     OpenReady(OsString, u32),
     /// Where the other end of a terminal goes.
     Connect(PathBuf),
+    /// The mount namespace that is there becomes ours, for it is not the one that is open there.
+    InPlace(u32),
     /// A mount namespace of our own.
     OwnMounts,
     /// The directory we are in, mounted on itself.
@@ -109,6 +111,7 @@ impl common::Step for Step {
                 "echo 'no command sends a terminal by a socket: that takes chrootx' >&2; exit 125"
                     .into(),
             ),
+            Self::InPlace(outside) => Line::Run(root::in_place_line(*outside)),
             Self::OwnMounts => Line::Within("unshare --mount --propagation private".into()),
             // The path again, for the mount on it is entered only so.
             Self::MountOnItself => Line::Run("mount --rbind . .; cd \"$PWD\"".into()),
@@ -159,6 +162,10 @@ impl common::Step for Step {
                 "whoever waits learns whether the command is there; the script needs a shell inside"
             }
             Self::Hold(_) => "whoever has started this says when it goes on; read(2)",
+            Self::InPlace(_) => {
+                "the mount table is not the one outside, so what follows is not seen there; \
+                mount_namespaces(7)"
+            }
             Self::OwnMounts => {
                 "a mount table of our own: what follows is not seen outside; \
                 unshare(2), mount_namespaces(7)"
@@ -224,6 +231,7 @@ impl common::Step for Step {
             Self::Terminal(owner) => hands.terminal(*owner)?,
             Self::Ready { command, workdir, .. } => hands.ready(command, workdir)?,
             Self::Hold(_) => hands.hold.take().map_or(Ok(()), engine::wait)?,
+            Self::InPlace(outside) => root::in_place(*outside)?,
             Self::OwnMounts => root::own_mounts()?,
             Self::MountOnItself => root::mount_on_itself()?,
             Self::Enter(dir) => hands.enter(dir)?,

@@ -19,6 +19,20 @@ pub fn e1_double_chroot(bed: &Bed) -> Test {
     Ok(())
 }
 
+/// With all power there is, PID 1 can be looked into, too.
+pub fn e1_no_process_inside_has_another_root(bed: &Bed) -> Test {
+    let look = "for process in /proc/[0-9]*; do for way in root cwd; do
+            cat $process/$way$0 2>/dev/null && echo by $process/$way
+        done; done; echo looked at /proc/[0-9]*";
+    let mark = bed.mark();
+    let words = ["/bin/sh", "-c", look, mark.to_str().expect("our own name")];
+    for options in [&["--privileged"][..], &["--privileged", "--no-init"]] {
+        let said = run(&mut bed.container(options, &words)).silent();
+        assert!(said.starts_with("looked at ") && said.lines().count() == 1, "{options:?} {said}");
+    }
+    Ok(())
+}
+
 /// The same command with a folder of the machine's open as descriptor 9.
 fn with_descriptor(command: &Command) -> Command {
     let mut outer = sh(format!("exec 9</; exec {}", words_of(command)));
