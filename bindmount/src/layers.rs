@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use crate::attach::explain_privilege;
 use crate::cli::{place_inside, wrong};
@@ -128,8 +129,7 @@ impl Layers {
             })
             .hint_if(Errno::ESTALE, || {
                 format!("{upper_word} belongs to other lower folders; take a new UPPER and WORK")
-            })
-            .hint_if(Errno::EROFS, || format!("{upper_word} must be on a disk that is writable"));
+            });
         match trap(upper, work) {
             Some(what) => failure.hint_if(Errno::EINVAL, || what),
             None => explain_any(failure),
@@ -209,6 +209,9 @@ fn trap(upper: &OwnedFd, work: &OwnedFd) -> Option<String> {
             "UPPER is on an overlay itself, as in a container; it must be on a disk, or in memory"
                 .into(),
         );
+    }
+    if fstatvfs(upper).is_ok_and(|on| on.flags().contains(FsFlags::ST_RDONLY)) {
+        return Some("UPPER is on a mount that can only be read; findmnt -T shows which".into());
     }
     if upper_name.starts_with(work_name) || work_name.starts_with(upper_name) {
         return Some("UPPER and WORK must not be one in the other: name two neighbours".into());

@@ -220,6 +220,11 @@ pub fn what_is_wrong_is_told() -> Test {
         (":", "lower:upper:nope", &["layer \"nope\"", "(ENOENT)", "mkdir -p nope"]),
         (":", "lower/old/file:upper:work", &["(ENOTDIR)", "a layer is a folder"]),
         ("mount -t tmpfs t work", "lower:upper:work", &["(EINVAL)", "same mount as UPPER"]),
+        (
+            "mount -t tmpfs t upper; mkdir upper/u upper/w; mount -o remount,ro upper",
+            "lower:upper/u:upper/w",
+            &["(EINVAL)", "UPPER is on a mount that can only be read"],
+        ),
         ("mkdir -p upper/work", "lower:upper:upper/work", &["(EINVAL)", "one in the other"]),
         (
             "mkdir -p u2 w2; mount -t overlay -o lowerdir=more,upperdir=u2,workdir=w2 o srv",
