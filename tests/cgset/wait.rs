@@ -78,9 +78,10 @@ pub fn pressure_is_told_of_and_its_script_waits_for_the_same() -> Test {
         cgset(&["create", name]).silent();
     }
     counted(&name)?;
-    let ask = |name: &Name| start(tool().args(["wait", "psi", "memory", "100ms/1s", name]));
+    // A fast disk, and a file read by one reader: held up a tenth of the time, or a bit less.
+    let ask = |name: &Name| start(tool().args(["wait", "psi", "memory", "10ms/1s", name]));
     let (mut waiting, mut other) = (ask(&name), ask(&calm));
-    let script = run(tool().args(["-n", "wait", "psi", "memory", "full", "50ms/1s", &name])).ok();
+    let script = run(tool().args(["-n", "wait", "psi", "memory", "full", "5ms/1s", &name])).ok();
     let mut by_script = start(Command::new("sh").args(["-c", &script]));
     sleep(Duration::from_millis(1500));
     for child in [&mut waiting, &mut other, &mut by_script] {
