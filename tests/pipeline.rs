@@ -268,14 +268,18 @@ fn container_shows_its_pipeline() -> Test {
         shown.silent(),
         format!(
             "cgset mem 10M -- nsenter-lite --init --mount --uts --ipc --cgroup --hostname \
-             container -- bindmount --mkdir --std {path} -- chrootx --seccomp default --cap-default \
-             --no-new-privs --new-keyring --clear-env -e HOME=/root {path} /bin/sh -c 'echo  $$'\n"
+             container --fd 9=/proc/self/ns/mnt -- bindmount --mkdir --std {path} -- \
+             chrootx --in-place 9 --seccomp default --cap-default --no-new-privs --new-keyring \
+             --clear-env -e HOME=/root {path} /bin/sh -c 'echo  $$'\n"
         )
     );
     let line = |options: &[&str]| container(options, root.path(), &["true"]).silent();
-    assert!(line(&["-n", "--seccomp", "none"]).contains("chrootx --cap-default --no-new-privs"));
+    assert!(
+        line(&["-n", "--seccomp", "none"])
+            .contains("chrootx --in-place 9 --cap-default --no-new-privs")
+    );
     let privileged = line(&["-n", "--privileged", "--read-only", "-e", "A=it's"]);
-    let options = "chrootx --new-keyring --clear-env -e HOME=/root -e 'A=it'\\''s' --read-only /";
+    let options = "chrootx --in-place 9 --new-keyring --clear-env -e HOME=/root -e 'A=it'\\''s' --read-only /";
     assert!(privileged.contains(options), "{privileged}");
     Ok(())
 }
