@@ -7,16 +7,16 @@
 use libc::c_long;
 
 /// Calls from this number on are those of the 64-bit programs.
-pub const SAME_FROM: u32 = 424;
+pub const SAME_FROM: c_long = 424;
 
-pub const SOCKET: u32 = 359;
-pub const PERSONALITY: u32 = 136;
-pub const IOCTL: u32 = 54;
-pub const CLONE: u32 = 120;
+pub const SOCKET: c_long = 359;
+pub const PERSONALITY: c_long = 136;
+pub const IOCTL: c_long = 54;
+pub const CLONE: c_long = 120;
 
 /// What nobody may, as in the other list. The oldest calls, which have newer ones beside them that do
 /// the same, are let through, and so are those that no kernel has any more.
-pub const REFUSED: &[u32] = &[
+pub const REFUSED: &[c_long] = &[
     62,  // ustat
     86,  // uselib
     87,  // swapon
@@ -43,8 +43,7 @@ pub const WITH: &[(&str, &[c_long])] = &[
             52,  // umount2
             74,  // sethostname
             103, // syslog
-            CLONE as c_long,
-            121, // setdomainname
+            CLONE, 121, // setdomainname
             131, // quotactl
             217, // pivot_root
             253, // lookup_dcookie

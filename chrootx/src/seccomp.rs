@@ -1,7 +1,6 @@
 //! A filter for system calls, of the kernel's own simple instructions: no library makes it, and
 //! none is needed to read it. See seccomp(2).
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -106,40 +105,62 @@ impl Filter {
     }
 }
 
-/// The calls that something is known of; of all others up to the last known one EPERM is said.
-fn verdicts(gone: Set) -> BTreeMap<u32, Verdict> {
-    let with = calls::WITH.iter().filter(|(name, _)| !gone.has(name));
-    let with = with.flat_map(|(_, calls)| *calls);
-    let allowed = [calls::ALLOWED, calls::OF_THIS_MACHINE, calls::NEW].concat();
-    let allowed = allowed.iter().chain(with).map(|call| (number(*call), Verdict::Allow));
-    let mut verdicts: BTreeMap<u32, Verdict> = allowed.collect();
+/// What becomes of each call up to the last known one, by its number. There are two tables of some
+/// four hundred, for each start of a container: they cost more in any other order.
+struct Verdicts(Vec<Verdict>);
 
-    verdicts.insert(number(libc::SYS_socket), SOCKET);
-    verdicts.insert(number(libc::SYS_personality), PERSONALITY);
-    verdicts.insert(number(libc::SYS_ioctl), IOCTL);
-    verdicts.entry(number(libc::SYS_clone)).or_insert(CLONE);
+impl Verdicts {
+    fn set(&mut self, call: c_long, verdict: Verdict) {
+        self.0[number(call)] = verdict;
+    }
+
+    fn set_all(&mut self, calls: &[c_long], verdict: Verdict) {
+        for call in calls {
+            self.set(*call, verdict);
+        }
+    }
+
+    /// Where it is not allowed anyway.
+    fn restrict(&mut self, call: c_long, verdict: Verdict) {
+        if self.0[number(call)] != Verdict::Allow {
+            self.set(call, verdict);
+        }
+    }
+}
+
+const REFUSED: Verdict = Verdict::Refuse(EPERM);
+
+fn verdicts(gone: Set) -> Verdicts {
+    let mut verdicts = Verdicts(vec![REFUSED; number(calls::LAST) + 1]);
+    let with = calls::WITH.iter().filter(|(name, _)| !gone.has(name)).map(|(_, calls)| *calls);
+    let usual = [calls::ALLOWED, calls::OF_THIS_MACHINE, calls::NEW];
+    usual.into_iter().chain(with).for_each(|calls| verdicts.set_all(calls, Verdict::Allow));
+
+    verdicts.set(libc::SYS_socket, SOCKET);
+    verdicts.set(libc::SYS_personality, PERSONALITY);
+    verdicts.set(libc::SYS_ioctl, IOCTL);
+    verdicts.restrict(libc::SYS_clone, CLONE);
     // The flags of clone3 are in memory, where no filter can look: it does not exist, and the C
     // library takes clone.
-    verdicts.entry(number(libc::SYS_clone3)).or_insert(Verdict::Refuse(ENOSYS));
+    verdicts.restrict(libc::SYS_clone3, Verdict::Refuse(ENOSYS));
     verdicts
 }
 
 /// The same for programs of 32 bits, whose newer calls are the others'.
 #[cfg(target_arch = "x86_64")]
-fn verdicts32(gone: Set, others: BTreeMap<u32, Verdict>) -> BTreeMap<u32, Verdict> {
+fn verdicts32(gone: Set, others: Verdicts) -> Verdicts {
     let mut verdicts = others;
-    verdicts.retain(|call, _| *call >= calls32::SAME_FROM);
-    verdicts.extend((0..calls32::SAME_FROM).map(|call| (call, Verdict::Allow)));
-    let with = |lacks: bool| calls32::WITH.iter().filter(move |(name, _)| gone.has(name) == lacks);
-    let numbers = |(_, calls): &(_, &'static [c_long])| calls.iter().map(|call| number(*call));
-    for call in calls32::REFUSED.iter().copied().chain(with(true).flat_map(numbers)) {
-        verdicts.remove(&call);
+    verdicts.0[..number(calls32::SAME_FROM)].fill(Verdict::Allow);
+    verdicts.set_all(calls32::REFUSED, REFUSED);
+    // What one capability is lacking for, another one may allow.
+    for (lacking, verdict) in [(true, REFUSED), (false, Verdict::Allow)] {
+        let with = calls32::WITH.iter().filter(|(name, _)| gone.has(name) == lacking);
+        with.for_each(|(_, calls)| verdicts.set_all(calls, verdict));
     }
-    verdicts.extend(with(false).flat_map(numbers).map(|call| (call, Verdict::Allow)));
-    verdicts.insert(calls32::SOCKET, SOCKET);
-    verdicts.insert(calls32::PERSONALITY, PERSONALITY);
-    verdicts.insert(calls32::IOCTL, IOCTL);
-    verdicts.entry(calls32::CLONE).or_insert(CLONE);
+    verdicts.set(calls32::SOCKET, SOCKET);
+    verdicts.set(calls32::PERSONALITY, PERSONALITY);
+    verdicts.set(calls32::IOCTL, IOCTL);
+    verdicts.restrict(calls32::CLONE, CLONE);
     verdicts
 }
 
@@ -155,7 +176,7 @@ const IOCTL: Verdict = Verdict::Unless(1, &[0x5412, 0x541C], EPERM);
 const CLONE: Verdict = Verdict::Without(0, 0x7E02_0000);
 
 /// What is said to calls of one machine; the program goes on behind it with those of others.
-fn table(program: &mut Vec<sock_filter>, machine: u32, verdicts: &BTreeMap<u32, Verdict>) {
+fn table(program: &mut Vec<sock_filter>, machine: u32, verdicts: &Verdicts) {
     program.push(jump(BPF_JEQ, machine, 1, 0));
     let here = program.len();
     program.push(statement(BPF_JMP | BPF_JA, 0));
@@ -164,21 +185,19 @@ fn table(program: &mut Vec<sock_filter>, machine: u32, verdicts: &BTreeMap<u32, 
     program[here].k = u32::try_from(program.len() - here - 1).expect("a program is short");
 }
 
-fn number(call: c_long) -> u32 {
-    u32::try_from(call).expect("the numbers of calls are small")
+fn number(call: c_long) -> usize {
+    usize::try_from(call).expect("the numbers of calls are small")
 }
 
 /// Where another verdict begins, the first at 0; the last goes on without end.
-fn segments(verdicts: &BTreeMap<u32, Verdict>) -> Vec<(u32, Verdict)> {
-    let refused = Verdict::Refuse(EPERM);
+fn segments(Verdicts(verdicts): &Verdicts) -> Vec<(u32, Verdict)> {
     let mut segments: Vec<(u32, Verdict)> = Vec::new();
-    for number in 0..=number(calls::LAST) {
-        let verdict = *verdicts.get(&number).unwrap_or(&refused);
+    let unknown = Verdict::Refuse(ENOSYS);
+    for (number, verdict) in (0..).zip(verdicts.iter().copied().chain([unknown])) {
         if segments.last().is_none_or(|(_, before)| *before != verdict) {
             segments.push((number, verdict));
         }
     }
-    segments.push((number(calls::LAST) + 1, Verdict::Refuse(ENOSYS)));
     segments
 }
 

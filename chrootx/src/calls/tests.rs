@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::*;
 
-fn source(machine: &str) -> BTreeMap<String, u32> {
+fn source(machine: &str) -> BTreeMap<String, c_long> {
     // Crates for other machines alone need not have been downloaded.
     let here = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let metadata = Command::new(env!("CARGO"))
@@ -27,7 +27,7 @@ fn source(machine: &str) -> BTreeMap<String, u32> {
         let (name, value) = line.split_once(": u32 = ")?;
         Some((name.to_owned(), value.trim_end_matches(';').parse().ok()?))
     };
-    let found: BTreeMap<String, u32> = lines.filter_map(pair).collect();
+    let found: BTreeMap<String, c_long> = lines.filter_map(pair).collect();
     assert!(found.len() > 250, "{machine}: {}", found.len());
     found
 }
@@ -40,7 +40,7 @@ fn list(name: &str) -> &'static str {
 }
 
 /// What is named in it: SYS_name, and `12, // name`.
-fn named(text: &str) -> (Vec<&str>, Vec<(u32, &str)>) {
+fn named(text: &str) -> (Vec<&str>, Vec<(c_long, &str)>) {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let numbered = text.lines().filter_map(|line| {
         let (number, name) = line.trim().split_once(',')?;
@@ -68,7 +68,7 @@ fn the_numbers_are_the_kernels() {
     }
     let ours = source(std::env::consts::ARCH);
     let newest = ours.values().filter(|number| **number < 1000).max();
-    assert!(newest.is_some_and(|newest| i64::from(*newest) <= LAST), "{newest:?} is not looked at");
+    assert!(newest.is_some_and(|newest| *newest <= LAST), "{newest:?} is not looked at");
 }
 
 /// A 32-bit program may do what a 64-bit one may, by whatever names.
@@ -77,10 +77,8 @@ fn the_numbers_are_the_kernels() {
 fn programs_of_32_bits_may_do_the_same() {
     use crate::calls32;
     let (theirs, ours) = (source("x86"), source("x86_64"));
-    let number = |call: &c_long| u32::try_from(*call).expect("a small number");
-    let may: Vec<u32> = [ALLOWED, OF_THIS_MACHINE, NEW].concat().iter().map(number).collect();
-    let looked_at =
-        [SYS_socket, SYS_personality, SYS_ioctl, SYS_clone, SYS_clone3].map(|call| number(&call));
+    let may = [ALLOWED, OF_THIS_MACHINE, NEW].concat();
+    let looked_at = [SYS_socket, SYS_personality, SYS_ioctl, SYS_clone, SYS_clone3];
     let others = [
         ("_llseek", "lseek"),
         ("_newselect", "select"),
@@ -138,8 +136,8 @@ fn programs_of_32_bits_may_do_the_same() {
         let shorter = ["_time64", "64", "32"].iter().find_map(|end| name.strip_suffix(end));
         let mut name64 = [other, Some(name.as_str()), shorter].into_iter().flatten();
         let number64 = name64.find_map(|name| ours.get(name));
-        let caps = |with: &[(&'static str, &[c_long])], call: u32| -> Vec<&str> {
-            let named = with.iter().filter(|(_, calls)| calls.contains(&c_long::from(call)));
+        let caps = |with: &[(&'static str, &[c_long])], call: c_long| -> Vec<&str> {
+            let named = with.iter().filter(|(_, calls)| calls.contains(&call));
             named.map(|(cap, _)| *cap).collect()
         };
         let refused = calls32::REFUSED.contains(number32);
@@ -147,7 +145,7 @@ fn programs_of_32_bits_may_do_the_same() {
             Some(_) if gone.contains(&name.as_str()) => {}
             Some(call) if may.contains(call) || looked_at.contains(call) => {
                 assert!(!refused, "{name}");
-                let gated = *call == number(&SYS_clone);
+                let gated = *call == SYS_clone;
                 assert_eq!(caps(calls32::WITH, *number32).is_empty(), !gated, "{name}");
             }
             Some(call) => {
