@@ -15,7 +15,7 @@ use nix::unistd::{Pid, pipe2};
 
 use crate::hint;
 use crate::init::{self, Init};
-use crate::pty::{Devpts, Pty};
+use crate::pty::{Counter, Devpts, Terminal};
 use crate::relay::Relay;
 use crate::report::Listener;
 use crate::step::Hands;
@@ -56,14 +56,18 @@ impl Child {
             return init::fork(self, hands, words, first);
         }
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to the child")?;
-        let pty = self.pty.map(Pty::open).transpose()?;
+        let counter = self.pty.map(|_| Counter::open()).transpose()?;
         match Post::new()?.fork(hands.herald.tie(self.tie)).map_err(hint::for_fork)? {
             Side::Parent(child) => {
                 drop(reader);
+                let listener = hands.herald.listener(words.map(|(reader, _)| reader));
+                let mut held = Held::new(None, listener);
+                if let Err(failure) = held.get_terminal(counter) {
+                    child.end();
+                    return Err(failure);
+                }
                 // A child that died at once tells why by its status.
                 let _ = File::from(writer).write_all(&child.pid().as_raw().to_ne_bytes());
-                let listener = hands.herald.listener(words.map(|(reader, _)| reader));
-                let mut held = Held::new(None, pty.map(Pty::relay), listener);
                 held.knows(child.pid());
                 let child = match held.relay {
                     Some(_) => child.leading(Group::Session),
@@ -76,16 +80,21 @@ impl Child {
             Side::Child => {
                 drop(writer);
                 first()?;
+                hands.terminal = self.make_terminal(counter)?;
                 let mut bytes = [0; 4];
                 File::from(reader)
                     .read_exact(&mut bytes)
                     .tried(|| "learn the PID from the parent")?;
                 hands.outer_pid = Some(Pid::from_raw(i32::from_ne_bytes(bytes)));
-                hands.terminal = pty.map(Pty::side_of_command);
                 hands.herald.speak_by(words.map(|(_, writer)| writer));
                 Ok(Flow::Next)
             }
         }
+    }
+
+    /// COMMAND's side of its own terminal, if it gets one.
+    pub fn make_terminal(self, counter: Option<Counter>) -> Result<Option<Terminal>, Failure> {
+        counter.zip(self.pty).map(|(counter, devpts)| counter.make(devpts)).transpose()
     }
 }
 
@@ -97,9 +106,15 @@ pub struct Held {
 }
 
 impl Held {
-    /// PID 1, a terminal of COMMAND's own, and who tells the caller.
-    pub fn new(init: Option<Init>, relay: Option<Relay>, listener: Option<Listener>) -> Self {
-        Self { init, relay, listener }
+    /// PID 1, and who tells the caller.
+    pub fn new(init: Option<Init>, listener: Option<Listener>) -> Self {
+        Self { init, relay: None, listener }
+    }
+
+    /// Waits for COMMAND's terminal, where it gets one.
+    pub fn get_terminal(&mut self, counter: Option<Counter>) -> Result<(), Failure> {
+        self.relay = counter.map(Counter::relay).transpose()?.flatten();
+        Ok(())
     }
 
     fn knows(&mut self, pid: Pid) {

@@ -17,7 +17,7 @@ use nix::unistd::{ForkResult, Pid, chdir, setpgid};
 
 use crate::child::{Child, Held};
 use crate::hint;
-use crate::pty::Pty;
+use crate::pty::Counter;
 use crate::step::Hands;
 use crate::wire::{self, Inside, Outside};
 
@@ -60,8 +60,8 @@ pub fn fork(
     words: Option<(OwnedFd, OwnedFd)>,
     first: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<Flow, Failure> {
-    let pty = asked.pty.map(Pty::open).transpose()?;
-    let group = if pty.is_some() { Group::Session } else { Group::Own };
+    let counter = asked.pty.map(|_| Counter::open()).transpose()?;
+    let group = if counter.is_some() { Group::Session } else { Group::Own };
     // Whom we leave gets no terminal that nobody would take back.
     let waited_for = if asked.tie.is_none() { Group::Shared } else { group };
     let (outside, inside) = wire::pair()?;
@@ -74,9 +74,10 @@ pub fn fork(
         drop(inside);
         let listener = hands.herald.listener(words.map(|(reader, _)| reader));
         let init = Init { pid: child, wire: outside };
-        let mut held = Held::new(Some(init), pty.map(Pty::relay), listener);
+        let mut held = Held::new(Some(init), listener);
         let status = set_dumpable(dumpable)
             .tried(|| "let this process be traced again")
+            .and_then(|()| held.get_terminal(counter))
             .and_then(|()| held.wait(post, waited_for));
         // Before the wire is cut: then COMMAND has nothing to tell of that.
         held.end();
@@ -93,8 +94,8 @@ pub fn fork(
                     .tried(|| "make a process group for the command")?;
             }
             post.leave()?;
+            hands.terminal = asked.make_terminal(counter)?;
             hands.outer_pid = Some(inside.meet()?);
-            hands.terminal = pty.map(Pty::side_of_command);
             hands.herald.speak_by(words.map(|(_, writer)| writer));
             Ok(Flow::Next)
         }

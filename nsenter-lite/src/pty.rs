@@ -7,11 +7,12 @@ use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use common::sys::tty;
+use common::sys::{descriptor, tty};
 use common::terminal::{DEVPTS, TTY, has_tty, new_devpts};
 use common::{Failure, Tried, sys};
 use nix::fcntl::{OFlag, open, openat};
 use nix::libc;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use nix::sys::termios::{LocalFlags, OutputFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
@@ -30,13 +31,12 @@ pub enum Devpts {
 /// Where terminals have their names.
 const PTS: &str = "/dev/pts";
 
-/// A pseudoterminal, before it is known who holds which side.
+/// Where a pseudoterminal is handed over: it is made inside, for in a user namespace only those in
+/// the new mount namespace may make a devpts, and one side of it is for the process outside.
 #[derive(Debug)]
-pub struct Pty {
-    master: OwnedFd,
-    peer: OwnedFd,
-    /// The devpts that is to be mounted.
-    mount: Option<OwnedFd>,
+pub struct Counter {
+    outside: OwnedFd,
+    inside: OwnedFd,
 }
 
 /// COMMAND's side.
@@ -55,9 +55,17 @@ impl Devpts {
     }
 }
 
-impl Pty {
-    /// Opens both sides, like our caller's terminal in what keys do and in its size.
-    pub fn open(devpts: Devpts) -> Result<Self, Failure> {
+impl Counter {
+    pub fn open() -> Result<Self, Failure> {
+        let (outside, inside) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .tried(|| "make a pair of sockets")?;
+        Ok(Self { outside, inside })
+    }
+
+    /// For the one that becomes COMMAND. Makes both sides, like our caller's terminal in what keys do
+    /// and in its size.
+    pub fn make(self, devpts: Devpts) -> Result<Terminal, Failure> {
         let (master, mount) = match devpts {
             Devpts::New => from_new()?,
             Devpts::Here => (from_here()?, None),
@@ -66,17 +74,17 @@ impl Pty {
         // Never by its name, which may lead elsewhere by now (CVE-2025-52565).
         let peer = tty::peer(&master).tried(|| "open the other side of a new terminal")?;
         imitate(&peer).tried(|| "set up a new terminal")?;
-        Ok(Self { master, peer, mount })
+        descriptor::send_both(&self.inside, [&master, &peer])
+            .tried(|| "hand over the other side of a new terminal")?;
+        Ok(Terminal { peer, mount, stderr: None })
     }
 
-    /// For the one that becomes COMMAND.
-    pub fn side_of_command(self) -> Terminal {
-        Terminal { peer: self.peer, mount: self.mount, stderr: None }
-    }
-
-    /// For the one that stays.
-    pub fn relay(self) -> Relay {
-        Relay::new(self.master, self.peer)
+    /// For the one that stays. None, if the other one has failed, and told why.
+    pub fn relay(self) -> Result<Option<Relay>, Failure> {
+        drop(self.inside);
+        let both = descriptor::receive_both(&self.outside);
+        let both = both.tried(|| "get the other side of a new terminal")?;
+        Ok(both.map(|[master, peer]| Relay::new(master, peer)))
     }
 }
 

@@ -85,6 +85,12 @@ impl Child {
         self.pid
     }
 
+    /// Ends it without a word: what it was for can't be.
+    pub fn end(self) {
+        let _ = signal::send(self.pid, SIGKILL);
+        let _ = signal::wait(self.pid);
+    }
+
     /// Waits for its end, passing signals on meanwhile; gives its status, 128+N for signal N.
     pub fn wait(self) -> Result<u8, Failure> {
         self.wait_beside(&mut ())

@@ -1,9 +1,13 @@
-//! Descriptors that are known by their number: those that the caller gave, or that COMMAND expects.
+//! Descriptors that are known by their number: those that the caller gave, or that COMMAND expects,
+//! or that another process sends.
 
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
+use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
 /// Takes over an open descriptor that the caller gave by its number, and keeps it from COMMAND.
 ///
@@ -40,4 +44,31 @@ pub fn mode(number: RawFd) -> nix::Result<OFlag> {
     // SAFETY: F_GETFL takes no pointer, and a closed descriptor is only an error to it.
     let flags = Errno::result(unsafe { libc::fcntl(number, libc::F_GETFL) })?;
     Ok(OFlag::from_bits_retain(flags))
+}
+
+/// Sends a copy of both by a socket, with a byte.
+pub fn send_both(socket: impl AsFd, both: [&OwnedFd; 2]) -> nix::Result<()> {
+    let (numbers, socket) = (both.map(AsRawFd::as_raw_fd), socket.as_fd().as_raw_fd());
+    let rights = [ControlMessage::ScmRights(&numbers)];
+    sendmsg::<()>(socket, &[IoSlice::new(&[0])], &rights, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+}
+
+/// Waits for what [`send_both`] sends; `None` if nobody is there any more to send it.
+pub fn receive_both(socket: impl AsFd) -> nix::Result<Option<[OwnedFd; 2]>> {
+    let (mut space, mut byte) = (cmsg_space!([RawFd; 2]), [0]);
+    let (mut parts, flags) = ([IoSliceMut::new(&mut byte)], MsgFlags::MSG_CMSG_CLOEXEC);
+    let got = recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut received = Vec::new();
+    for message in got.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = message {
+            // SAFETY: the kernel has just made them for us, and nobody else knows of them.
+            received.extend(numbers.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    match (got.bytes, <[OwnedFd; 2]>::try_from(received)) {
+        (_, Ok(both)) => Ok(Some(both)),
+        (0, Err(_)) => Ok(None),
+        // The limit of open files is reached.
+        (_, Err(_)) => Err(Errno::EMFILE),
+    }
 }
