@@ -1,6 +1,7 @@
 //! What scripts and engines are told, and how they hold COMMAND.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use nix::sys::prctl::set_child_subreaper;
@@ -206,11 +207,7 @@ pub fn a_detached_command_is_the_subreapers_child() -> Test {
         let status = wait_for(&pid);
         assert!(matches!(status, WaitStatus::Exited(_, 5)), "{options:?}: {status:?}");
         fs::remove_file(&file).expect("ours");
-
-        let mut missing = tool();
-        missing.args(options).arg("--detach").arg("--pid-file").arg(&file);
-        run(missing.arg("/no/such/program")).fails(127, "nsenter-lite", &["ENOENT"]);
-        assert!(!file.exists(), "{options:?}");
+        leaves_no_file(options, &file);
     }
     let held = script(
         "mkfifo gate; exec 5<>gate; $T -p --detach --block-fd 5 --pid-file pid touch ran
@@ -218,6 +215,14 @@ pub fn a_detached_command_is_the_subreapers_child() -> Test {
     );
     wait_for(&held.silent());
     Ok(())
+}
+
+/// A command that is not there.
+fn leaves_no_file(options: &[&str], file: &Path) {
+    let mut missing = tool();
+    missing.args(options).arg("--detach").arg("--pid-file").arg(file);
+    run(missing.arg("/no/such/program")).fails(127, "nsenter-lite", &["ENOENT"]);
+    assert!(!file.exists(), "{options:?}");
 }
 
 /// PID 1 of `--init` stays, and is the subreaper's child.
@@ -240,11 +245,7 @@ pub fn a_detached_command_keeps_its_pid_1() -> Test {
         assert!(matches!(status, WaitStatus::Exited(_, 5)), "{options:?}: {status:?}");
         assert_eq!(crate::setup::members(&namespace), [""; 0], "{options:?}");
         fs::remove_file(&file).expect("ours");
-
-        let mut missing = tool();
-        missing.args(options).arg("--detach").arg("--pid-file").arg(&file);
-        run(missing.arg("/no/such/program")).fails(127, "nsenter-lite", &["ENOENT"]);
-        assert!(!file.exists(), "{options:?}");
+        leaves_no_file(options, &file);
     }
     // It passes signals on, and dies with a launcher that has not left it yet.
     let held = script(
