@@ -28,9 +28,10 @@ pub struct Cli {
     /// capabilities SYS_CHROOT, MKNOD, DAC_READ_SEARCH and SYS_ADMIN
     #[arg(long)]
     pub chroot: bool,
-    /// Pivot in the mount namespace that is there, not in a new one: all others in it get ROOT, too,
-    /// as PID 1 of nsenter-lite --init. N is open on the one outside, which shows that it is
-    /// another: nsenter-lite --fd 9=/proc/self/ns/mnt
+    /// Pivot in the mount namespace that is there, not in a new one; N is open on the one outside
+    ///
+    /// All others in it get ROOT, too, as PID 1 of nsenter-lite --init. That it is not the one outside,
+    /// the descriptor shows: nsenter-lite --init --mount --fd 9=/proc/self/ns/mnt
     #[arg(long, value_name = "N", conflicts_with = "chroot")]
     pub in_place: Option<u32>,
     /// Run as this user and group, names or numbers; sets HOME, USER, LOGNAME and SHELL
