@@ -62,6 +62,12 @@ pub fn plan(cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
     let umask = cli.umask.as_deref().map(mask).transpose()?;
 
     let keep: BTreeSet<u32> = cli.keep_fd.into_iter().collect();
+    if let Some(outside) = cli.in_place.filter(|outside| keep.contains(outside)) {
+        return Err(Failure::usage(format!(
+            "leave {outside} open by --keep-fd: it is the mount namespace outside, a way out"
+        ))
+        .hint("leave --keep-fd out, or --in-place"));
+    }
     let ready = cli.ready.as_deref().and_then(engine::number);
     // What a shell has a digit for, and nobody uses.
     let mut digits = (3..10).rev().filter(|digit| !keep.contains(digit) && ready != Some(*digit));

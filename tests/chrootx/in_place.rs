@@ -68,6 +68,8 @@ pub fn a_namespace_of_others_is_left_alone() -> Test {
     let said = "this is the mount namespace outside\n";
     assert_eq!((ran.status, ran.stderr.as_str()), (125, said));
     run(chrootx().args(["--in-place", "x", "/"])).fails(125, "chrootx", &["in-place", "hint: "]);
+    let kept = ["--in-place", "9", "--keep-fd", "9", "/"];
+    run(chrootx().args(kept)).fails(125, "chrootx", &["--keep-fd", "a way out", "hint: "]);
     let both = ["--in-place", "9", "--chroot", "/"];
     run(chrootx().args(both)).fails(125, "chrootx", &["--chroot", "hint: "]);
     Ok(())
