@@ -47,7 +47,9 @@ pub fn set(
     let groups = match (&named, &who) {
         (Some(below), _) => group::named(below, &trees),
         (None, Who::Pids(_)) => group::for_process(&movers[0], parent.as_deref(), &trees, layout)?,
-        (None, _) => group::for_command(&Membership::of(getpid())?, parent.as_deref(), &trees)?,
+        (None, Who::Command(_)) => group::for_command(&movers[0], parent.as_deref(), &trees)?,
+        // To be refused, if the command line had not been.
+        (None, Who::Nobody | Who::Stdin) => Vec::new(),
     };
     let mut steps = Vec::new();
     for group in &groups {
