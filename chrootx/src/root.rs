@@ -44,8 +44,9 @@ pub fn in_place(outside: u32) -> Result<(), Failure> {
 /// The same in shell.
 pub fn in_place_line(outside: u32) -> String {
     format!(
-        "if [ {OURS} -ef /proc/self/fd/{outside} ]; then echo 'this is the mount namespace outside' \
-         >&2; exit 125; fi; mount --make-rprivate /"
+        "case $(readlink /proc/self/fd/{outside}) in \"$(readlink {OURS})\") false ;; mnt:*) ;; \
+         *) false ;; esac || {{ echo '{outside} is no mount namespace, or this one' >&2; exit 125; }}; \
+         mount --make-rprivate /"
     )
 }
 

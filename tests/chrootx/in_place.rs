@@ -63,10 +63,12 @@ pub fn a_namespace_of_others_is_left_alone() -> Test {
         ran.fails(125, "chrootx", &["pivot in place", why, "hint: ", "--fd 9=/proc/self/ns/mnt"]);
     }
     // The script looks at that, too.
-    let script = "eval \"$($B --dry-run --in-place 8 / true)\" 8</proc/self/ns/mnt";
-    let ran = run(private_sh(script).env("B", env!("CARGO_BIN_EXE_chrootx")));
-    let said = "this is the mount namespace outside\n";
-    assert_eq!((ran.status, ran.stderr.as_str()), (125, said));
+    for redirect in ["8</proc/self/ns/mnt", "8</proc/self/ns/net", "8</dev/null", "8<&-"] {
+        let script = format!("eval \"$($B --dry-run --in-place 8 / true)\" {redirect}");
+        let ran = run(private_sh(&script).env("B", env!("CARGO_BIN_EXE_chrootx")));
+        let said = "8 is no mount namespace, or this one\n";
+        assert_eq!((ran.status, ran.stderr.as_str()), (125, said), "{redirect}");
+    }
     run(chrootx().args(["--in-place", "x", "/"])).fails(125, "chrootx", &["in-place", "hint: "]);
     let kept = ["--in-place", "9", "--keep-fd", "9", "/"];
     run(chrootx().args(kept)).fails(125, "chrootx", &["--keep-fd", "a way out", "hint: "]);
