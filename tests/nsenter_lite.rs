@@ -76,6 +76,7 @@ support::tests!(
     init::a_command_that_is_another_user_ends_with_its_launcher,
     init::the_command_may_be_asked_to_end_with_its_launcher,
     init::the_command_can_not_look_into_pid_1,
+    init::the_command_waits_until_pid_1_has_let_go,
     terminal::a_shell_inside_has_job_control,
     terminal::the_callers_next_read_works,
     terminal::control_z_stops_the_command_and_its_launcher,

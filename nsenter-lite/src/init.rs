@@ -9,11 +9,12 @@ use common::sys::signal::{self, Arrived, Change};
 use common::sys::{self, power};
 use common::{Failure, Flow, Tried};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::libc::{SI_QUEUE, SIGCHLD, SIGKILL, SIGPIPE};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::{get_dumpable, set_dumpable, set_name, set_pdeathsig};
 use nix::sys::signal::Signal;
-use nix::unistd::{ForkResult, Pid, chdir, setpgid};
+use nix::unistd::{ForkResult, Pid, chdir, pipe2, read, setpgid};
 
 use crate::child::{Child, Held};
 use crate::hint;
@@ -85,9 +86,12 @@ pub fn fork(
     }
     drop(outside);
     first()?;
+    // PID 1 has the one end until it has let go of everything.
+    let (let_go, held) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to PID 1")?;
     match sys::fork().tried(|| "fork the command")? {
         ForkResult::Parent { .. } => run(&post, &inside, asked.tie),
         ForkResult::Child => {
+            drop(held);
             set_dumpable(dumpable).tried(|| "let the command be traced")?;
             if group == Group::Own {
                 setpgid(Pid::from_raw(0), Pid::from_raw(0))
@@ -95,6 +99,7 @@ pub fn fork(
             }
             post.leave()?;
             hands.terminal = asked.make_terminal(counter)?;
+            read(&let_go, &mut [0]).tried(|| "wait for PID 1")?;
             hands.outer_pid = Some(inside.meet()?);
             hands.herald.speak_by(words.map(|(_, writer)| writer));
             Ok(Flow::Next)
@@ -153,7 +158,8 @@ fn reap(wire: &Inside) -> Option<u8> {
     None
 }
 
-/// Gives up what PID 1 needn't hold. What fails here leaves it as good a PID 1.
+/// Gives up what PID 1 needn't hold: COMMAND might look into it. What fails here leaves it as good a
+/// PID 1.
 fn settle(post: &Post, wire: &Inside, tie: Option<Signal>) {
     let _ = set_name(c"init");
     if tie == Some(Signal::SIGKILL) {

@@ -248,3 +248,16 @@ pub fn the_command_can_not_look_into_pid_1() -> Test {
     assert_eq!((open.len(), kind("socket:"), kind("anon_inode:[signalfd]")), (2, 1, 1), "{open:?}");
     Ok(())
 }
+
+/// With all capabilities COMMAND may look, and finds nothing of outside, however slow PID 1 is.
+pub fn the_command_waits_until_pid_1_has_let_go() -> Test {
+    need_root()?;
+    need_program("strace")?;
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=chdir"]);
+    strace.args(["-e", "inject=chdir:delay_enter=300000", env!("CARGO_BIN_EXE_nsenter-lite")]);
+    let look = "readlink /proc/1/cwd; ls /proc/1/fd | wc -l";
+    strace.args(["--init", "-m", "--mount-proc", "--fd", "9=/", "--", "sh", "-c", look]);
+    assert_eq!(run(strace.current_dir("/tmp")).silent(), "/\n2\n");
+    Ok(())
+}
