@@ -4,7 +4,7 @@
 //! target, and attaches the copy at DST, as the target's root leads there. No shell command does
 //! that: nsenter(1) finds no SRC where it is.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use common::mountinfo::{self, Mount};
@@ -12,7 +12,6 @@ use common::{Failure, Tried, inroot, pidfd, shell};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, fchdir};
@@ -39,10 +38,9 @@ impl Target {
         let root = root.tried(|| format!("open the root of process {pid}")).map_err(|failure| {
             failure.hint_if(Errno::EACCES, || "that takes root, or a process of yours".into())
         })?;
-        let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::ZERO).tried(|| format!("look at process {pid}"))? {
-            0 => Ok(Self { pid, process, root }),
-            _ => Err(Failure::errno(format!("find process {pid}"), Errno::ESRCH)),
+        match pidfd::has_ended(&process).tried(|| format!("look at process {pid}"))? {
+            false => Ok(Self { pid, process, root }),
+            true => Err(Failure::errno(format!("find process {pid}"), Errno::ESRCH)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::{Failure, file, pidfd};
+use common::{Failure, Tried, file, pidfd};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, Pid, access};
 
@@ -22,7 +22,7 @@ pub fn attach(pid: Pid, from: &Path, to: &Path) -> Result<(), Failure> {
     move_new(pid, to)
         .map_err(|failure| explain(failure, pid, to))
         .map_err(|failure| explain_right(failure, from, to))?;
-    if pidfd::has_ended(&pidfd)? {
+    if pidfd::has_ended(&pidfd).tried(|| "look at the process")? {
         // Nobody is left to be moved back, as a rule.
         let _ = move_to(pid, from);
         return Err(gone(pid));

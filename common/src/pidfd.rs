@@ -4,12 +4,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_file};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid};
 
 use crate::file;
 use crate::report::{Failure, Tried};
+use crate::resident::is_readable;
 use crate::sys;
 
 /// Opens a process. A PID in its place could come to mean another process, so nothing else will do
@@ -25,9 +25,8 @@ pub fn open(pid: Pid, what: impl FnOnce() -> String) -> Result<OwnedFd, Failure>
 }
 
 /// Whether the process has ended: what was found by its PID since it was opened may be another's then.
-pub fn has_ended(pidfd: impl AsFd) -> Result<bool, Failure> {
-    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    Ok(poll(&mut fds, PollTimeout::ZERO).tried(|| "look at the process")? > 0)
+pub fn has_ended(pidfd: impl AsFd) -> nix::Result<bool> {
+    is_readable(pidfd.as_fd())
 }
 
 /// Opens a process to send it signals: its folder in /proc will do for that where a pidfd is denied,

@@ -122,6 +122,11 @@ pub fn until_readable(fd: BorrowedFd<'_>) -> nix::Result<()> {
     }
 }
 
+/// Whether there is something to read now, or nothing ever to come.
+pub fn is_readable(fd: BorrowedFd<'_>) -> nix::Result<bool> {
+    poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::ZERO).map(|ready| ready > 0)
+}
+
 impl Post {
     /// From here on signals wait.
     pub fn new() -> Result<Self, Failure> {
@@ -206,9 +211,8 @@ fn witness() -> Result<(OwnedFd, Option<OwnedFd>), Failure> {
 /// in a new PID namespace getppid(2) is 0 either way, and can't tell.
 fn die_with(parent: &OwnedFd, signal: Signal) -> Result<(), Failure> {
     set_pdeathsig(signal).tried(|| "tie this process to its parent")?;
-    let mut fds = [PollFd::new(parent.as_fd(), PollFlags::POLLIN)];
-    match poll(&mut fds, PollTimeout::ZERO).tried(|| "look at the parent")? {
-        0 => Ok(()),
-        _ => Err(Failure::new("run on without a parent: it was killed")),
+    match is_readable(parent.as_fd()).tried(|| "look at the parent")? {
+        false => Ok(()),
+        true => Err(Failure::new("run on without a parent: it was killed")),
     }
 }

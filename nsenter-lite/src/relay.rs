@@ -3,9 +3,10 @@
 use std::io::{IsTerminal, Stdin, Stdout, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use common::resident::is_readable;
 use common::sys::tty;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, read, tcgetpgrp, write};
 
@@ -219,8 +220,7 @@ impl Relay {
                 self.write_output();
             }
             let Some(master) = &self.master else { break };
-            let mut fds = [PollFd::new(master.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut fds, PollTimeout::ZERO) != Ok(1) {
+            if is_readable(master.as_fd()) != Ok(true) {
                 break;
             }
             self.read_command();

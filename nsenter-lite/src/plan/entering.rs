@@ -138,7 +138,7 @@ fn hold(entry: &Entry, target: &Target) -> Result<Held, Failure> {
     };
     // If it is there still, nobody else can have had its PID meanwhile.
     match &held.process {
-        Some(pidfd) if pidfd::has_ended(pidfd)? => {
+        Some(pidfd) if pidfd::has_ended(pidfd).tried(|| "look at the process")? => {
             Err(Failure::errno("look at the target", Errno::ESRCH).hint("the process has ended"))
         }
         _ => Ok(held),

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use common::resident::is_readable;
 use nix::unistd::Pid;
 
 use super::{event, word};
@@ -69,10 +69,7 @@ impl Listener {
     }
 
     fn is_readable(&self) -> bool {
-        self.fd().is_some_and(|fd| {
-            let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-            poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-        })
+        self.fd().is_some_and(|fd| is_readable(fd) == Ok(true))
     }
 
     fn read(&mut self) {
