@@ -1,15 +1,13 @@
 //! A terminal of the container's own, whose other end goes to an engine by a socket.
 
-use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use common::sys::tty;
+use common::sys::{descriptor, tty};
 use common::{Failure, Tried, inroot, sys};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::stat::{SFlag, fstat, major, minor};
 use nix::sys::statfs::{DEVPTS_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Uid, dup2_stderr, dup2_stdin, dup2_stdout, fchown, getpid, getsid, setsid};
@@ -89,10 +87,7 @@ fn mount(root: impl AsFd, slave: &OwnedFd) -> Result<(), Failure> {
 
 fn send(socket: &UnixStream, master: &OwnedFd, number: u32) -> Result<(), Failure> {
     let name = format!("/dev/pts/{number}");
-    let (data, fds) = ([IoSlice::new(name.as_bytes())], [master.as_raw_fd()]);
-    let rights = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<()>(socket.as_raw_fd(), &data, &rights, MsgFlags::MSG_NOSIGNAL, None)
-        .map(drop)
+    descriptor::send(socket, name.as_bytes(), [master])
         .tried(|| "send the new terminal by the socket")
 }
 

@@ -12,12 +12,12 @@ use common::terminal::{DEVPTS, TTY, has_tty, new_devpts};
 use common::{Failure, Tried, sys};
 use nix::fcntl::{OFlag, open, openat};
 use nix::libc;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use nix::sys::termios::{LocalFlags, OutputFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use crate::relay::Relay;
+use crate::wire;
 
 /// The file system that the terminal is a file in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +57,7 @@ impl Devpts {
 
 impl Counter {
     pub fn open() -> Result<Self, Failure> {
-        let (outside, inside) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-                .tried(|| "make a pair of sockets")?;
-        Ok(Self { outside, inside })
+        wire::sockets().map(|(outside, inside)| Self { outside, inside })
     }
 
     /// For the one that becomes COMMAND. Makes both sides, like our caller's terminal in what keys do
@@ -74,7 +71,7 @@ impl Counter {
         // Never by its name, which may lead elsewhere by now (CVE-2025-52565).
         let peer = tty::peer(&master).tried(|| "open the other side of a new terminal")?;
         imitate(&peer).tried(|| "set up a new terminal")?;
-        descriptor::send_both(&self.inside, [&master, &peer])
+        descriptor::send(&self.inside, b"\n", [&master, &peer])
             .tried(|| "hand over the other side of a new terminal")?;
         Ok(Terminal { peer, mount, stderr: None })
     }

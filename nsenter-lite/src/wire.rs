@@ -32,11 +32,15 @@ const STOPPED: i32 = 0x300;
 /// To PID 1, and no PID.
 const LEFT: i32 = -1;
 
+/// Two sockets that are connected, and keep messages apart.
+pub fn sockets() -> Result<(OwnedFd, OwnedFd), Failure> {
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .tried(|| "make a pair of sockets")
+}
+
 /// Both ends.
 pub fn pair() -> Result<(Outside, Inside), Failure> {
-    let (outside, inside) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-            .tried(|| "make a pair of sockets")?;
+    let (outside, inside) = sockets()?;
     setsockopt(&outside, sockopt::PassCred, &true).tried(|| "ask who sends on a socket")?;
     Ok((Outside(outside), Inside(inside)))
 }

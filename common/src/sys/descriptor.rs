@@ -46,14 +46,14 @@ pub fn mode(number: RawFd) -> nix::Result<OFlag> {
     Ok(OFlag::from_bits_retain(flags))
 }
 
-/// Sends a copy of both by a socket, with a byte.
-pub fn send_both(socket: impl AsFd, both: [&OwnedFd; 2]) -> nix::Result<()> {
-    let (numbers, socket) = (both.map(AsRawFd::as_raw_fd), socket.as_fd().as_raw_fd());
+/// Sends copies of descriptors by a socket, with a text, which can't be empty.
+pub fn send<const N: usize>(socket: impl AsFd, text: &[u8], fds: [&OwnedFd; N]) -> nix::Result<()> {
+    let (numbers, socket) = (fds.map(AsRawFd::as_raw_fd), socket.as_fd().as_raw_fd());
     let rights = [ControlMessage::ScmRights(&numbers)];
-    sendmsg::<()>(socket, &[IoSlice::new(&[0])], &rights, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+    sendmsg::<()>(socket, &[IoSlice::new(text)], &rights, MsgFlags::MSG_NOSIGNAL, None).map(drop)
 }
 
-/// Waits for what [`send_both`] sends; `None` if nobody is there any more to send it.
+/// Waits for two that [`send`] sends; `None` if nobody is there any more to send them.
 pub fn receive_both(socket: impl AsFd) -> nix::Result<Option<[OwnedFd; 2]>> {
     let (mut space, mut byte) = (cmsg_space!([RawFd; 2]), [0]);
     let (mut parts, flags) = ([IoSliceMut::new(&mut byte)], MsgFlags::MSG_CMSG_CLOEXEC);
