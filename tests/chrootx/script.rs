@@ -1,0 +1,76 @@
+//! What is said is what is done.
+
+use std::fs;
+use std::process::Command;
+
+use support::{Test, alpine, need_no_filter, need_program, private_sh, run, scratch};
+
+use crate::{chrootx, inside};
+
+/// What COMMAND can find out about its root, its mounts and itself.
+const REPORT: &str = "mount -t proc proc /proc 2>&-; unset OLDPWD SHLVL _
+    pwd; id; ls -i /; env | sort; umask; ulimit -n; ulimit -Hn
+    grep -E '^(Cap|NoNewPrivs)' /proc/self/status 2>&-
+    touch /probe 2>&1 && rm /probe
+    cut -d' ' -f4- /proc/self/mountinfo 2>&-; true";
+
+pub fn the_dry_run_script_does_the_same() -> Test {
+    let root = alpine()?;
+    need_program("capsh")?;
+    for options in [
+        &[][..],
+        &["-u", "nobody"],
+        &["-u", "bin:nobody", "-w", "/tmp"],
+        &["--groups=", "-u1:2"],
+        &["--cap-default", "-u", "nobody", "-w", "/tmp"],
+        &["--cap-drop", "all", "--cap-keep", "kill,CAP_CHOWN"],
+        &["--no-new-privs", "--rlimit", "nofile=50:60", "--umask", "027"],
+        &["--clear-env", "-e", "A=it's", "--env=B=", "-u", "nobody"],
+        &["--keep-fd", "2"],
+    ] {
+        for chroot in [&[][..], &["--chroot"]] {
+            let options = [options, chroot].concat();
+            let in_private = "exec \"$@\"";
+            let command = ["/bin/sh", "-c", REPORT];
+            let mut ours = private_sh(in_private);
+            ours.arg(env!("CARGO_BIN_EXE_chrootx")).args(&options).arg(root.path()).args(command);
+            let script =
+                run(chrootx().arg("--dry-run").args(&options).arg(root.path()).args(command));
+            let theirs = run(private_sh(in_private).args(["sh", "-c", &script.silent()]));
+            let (ours, theirs) = (run(&mut ours), theirs);
+            assert_eq!(ours.stdout, theirs.stdout, "{options:?}");
+            assert_eq!((ours.status, theirs.status), (0, 0), "{ours:?} {theirs:?}");
+        }
+    }
+    Ok(())
+}
+
+pub fn explain_and_dry_run_say_the_same() -> Test {
+    let root = alpine()?;
+    let explained = inside(root.path(), &["-x"], &["/bin/true"]);
+    let script = inside(root.path(), &["-n"], &["/bin/true"]).silent();
+    assert_eq!((explained.status, explained.stdout.as_str()), (0, ""));
+    assert_eq!(explained.stderr.lines().count(), 7, "{explained:?}");
+    for line in explained.stderr.lines() {
+        let command = line.strip_prefix("+ ").and_then(|line| line.split("  # ").next());
+        assert!(script.contains(command.expect("a command and its reason")), "{line}\n{script}");
+    }
+    Ok(())
+}
+
+pub fn a_dry_run_changes_nothing() -> Test {
+    need_no_filter("the filter is one execve(2) more")?;
+    need_program("strace")?;
+    let folder = scratch();
+    let log = folder.path().join("log");
+    let mut command = Command::new("strace");
+    let calls =
+        "trace=unshare,setns,mount,umount2,pivot_root,chroot,chdir,setgroups,setresuid,execve";
+    command.args(["-f", "-e", calls, "-o"]).arg(&log);
+    command.arg(env!("CARGO_BIN_EXE_chrootx")).args(["-n", "-u", "1:1", "/usr", "/bin/true"]);
+    run(&mut command).silent();
+    let calls = fs::read_to_string(log).expect("strace wrote it");
+    let calls: Vec<&str> = calls.lines().filter(|line| line.contains('(')).collect();
+    assert!(matches!(calls.as_slice(), [start] if start.contains("execve")), "{calls:?}");
+    Ok(())
+}
