@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
+use common::file;
+
 use crate::group::{self, Group, inside};
 use crate::hierarchy::Version;
 use crate::key::{Key, Setting};
 use crate::setting::{Write, find};
 use crate::value::Value;
-use common::file;
 
 const FILES: [(Key, &str); 2] = [(Key::Cpus, "cpuset.cpus"), (Key::Mems, "cpuset.mems")];
 

@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use common::Failure;
-use common::file;
+use common::{Failure, file};
 
 use crate::group::{self, Group};
 use crate::hierarchy::{DEV, NET, Version};

@@ -3,8 +3,7 @@
 use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 
-use common::file;
-use common::size;
+use common::{file, size};
 use serde_json::{Value, json};
 
 use crate::net::{self, Direction};

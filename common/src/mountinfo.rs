@@ -132,6 +132,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_kind_is_told_from_what_looks_like_it() {
@@ -141,7 +142,6 @@ mod tests {
         assert!(!is_of_kind(&line("cgroup2"), "cgroup") && !is_of_kind(&line("-"), "cgroup"));
         assert!(!is_of_kind(b"", "cgroup") && !is_of_kind(b"36 35 -", "cgroup"));
     }
-    use proptest::prelude::*;
 
     #[test]
     fn the_line_of_the_manual() {

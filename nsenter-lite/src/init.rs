@@ -87,11 +87,11 @@ pub fn fork(
     drop(outside);
     first()?;
     // PID 1 has the one end until it has let go of everything.
-    let (let_go, held) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to PID 1")?;
+    let (let_go, holding) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to PID 1")?;
     match sys::fork().tried(|| "fork the command")? {
         ForkResult::Parent { .. } => run(&post, &inside, asked.tie),
         ForkResult::Child => {
-            drop(held);
+            drop(holding);
             set_dumpable(dumpable).tried(|| "let the command be traced")?;
             if group == Group::Own {
                 setpgid(Pid::from_raw(0), Pid::from_raw(0))

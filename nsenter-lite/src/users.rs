@@ -5,11 +5,10 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use common::Failure;
-use common::file;
 use common::idmap::{By, IdMap, Writer};
 use common::subordinate::{self, Extent, GROUPS, NOBODY, USERS, USUAL, decimal};
 use common::sys::power;
+use common::{Failure, file};
 use nix::unistd::{Group, Uid, User, getegid, geteuid};
 
 /// Whose ids are mapped to which.
