@@ -27,7 +27,7 @@ use nix::unistd::{ForkResult, Pid};
 use libc::{AT_EMPTY_PATH, CLONE_NEWTIME, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH};
 pub use libc::{
     AT_RECURSIVE, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
-    OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, mount_attr,
+    OPEN_TREE_CLOEXEC, OPEN_TREE_CLONE, RENAME_EXCHANGE, RENAME_NOREPLACE, mount_attr,
 };
 
 // What was so when the program started. Rust's runtime ignores SIGPIPE and opens /dev/null on
@@ -186,6 +186,26 @@ pub fn pidfd_send_signal(pidfd: impl AsFd, signal: Signal) -> nix::Result<()> {
             0 as c_uint,
         )
     };
+    Errno::result(done).map(drop)
+}
+
+/// rename(2) with flags such as `RENAME_NOREPLACE`, which nix has for glibc alone. See
+/// `renameat2(2)`, Linux 3.15.
+pub fn rename(
+    from_dir: impl AsFd,
+    from: &(impl NixPath + ?Sized),
+    to_dir: impl AsFd,
+    to: &(impl NixPath + ?Sized),
+    flags: c_uint,
+) -> nix::Result<()> {
+    let (from_dir, to_dir) = (from_dir.as_fd().as_raw_fd(), to_dir.as_fd().as_raw_fd());
+    let done = from.with_nix_path(|from| {
+        to.with_nix_path(|to| {
+            let (from, to) = (from.as_ptr(), to.as_ptr());
+            // SAFETY: both paths are NUL-terminated strings that outlive the call.
+            unsafe { libc::syscall(libc::SYS_renameat2, from_dir, from, to_dir, to, flags) }
+        })
+    })??;
     Errno::result(done).map(drop)
 }
 

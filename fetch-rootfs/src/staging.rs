@@ -10,10 +10,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, shell};
+use common::{Failure, Tried, shell, sys};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, RenameFlags, open, openat, renameat2};
+use nix::fcntl::{Flock, FlockArg, OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlink, unlinkat};
 
@@ -92,11 +92,12 @@ impl Staging {
     pub fn publish(&self, dir: &Path) -> Result<(), Failure> {
         let (_, name) = split(dir)?;
         let failed = || format!("rename the finished tree to {dir:?}");
-        let rename = |flags| renameat2(&*self.folder, TREE, &self.parent, name.as_os_str(), flags);
-        match rename(RenameFlags::RENAME_NOREPLACE) {
+        let rename =
+            |flags| sys::rename(&*self.folder, TREE, &self.parent, name.as_os_str(), flags);
+        match rename(sys::RENAME_NOREPLACE) {
             // rename(2) replaces an empty folder, and refuses one that has something in it.
             Err(Errno::EEXIST | Errno::EINVAL) => {
-                rename(RenameFlags::empty()).tried(failed).map_err(|failure| {
+                rename(0).tried(failed).map_err(|failure| {
                     failure.hint_if(Errno::ENOTEMPTY, || "somebody else made it meanwhile".into())
                 })?;
             }

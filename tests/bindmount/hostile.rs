@@ -5,7 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use common::sys;
+use nix::fcntl::AT_FDCWD;
 use support::{Test, need_program, private_sh, run, scratch};
 
 use super::{BINDMOUNT, bare_root, in_folder};
@@ -143,7 +144,7 @@ pub fn an_exchanged_mount_point_leads_nowhere() -> Test {
         scope.spawn(|| {
             let (a, b) = (root.path().join("mnt"), root.path().join("link"));
             while !done.load(Relaxed) {
-                renameat2(AT_FDCWD, &a, AT_FDCWD, &b, RenameFlags::RENAME_EXCHANGE)
+                sys::rename(AT_FDCWD, &a, AT_FDCWD, &b, sys::RENAME_EXCHANGE)
                     .expect("both are there");
                 std::thread::sleep(std::time::Duration::from_micros(100));
             }

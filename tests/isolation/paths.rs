@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use common::sys;
+use nix::fcntl::AT_FDCWD;
 use support::{Test, run};
 
 use crate::bed::{Bed, fingerprint};
@@ -37,8 +38,7 @@ pub fn e3_race_for_a_mount_point(bed: &Bed) -> Test {
         let over = Arc::clone(&over);
         move || {
             let mut swaps = 0u64;
-            let swap =
-                || renameat2(AT_FDCWD, &place, AT_FDCWD, &link, RenameFlags::RENAME_EXCHANGE);
+            let swap = || sys::rename(AT_FDCWD, &place, AT_FDCWD, &link, sys::RENAME_EXCHANGE);
             while !over.load(Relaxed) && swap().is_ok() {
                 swaps += 1;
                 // Not a processor's whole time: the others' work is to meet it everywhere.
