@@ -51,7 +51,7 @@ pub fn what_can_not_be_mapped_is_told() -> Test {
         ran.fails(2, "bindmount", &["read the map of owners", "INNER:OUTER:COUNT", "hint: "]);
     }
     need_program("strace")?;
-    for (call, when) in [("unshare", ""), ("clone", ""), ("mount_setattr", ":when=1")] {
+    for (call, when) in [("unshare", ""), ("clone,?fork", ""), ("mount_setattr", ":when=1")] {
         let how = format!("strace -f -qq -o /dev/null -e inject={call}:error=EPERM{when}");
         ran(&how, "--map-users 0:1000:1 src dst").fails(1, "bindmount", &["(EPERM)", "hint: "]);
     }
