@@ -281,6 +281,8 @@ fn container_shows_its_pipeline() -> Test {
     let privileged = line(&["-n", "--privileged", "--read-only", "-e", "A=it's"]);
     let options = "chrootx --in-place 9 --new-keyring --clear-env -e HOME=/root -e 'A=it'\\''s' --read-only /";
     assert!(privileged.contains(options), "{privileged}");
+    let newlines = container(&["-n"], root.path(), &["echo", "it's\n\n"]).silent();
+    assert!(newlines.ends_with(" echo 'it'\\''s\n\n'\n"), "{newlines}");
     Ok(())
 }
 

@@ -64,6 +64,9 @@ pub fn ids_are_those_that_are_given() -> Test {
     for how in ["", "keep-id", "0:65536", "5", "5:0"] {
         container("", how).fails(125, "container", &["--userns", "hint: "]);
     }
+    let runs = container("", "1$(touch ran):1");
+    runs.fails(125, "bindmount", &["read the map of owners", "(touch ran)", "hint: "]);
+    assert!(!bed.path("home/ran").exists());
     fs::set_permissions(bed.path("tools"), Permissions::from_mode(0o700)).expect("ours");
     container("", "5:5").fails(125, "container", &["only root may go into", "hint: put the tools"]);
     fs::set_permissions(bed.path("tools"), Permissions::from_mode(0o755)).expect("ours");
