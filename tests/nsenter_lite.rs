@@ -24,6 +24,8 @@ mod keep;
 mod make;
 #[path = "nsenter_lite/network.rs"]
 mod network;
+#[path = "nsenter_lite/outer.rs"]
+mod outer;
 #[path = "nsenter_lite/pty.rs"]
 mod pty;
 #[path = "nsenter_lite/report.rs"]
@@ -118,6 +120,11 @@ support::tests!(
     join::the_targets_control_groups_are_joined,
     join::the_user_namespace_above_is_entered,
     join::the_program_on_disk_is_out_of_reach,
+    outer::what_is_kept_is_the_commands,
+    outer::the_map_is_the_commands,
+    outer::the_target_is_the_one_that_we_call_so,
+    outer::who_has_no_number_there_is_told,
+    outer::a_number_is_never_a_folder,
     hints::a_limit_is_no_full_disk,
     hints::no_user_namespace_in_a_chroot,
     hints::what_only_another_kernel_says_is_explained,

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, inroot, shell};
+use common::{Failure, Tried, inroot, pid, shell};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, mkdirat};
@@ -180,7 +180,7 @@ pub fn name(file: &OwnedFd) -> Result<PathBuf, Failure> {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     std::fs::read_link(&link)
         .tried(|| format!("read {link:?}"))
-        .map_err(|failure| failure.hint("is /proc mounted? mount -t proc proc /proc"))
+        .map_err(|failure| failure.hint(pid::NO_PROC))
 }
 
 /// A mount point that was made, by its folder and its name in it.

@@ -28,13 +28,22 @@ struct Target {
     root: OwnedFd,
 }
 
+/// The process, and its folder in /proc.
+fn find(pid: Pid) -> Result<(OwnedFd, PathBuf), Failure> {
+    let what = || format!("find process {pid}");
+    let found = pidfd::open(pid, what)
+        .and_then(|process| Ok((pidfd::pid_in_proc(&process, what)?, process)));
+    let found =
+        found.map_err(|failure| failure.hint_if(Errno::ESRCH, || "ps -e lists them".into()));
+    found.map(|(number, process)| (process, PathBuf::from(format!("/proc/{number}"))))
+}
+
 impl Target {
     /// By the time that its root is open, the process must be the one that it was.
     fn open(pid: Pid) -> Result<Self, Failure> {
-        let process = pidfd::open(pid, || format!("find process {pid}"))
-            .map_err(|failure| failure.hint_if(Errno::ESRCH, || "ps -e lists them".into()))?;
+        let (process, folder) = find(pid)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let root = open(&PathBuf::from(format!("/proc/{pid}/root")), flags, Mode::empty());
+        let root = open(&folder.join("root"), flags, Mode::empty());
         let root = root.tried(|| format!("open the root of process {pid}")).map_err(|failure| {
             failure.hint_if(Errno::EACCES, || "that takes root, or a process of yours".into())
         })?;
@@ -120,7 +129,8 @@ pub fn unmount(pid: Pid, dst: &Path, lazy: bool) -> Result<(), Failure> {
 
 /// The mounts that it sees, at and under a folder of its root.
 pub fn list(pid: Pid, dir: Option<&Path>) -> Result<Vec<Mount>, Failure> {
-    let mounts = mountinfo::read_from(&PathBuf::from(format!("/proc/{pid}/mountinfo")))?;
+    let (_process, folder) = find(pid)?;
+    let mounts = mountinfo::read_from(&folder.join("mountinfo"))?;
     Ok(match dir {
         Some(dir) => crate::table::at_and_under(mounts, &Path::new("/").join(dir)),
         None => mounts,

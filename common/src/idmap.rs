@@ -13,11 +13,11 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, getpid, pipe2};
+use nix::unistd::{ForkResult, Pid, pipe2};
 
 use crate::report::{Failure, Tried};
 use crate::subordinate::Extent;
-use crate::sys;
+use crate::{pid, sys};
 
 /// Users and groups. What has no extent is left as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Writer {
     pub fn start(what: &str, map: &IdMap, by: By) -> Result<Self, Failure> {
         let pipes = || Ok::<_, Errno>((pipe2(OFlag::O_CLOEXEC)?, pipe2(OFlag::O_CLOEXEC)?));
         let ((wait, go), (said, say)) = pipes().tried(|| format!("{what}: make a pipe"))?;
-        let process = getpid();
+        let process = pid::own_in_proc()?;
         match sys::fork().tried(|| format!("{what}: fork"))? {
             ForkResult::Parent { child } => {
                 Ok(Self { child, go: File::from(go), said: File::from(said) })

@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use crate::file;
 use crate::report::{Failure, Tried};
+use crate::{file, pid};
 
 const OURS: &str = "/proc/self/mountinfo";
 
@@ -61,7 +61,7 @@ fn what(file: impl AsRef<Path>) -> impl FnOnce() -> String {
 }
 
 fn hint(failure: Failure) -> Failure {
-    failure.hint("is /proc mounted? mount -t proc proc /proc")
+    failure.hint(pid::NO_PROC)
 }
 
 /// Reads a mount table.

@@ -3,9 +3,14 @@
 use std::io::Read;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use crate::report::{Failure, Tried};
+
+/// How to mend a `/proc` that has no number for a process.
+pub const NO_PROC: &str =
+    "is /proc mounted, and that of this PID namespace? mount -t proc proc /proc";
 
 /// Reads a PID: decimal digits that start with 1 to 9.
 ///
@@ -29,6 +34,17 @@ pub fn from_stdin() -> Result<Vec<Pid>, Failure> {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).tried(|| "read PIDs from standard input")?;
     text.split_ascii_whitespace().map(parse).collect()
+}
+
+/// The number that this process has in `/proc`, which may be that of a PID namespace above ours. It is
+/// the one for who looks there for us, be it us or another.
+pub fn own_in_proc() -> Result<Pid, Failure> {
+    let what = "find this process in /proc";
+    let link = std::fs::read_link("/proc/self")
+        .tried(|| what)
+        .map_err(|failure| failure.hint_if(Errno::ENOENT, || NO_PROC.into()))?;
+    let number = link.to_str().and_then(|name| name.parse().ok());
+    number.map(Pid::from_raw).ok_or_else(|| Failure::new(format!("{what}: self is {link:?}")))
 }
 
 /// Whether the process is there, as `/proc` has it.

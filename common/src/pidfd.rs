@@ -1,16 +1,16 @@
 //! Descriptors for processes.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_file};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid};
 
-use crate::file;
 use crate::report::{Failure, Tried};
 use crate::resident::is_readable;
 use crate::sys;
+use crate::{file, pid};
 
 /// Opens a process. A PID in its place could come to mean another process, so nothing else will do
 /// where the call is denied, which the kernel itself does to nobody.
@@ -22,6 +22,23 @@ pub fn open(pid: Pid, what: impl FnOnce() -> String) -> Result<OwnedFd, Failure>
         Err(failure) => failure,
     };
     Err(failure.hint_if(Errno::ENOSYS, lacking).hint_if(Errno::EPERM, lacking))
+}
+
+/// The number that the process has in `/proc`, which may be that of a PID namespace above ours. See
+/// `proc_pid_fdinfo(5)`.
+pub fn pid_in_proc(pidfd: impl AsFd, what: impl Fn() -> String) -> Result<Pid, Failure> {
+    let info = file::text(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd()))
+        .tried(&what)
+        .map_err(|failure| failure.hint_if(Errno::ENOENT, || pid::NO_PROC.into()))?;
+    match info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()) {
+        None => {
+            Err(Failure::usage(format!("{}: it is no pidfd", what()))
+                .hint("pidfd_open(2) makes one"))
+        }
+        Some(0) => Err(Failure::new(format!("{}: it is not in /proc", what())).hint(pid::NO_PROC)),
+        Some(..0) => Err(Failure::errno(what(), Errno::ESRCH)),
+        Some(number) => Ok(Pid::from_raw(number)),
+    }
 }
 
 /// Whether the process has ended: what was found by its PID since it was opened may be another's then.

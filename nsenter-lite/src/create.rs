@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use common::idmap::Writer;
 use common::subordinate::Extent;
-use common::{Failure, Flow, Tried, shell};
+use common::{Failure, Flow, Tried, pid, shell};
 use nix::mount::{MsFlags, mount};
 use nix::sched::unshare;
-use nix::unistd::getpid;
 
 use crate::child::Child;
 use crate::cli::Propagation;
@@ -166,7 +165,7 @@ impl Creation {
             },
         }
         if let Some(keeper) = hands.keeper.take() {
-            hands.keeper = Some(keeper.bind(hands.outer_pid.unwrap_or_else(getpid))?);
+            hands.keeper = Some(keeper.bind(pid::own_in_proc()?)?);
         }
         self.inside.as_ref().map_or(Ok(()), Inside::act).map(|()| Flow::Next)
     }

@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-use common::{Failure, Tried, sys};
+use common::{Failure, Tried, pid, sys};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -23,9 +23,9 @@ const PROGRAM: &str = "/proc/self/exe";
 /// Starts anew from such a copy, unless this is one.
 pub fn raise() -> Result<(), Failure> {
     let what = || "make a sealed copy of this program";
-    let program = File::open(PROGRAM).tried(what).map_err(|failure| {
-        failure.hint_if(Errno::ENOENT, || "is /proc mounted? mount -t proc proc /proc".into())
-    })?;
+    let program = File::open(PROGRAM)
+        .tried(what)
+        .map_err(|failure| failure.hint_if(Errno::ENOENT, || pid::NO_PROC.into()))?;
     if is_sealed(&program) {
         return Ok(());
     }

@@ -51,7 +51,8 @@ pub struct Entering {
 /// What `--target` names.
 #[derive(Debug)]
 pub enum Target {
-    /// A process: it can't come to mean another one while the descriptor is open.
+    /// A process, by its number in /proc: it can't come to mean another one while the descriptor is
+    /// open.
     Process(Pid, OwnedFd),
     /// A folder of `--persist`.
     Folder(PathBuf),
@@ -61,7 +62,8 @@ impl Target {
     /// `PID`, `PID:INODE`, `fd:N`, `/proc/self/fd/N`, or a folder.
     pub fn find(text: &str) -> Result<Self, Failure> {
         let path = Path::new(text);
-        if path.is_dir() {
+        // Who means a folder of that name writes ./42.
+        if path.is_dir() && !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(Self::Folder(path.into()));
         }
         let number = ["fd:", "/proc/self/fd/", "/dev/fd/"]
@@ -79,11 +81,12 @@ impl Target {
             None => (text, None),
         };
         let target = pid::parse(digits)?;
-        let pidfd =
-            pidfd::open(target, || format!("find process {target}")).map_err(hint::for_target)?;
+        let what = || format!("find process {target}");
+        let pidfd = pidfd::open(target, what).map_err(hint::for_target)?;
         if let Some(inode) = inode {
             same_inode(target, &pidfd, inode)?;
         }
+        let target = pidfd::pid_in_proc(&pidfd, what).map_err(hint::for_target)?;
         Ok(Self::Process(target, pidfd))
     }
 
@@ -234,14 +237,8 @@ fn inherited(text: &str, number: &str) -> Result<Target, Failure> {
         .parse()
         .map_err(|_| Failure::usage(format!("{}: it has no number", what())).hint("write fd:3"))?;
     let pidfd = sys::inherited(number).tried(what)?;
-    let info = file::text(format!("/proc/self/fdinfo/{number}")).tried(what)?;
-    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
-    match pid {
-        None => Err(Failure::usage(format!("{}: it is no pidfd", what()))
-            .hint("pidfd_open(2) makes one; a PID is a target, too")),
-        Some(pid) if pid < 1 => Err(Failure::new(format!("{}: the process has ended", what()))),
-        Some(pid) => Ok(Target::Process(Pid::from_raw(pid), pidfd)),
-    }
+    let target = pidfd::pid_in_proc(&pidfd, what).map_err(hint::for_target)?;
+    Ok(Target::Process(target, pidfd))
 }
 
 /// As nsenter(1) of util-linux 2.42 has it: the inode of a pidfd is that of one process for ever.
