@@ -113,6 +113,7 @@ support::tests!(
     keep::a_folder_keeps_all_namespaces_that_are_made,
     keep::a_file_keeps_one_namespace,
     keep::a_failure_leaves_no_file,
+    keep::a_command_that_never_ran_keeps_nothing,
     keep::an_ordinary_user_keeps_what_is_theirs,
     keep::the_script_keeps_the_same,
     join::a_descriptor_and_an_inode_are_targets,

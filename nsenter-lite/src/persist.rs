@@ -23,6 +23,10 @@ use crate::{hint, idmap};
 
 const NOTHING: Option<&str> = None;
 
+/// What the keeper is told by the pipe.
+const EXECUTES: u8 = b'x';
+const UNDO: u8 = b'u';
+
 /// What is kept where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
@@ -101,19 +105,36 @@ impl Keep {
         Ok(())
     }
 
-    /// Mounts all, or nothing.
-    fn bind(&self, pid: Pid) -> Result<(), Failure> {
+    /// Mounts all, or nothing; says what was mounted.
+    fn bind(&self, pid: Pid) -> Result<Vec<Bound>, Failure> {
+        let bound = self
+            .all()
+            .into_iter()
+            .filter_map(|(kind, file)| Some(Bound { namespace: number(&of(pid, kind))?, file }));
+        let bound = bound.collect::<Vec<_>>();
         let files = self.files.iter().try_for_each(|(kind, file)| bind(pid, *kind, file));
         let dir = || self.dir.as_ref().map_or(Ok(()), |(dir, kinds)| bind_all(pid, kinds, dir));
-        files.and_then(|()| dir()).inspect_err(|_| self.unbind(pid))
+        files.and_then(|()| dir()).inspect_err(|_| self.unbind(&bound)).map(|()| bound)
     }
 
-    /// Only what is this process's own: the file may have kept another namespace before.
-    fn unbind(&self, pid: Pid) {
-        for (kind, file) in self.all().iter().filter(|(kind, file)| is_bound(pid, *kind, file)) {
-            let inside = self.files.contains(&(*kind, file.clone()));
-            detach(if inside { file } else { file.parent().unwrap_or(file) });
+    /// Only what is there still: the file may have kept another namespace before.
+    fn unbind(&self, bound: &[Bound]) {
+        for Bound { file, .. } in bound.iter().filter(|bound| bound.is_there()) {
+            let is_named = self.files.iter().any(|(_, named)| named == file);
+            detach(if is_named { file } else { file.parent().unwrap_or(file) });
         }
+    }
+}
+
+/// A namespace that is mounted on a file.
+struct Bound {
+    namespace: (u64, u64),
+    file: PathBuf,
+}
+
+impl Bound {
+    fn is_there(&self) -> bool {
+        number(&self.file) == Some(self.namespace)
     }
 }
 
@@ -124,17 +145,19 @@ pub fn waiting(file: &Path) -> PathBuf {
     file.with_file_name(name)
 }
 
+fn of(pid: Pid, kind: Kind) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/ns/{}", kind.link()))
+}
+
 fn bind(pid: Pid, kind: Kind, file: &Path) -> Result<(), Failure> {
-    let namespace = format!("/proc/{pid}/ns/{}", kind.link());
-    mount(Some(namespace.as_str()), file, NOTHING, MsFlags::MS_BIND, NOTHING)
+    mount(Some(&of(pid, kind)), file, NOTHING, MsFlags::MS_BIND, NOTHING)
         .tried(|| format!("keep the namespace {} on {file:?}", kind.option()))
         .map_err(|failure| hint::for_keeping(failure, file))
 }
 
-fn is_bound(pid: Pid, kind: Kind, file: &Path) -> bool {
-    let number = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
-    let ours = number(Path::new(&format!("/proc/{pid}/ns/{}", kind.link())));
-    ours.is_some() && number(file) == ours
+/// Two files are the same namespace if they have the same numbers.
+fn number(file: &Path) -> Option<(u64, u64)> {
+    fs::metadata(file).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// The folder is put together beside its place, and comes there at once: whoever looks finds all of
@@ -225,10 +248,18 @@ impl Keeper {
         self.answer().map(|()| self)
     }
 
+    /// COMMAND is about to start.
+    pub fn executes(&mut self) -> Result<(), Failure> {
+        self.held
+            .as_mut()
+            .map_or(Ok(()), |held| held.write_all(&[EXECUTES]))
+            .tried(|| "tell the keeper")
+    }
+
     /// Has all taken back.
     pub fn undo(mut self) -> Result<(), Failure> {
         match self.held.take() {
-            Some(mut held) => held.write_all(b"u").tried(|| "tell the keeper")?,
+            Some(mut held) => held.write_all(&[UNDO]).tried(|| "tell the keeper")?,
             None => self.say("undo\n")?,
         }
         self.answer()
@@ -268,18 +299,33 @@ fn serve(keep: &Keep, stream: &UnixStream) -> io::Result<()> {
         return tell(Ok(()));
     };
     let end = File::open(format!("/proc/{pid}/fd/{held}"));
-    let bound = keep.bind(pid);
-    if bound.is_err() {
-        remove(&made);
-        return tell(bound);
-    }
+    let bound = match keep.bind(pid) {
+        Ok(bound) => bound,
+        Err(failure) => {
+            remove(&made);
+            return tell(Err(failure));
+        }
+    };
     tell(Ok(()))?;
-    if end?.read_exact(&mut [0]).is_ok() {
-        keep.unbind(pid);
-        remove(&made);
-        return tell(Ok(()));
+    if has_started(end?) {
+        return Ok(());
     }
-    Ok(())
+    keep.unbind(&bound);
+    remove(&made);
+    tell(Ok(()))
+}
+
+/// Waits until COMMAND has started, or never will: the pipe is closed by execve(2), but by the end of
+/// a process that was killed before, too.
+fn has_started(held: File) -> bool {
+    let mut executes = false;
+    for word in BufReader::new(held).bytes() {
+        executes = matches!(word, Ok(EXECUTES));
+        if !executes {
+            break;
+        }
+    }
+    executes
 }
 
 fn parse(line: &str) -> Option<(Pid, u32)> {

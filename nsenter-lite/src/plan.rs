@@ -119,6 +119,10 @@ fn create(mut cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
     if cli.place.root.is_some() && cli.mount_binfmt.as_deref() == Some(Path::new(BINFMT)) {
         cli.mount_proc.get_or_insert_with(|| "/proc".into());
     }
+    if cli.life.init && cli.joins.has(Kind::Pid) {
+        return Err(Failure::usage("use --init in a PID namespace that is joined: it has a PID 1")
+            .hint("leave --init out; --kill-child ends the command with nsenter-lite"));
+    }
     let (kinds, tie) = (kinds(&cli), tie(&cli));
     let pty = cli.life.pty.then(|| Devpts::choose(kinds.contains(&Kind::Mount)));
     let joined = cli.joins.ordered(&kinds)?;

@@ -95,6 +95,14 @@ pub struct Hands {
     pub terminal: Option<Terminal>,
 }
 
+impl Hands {
+    /// To be said directly before COMMAND is executed.
+    fn executes(&mut self) -> Result<(), Failure> {
+        self.herald.executes();
+        self.keeper.as_mut().map_or(Ok(()), Keeper::executes)
+    }
+}
+
 impl common::Step for Step {
     type Hands = Hands;
 
@@ -222,11 +230,11 @@ impl common::Step for Step {
             // The parent tells, when it is so.
             Self::Ready(_) => {}
             Self::Exec(command) => {
-                hands.herald.executes();
+                hands.executes()?;
                 return Err(exec::exec(command));
             }
             Self::ExecOpened(command) => {
-                hands.herald.executes();
+                hands.executes()?;
                 return Err(match &hands.program {
                     Some(program) => exec::exec_opened(program, command),
                     None => Failure::errno("run COMMAND by its descriptor", Errno::EBADF),

@@ -124,6 +124,19 @@ pub fn a_failure_leaves_no_file() -> Test {
 }
 
 /// Root of a user and a mount namespace of one's own keeps others there.
+/// Of a process that is killed before COMMAND runs, nobody else can take back what it has made.
+pub fn a_command_that_never_ran_keeps_nothing() -> Test {
+    need_root()?;
+    let folder = scratch();
+    let script = "cd \"$1\"; mount -t tmpfs here .; cd \"$1\"; mount --make-private .; mkfifo gate
+        \"$2\" --fork -u --persist dir --net=file --pid-file pid --block-fd 3 true 3<>gate & launcher=$!
+        until [ -s pid ]; do sleep 0.01; done
+        [ -e dir/uts ]; kill -KILL $(cat pid); wait $launcher || echo $?
+        n=0; while [ -e dir ] || [ -e file ]; do n=$((n + 1)); [ $n -lt 500 ]; sleep 0.01; done";
+    assert_eq!(run(&mut kept(folder.path(), script)).silent(), "137\n");
+    Ok(())
+}
+
 pub fn an_ordinary_user_keeps_what_is_theirs() -> Test {
     need_user_namespaces()?;
     let (folder, nobody) = as_nobody();

@@ -22,6 +22,7 @@ pub fn wrong_usage_is_one_line() -> Test {
         ("--map-auto --map-subids true", "--map-subids"),
         ("-c --map-user 5 true", "--map-user"),
         ("--keep-caps -m true", "--user"),
+        ("--init --join pid=/proc/self/ns/pid true", "it has a PID 1"),
         ("--boottime never true", "never"),
         ("-S root -m true", "root"),
         ("--root= true", "empty"),
