@@ -65,6 +65,7 @@ support::tests!(
     command::a_signal_that_the_caller_ignores_stays_ignored,
     command::nothing_is_left_when_the_command_ends,
     command::a_killed_launcher_takes_the_command_along,
+    command::the_end_is_seen_behind_a_signal_that_says_so_falsely,
     command::the_status_is_known_when_the_caller_ignores_children,
     command::the_world_is_handed_on_unchanged,
     command::the_terminal_comes_back_from_a_shell_that_was_pid_1,

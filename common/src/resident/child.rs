@@ -143,16 +143,21 @@ impl Child {
                 return Ok(Some(end));
             }
             match signal::read(&self.signals) {
-                Ok(arrived) if arrived.signal == SIGCHLD && arrived.code > 0 => {
-                    if self.grandchild.is_none() {
+                Ok(arrived) => {
+                    let is_chld = arrived.signal == SIGCHLD;
+                    // Of two that wait the kernel keeps one: one that somebody has sent may stand
+                    // for our child's, too.
+                    if is_chld && self.grandchild.is_none() {
                         let change =
                             signal::look(self.pid).tried(|| format!("wait for {}", self.pid))?;
                         if let Some(end) = self.react(change, beside) {
                             return Ok(Some(end));
                         }
                     }
+                    if !is_chld || arrived.code <= 0 {
+                        self.arrived(arrived, beside);
+                    }
                 }
-                Ok(arrived) => self.arrived(arrived, beside),
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 Err(errno) => return Err(Failure::errno("wait for a signal", errno)),
             }
