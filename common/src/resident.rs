@@ -84,8 +84,8 @@ pub trait Beside {
     fn news(&mut self) -> Result<Option<Change>, Failure> {
         Ok(None)
     }
-    /// COMMAND has ended.
-    fn end(&mut self) {}
+    /// COMMAND has ended; whether that was asked for, by a signal.
+    fn end(&mut self, _asked: bool) {}
 }
 
 impl Beside for () {}

@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use nix::libc::SIGKILL;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::{Pid, pipe2, setpgid};
 
 use crate::hint;
 use crate::init::{self, Init};
@@ -29,6 +29,9 @@ pub struct Child {
     pub init: bool,
     /// Where it gets a terminal of its own from, if it gets one.
     pub pty: Option<Devpts>,
+    /// Whether it leads a process group of its own. Who is in another PID namespace reaches our group
+    /// all the same, by kill(0, ...), as long as it is theirs, too.
+    pub leads: bool,
 }
 
 impl Child {
@@ -66,16 +69,22 @@ impl Child {
                     child.end();
                     return Err(failure);
                 }
+                // Who has a terminal of its own leads a session, besides.
+                let leads = self.leads && held.relay.is_none();
+                if leads && let Err(errno) = setpgid(child.pid(), child.pid()) {
+                    child.end();
+                    return Err(Failure::errno("make a process group for the command", errno));
+                }
                 // A child that died at once tells why by its status.
                 let _ = File::from(writer).write_all(&child.pid().as_raw().to_ne_bytes());
                 held.knows(child.pid());
                 let child = match held.relay {
                     Some(_) => child.leading(Group::Session),
+                    None if leads => child.leading(Group::Own),
                     None => child,
                 };
                 let status = child.wait_beside(&mut held)?;
-                held.told(status);
-                Ok(Flow::Done(status))
+                held.told(status).map(|()| Flow::Done(status))
             }
             Side::Child => {
                 drop(writer);
@@ -103,12 +112,14 @@ pub struct Held {
     init: Option<Init>,
     relay: Option<Relay>,
     listener: Option<Listener>,
+    /// Why what COMMAND wrote to its terminal came to nothing.
+    output_lost: Option<Errno>,
 }
 
 impl Held {
     /// PID 1, and who tells the caller.
     pub fn new(init: Option<Init>, listener: Option<Listener>) -> Self {
-        Self { init, relay: None, listener }
+        Self { init, relay: None, listener, output_lost: None }
     }
 
     /// Waits for COMMAND's terminal, where it gets one.
@@ -121,9 +132,11 @@ impl Held {
         self.listener.iter_mut().for_each(|listener| listener.knows(pid));
     }
 
-    /// The last that is told.
-    pub fn told(&mut self, status: u8) {
+    /// The last that is told. It has all failed if the caller did not get what COMMAND wrote.
+    pub fn told(&mut self, status: u8) -> Result<(), Failure> {
         self.listener.iter_mut().for_each(|listener| listener.end(status));
+        let lost = |errno| Failure::errno("write the command's output to standard output", errno);
+        self.output_lost.map_or(Ok(()), |errno| Err(lost(errno)))
     }
 
     /// Waits for the child of PID 1, and gives its status.
@@ -194,13 +207,13 @@ impl Beside for Held {
     }
 
     /// What is left is killed first: then nobody writes any more.
-    fn end(&mut self) {
+    fn end(&mut self, asked: bool) {
         let left = self.has_left();
         if let Some(init) = self.init.take() {
             if left { init.leave() } else { init.end() }
         }
         if let Some(relay) = self.relay.take() {
-            relay.finish();
+            self.output_lost = relay.finish(asked);
         }
     }
 }

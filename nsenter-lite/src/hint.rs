@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use common::{Failure, file, mountinfo, userns};
+use common::{Failure, file, mountinfo, pid, userns};
 use nix::errno::Errno;
 use nix::unistd::{Pid, geteuid};
 
@@ -21,6 +21,26 @@ pub fn for_new(failure: Failure, kinds: &[Kind]) -> Failure {
                 .into()
         })
         .hint_if(Errno::ENOSPC, || limit(kinds))
+}
+
+/// A file of this process in /proc was refused, as `uid_map`.
+pub fn for_own_file(failure: Failure) -> Failure {
+    for_new(failure, &[Kind::User]).hint_if(Errno::ENOENT, || pid::NO_PROC.into()).hint_if(
+        Errno::EINVAL,
+        || {
+            "no id may be mapped twice, inside or outside, and there may be 340 parts at most"
+                .into()
+        },
+    )
+}
+
+/// `/` is a mount only for who is not in a chroot(2).
+pub fn for_propagation(failure: Failure) -> Failure {
+    failure.hint_if(Errno::EINVAL, || {
+        "the root here is no mount, as in a chroot: mount --bind ROOT ROOT before the chroot, or \
+         add --propagation unchanged"
+            .into()
+    })
 }
 
 /// Each user namespace has a limit of its own for what is made in it, and in those below.
@@ -95,10 +115,16 @@ pub fn for_entering(failure: Failure, target: Option<Pid>, kinds: &[Kind]) -> Fa
 
 /// In a PID namespace whose init is dead the kernel refuses a fork with an errno that misleads.
 pub fn for_fork(failure: Failure) -> Failure {
-    failure.hint_if(Errno::ENOMEM, || {
-        "no memory is short: PID 1 of that PID namespace has ended, and nothing can start in it"
-            .into()
-    })
+    failure
+        .hint_if(Errno::ENOMEM, || {
+            "if no memory is short, PID 1 of that PID namespace has ended, and nothing can start \
+             in it"
+                .into()
+        })
+        .hint_if(Errno::EAGAIN, || {
+            "a limit on processes is reached: ulimit -u, or pids.max of a control group above"
+                .into()
+        })
 }
 
 /// A new proc was refused.

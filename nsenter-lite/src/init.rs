@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc::{SI_QUEUE, SIGCHLD, SIGKILL, SIGPIPE};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::prctl::{get_dumpable, set_dumpable, set_name, set_pdeathsig};
+use nix::sys::prctl::{set_dumpable, set_name, set_pdeathsig};
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, chdir, pipe2, read, setpgid};
 
@@ -22,8 +22,11 @@ use crate::pty::Counter;
 use crate::step::Hands;
 use crate::wire::{self, Inside, Outside};
 
-/// COMMAND, as PID 1 sees it: nothing else is born before it.
+/// COMMAND, as PID 1 sees it: in a namespace of our own making nothing else is born before it.
 const COMMAND: Pid = Pid::from_raw(2);
+
+/// How many signals are passed on before PID 1 looks for who has ended.
+const AT_ONCE: usize = 64;
 
 /// The status of a PID 1 that has not seen the end of COMMAND.
 const FAILED: u8 = 125;
@@ -66,7 +69,7 @@ pub fn fork(
     // Whom we leave gets no terminal that nobody would take back.
     let waited_for = if asked.tie.is_none() { Group::Shared } else { group };
     let (outside, inside) = wire::pair()?;
-    let dumpable = get_dumpable().tried(|| "see whether this process can be traced")?;
+    let traceable = power::is_traceable().tried(|| "see whether this process can be traced")?;
     let post = Post::new()?;
     // From its first instruction on: no ptrace(2), and nothing to be had from its /proc folder.
     set_dumpable(false).tried(|| "protect PID 1 from COMMAND")?;
@@ -76,23 +79,23 @@ pub fn fork(
         let listener = hands.herald.listener(words.map(|(reader, _)| reader));
         let init = Init { pid: child, wire: outside };
         let mut held = Held::new(Some(init), listener);
-        let status = set_dumpable(dumpable)
+        let status = set_dumpable(traceable)
             .tried(|| "let this process be traced again")
             .and_then(|()| held.get_terminal(counter))
             .and_then(|()| held.wait(post, waited_for));
         // Before the wire is cut: then COMMAND has nothing to tell of that.
-        held.end();
-        return status.inspect(|status| held.told(*status)).map(Flow::Done);
+        held.end(true);
+        return status.and_then(|status| held.told(status).map(|()| Flow::Done(status)));
     }
     drop(outside);
     first()?;
     // PID 1 has the one end until it has let go of everything.
     let (let_go, holding) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to PID 1")?;
-    match sys::fork().tried(|| "fork the command")? {
+    match sys::fork().tried(|| "fork the command").map_err(hint::for_fork)? {
         ForkResult::Parent { .. } => run(&post, &inside, asked.tie),
         ForkResult::Child => {
             drop(holding);
-            set_dumpable(dumpable).tried(|| "let the command be traced")?;
+            set_dumpable(traceable).tried(|| "let the command be traced")?;
             if group == Group::Own {
                 setpgid(Pid::from_raw(0), Pid::from_raw(0))
                     .tried(|| "make a process group for the command")?;
@@ -124,7 +127,9 @@ fn run(post: &Post, wire: &Inside, tie: Option<Signal>) -> ! {
             Err(_) => sys::end(FAILED),
         }
         let hung_up = fds.get(1).is_some_and(|fd| fd.any().unwrap_or(false));
-        while let Ok(arrived) = signal::read(post.signals()) {
+        // Who is flooded with signals has an end to see to, too.
+        for _ in 0..AT_ONCE {
+            let Ok(arrived) = signal::read(post.signals()) else { break };
             match arrived.signal {
                 SIGCHLD if arrived.code > 0 => {}
                 _ => pass_on(arrived),

@@ -158,7 +158,12 @@ fn create(mut cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
         setgroups: cli.users.setgroups,
         clocks: cli.clocks,
         propagation: cli.propagation,
-        child: forks.then_some(Child { tie, init: cli.life.init, pty }),
+        child: forks.then_some(Child {
+            tie,
+            init: cli.life.init,
+            pty,
+            leads: cli.joins.has(Kind::Pid) && !cli.reports.detach,
+        }),
         ..Creation::default()
     };
     let mut inside = inside(&cli, denied)?;

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use common::resident::is_readable;
 use common::sys::tty;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{getpgrp, read, tcgetpgrp, write};
 
@@ -34,6 +35,8 @@ pub struct Relay {
     ended_in_lines: Option<bool>,
     inward: Vec<u8>,
     outward: Vec<u8>,
+    /// Why the output is not taken, unless whoever read it has had enough.
+    lost: Option<Errno>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +71,7 @@ impl Relay {
             ended_in_lines: None,
             inward: Vec::new(),
             outward: Vec::new(),
+            lost: None,
         }
     }
 
@@ -209,14 +213,36 @@ impl Relay {
         match write(&self.stdout, &self.outward) {
             Ok(written) => drop(self.outward.drain(..written)),
             Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Err(_) => self.master = None,
+            Err(errno) => {
+                self.lost = Some(errno).filter(|errno| *errno != Errno::EPIPE);
+                self.master = None;
+            }
         }
     }
 
-    /// COMMAND has ended: what it has written last goes out, and the terminal is the caller's again.
-    pub fn finish(mut self) {
+    /// There may never be any: then the caller's terminal is free, and a signal ends us, as it does any
+    /// program that writes.
+    fn wait_for_room(&mut self) {
+        self.leave_terminal();
+        let mut mask = SigSet::thread_get_mask().unwrap_or_else(|_| SigSet::all());
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+            mask.remove(signal);
+        }
+        let mut room = [PollFd::new(self.stdout.as_fd(), PollFlags::POLLOUT)];
+        let _ = ppoll(&mut room, None, Some(mask));
+    }
+
+    /// COMMAND has ended: what it has written last goes out, and the terminal is the caller's again. In
+    /// a hurry only what is taken at once. Gives why output was lost, if it was.
+    pub fn finish(mut self, hurry: bool) -> Option<Errno> {
         loop {
             while !self.outward.is_empty() && self.master.is_some() {
+                let mut room = [PollFd::new(self.stdout.as_fd(), PollFlags::POLLOUT)];
+                match poll(&mut room, PollTimeout::ZERO) {
+                    Ok(0) if hurry => return None,
+                    Ok(0) => self.wait_for_room(),
+                    _ => {}
+                }
                 self.write_output();
             }
             let Some(master) = &self.master else { break };
@@ -229,6 +255,7 @@ impl Relay {
             }
         }
         self.leave_terminal();
+        self.lost
     }
 }
 

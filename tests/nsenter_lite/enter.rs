@@ -1,5 +1,7 @@
 //! A process's namespaces entered.
 
+use std::process::Command;
+
 use support::{Test, eventually, need_root, run};
 
 use crate::setup::{
@@ -49,6 +51,20 @@ pub fn a_process_is_entered_by_letters() -> Test {
     assert!(numbers[0] > numbers[1], "only the children are inside: {outside}");
     let own = std::process::id().to_string();
     assert_eq!(with(&["-t", &own, "-a"], "exit 9").status, 9, "all are ours already");
+    Ok(())
+}
+
+/// kill(0, ...) goes to a whole process group, whatever PID namespaces its members are in.
+pub fn who_is_inside_reaches_no_group_outside() -> Test {
+    need_root()?;
+    let container = to_be_entered();
+    let pid = container.pid.to_string();
+    for options in ["-t $1 -a", "-t $1 -p -m", "--join pid=/proc/$1/ns/pid", "--init"] {
+        let script = format!("\"$0\" {options} -- sh -c 'kill -KILL 0'; echo survives $?");
+        let mut shell = Command::new("setsid");
+        shell.args(["--wait", "sh", "-c", &script]).arg(env!("CARGO_BIN_EXE_nsenter-lite"));
+        assert_eq!(run(shell.arg(&pid)).ok(), "survives 137\n", "{options}");
+    }
     Ok(())
 }
 

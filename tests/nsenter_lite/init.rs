@@ -79,6 +79,22 @@ pub fn every_signal_reaches_the_command() -> Test {
     Ok(())
 }
 
+/// Who floods PID 1 hinders it in nothing: it sees that COMMAND has ended.
+pub fn a_flood_of_signals_does_not_keep_it() -> Test {
+    need_root()?;
+    let flood = "trap '' 64; for i in 1 2 3; do while :; do kill -64 1; done & done; exec sleep 60";
+    // All that waits for processes of one user counts: other tests need room, too.
+    let mut limited = Command::new("prlimit");
+    limited.arg("--sigpending=80000").arg(env!("CARGO_BIN_EXE_nsenter-lite"));
+    let mut container = Container::launch(limited, &["--init"], &["sh", "-c", flood]);
+    sleep(Duration::from_millis(500));
+    let begun = Instant::now();
+    kill(launcher(&container), 15);
+    assert_eq!(container.end(), 143);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    Ok(())
+}
+
 pub fn a_signal_keeps_its_value() -> Test {
     need_root()?;
     need_program("strace")?;

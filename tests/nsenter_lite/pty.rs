@@ -5,7 +5,7 @@ use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Test, eventually, need_program, need_root, run, run_with_input, skip};
+use support::{Ran, Test, eventually, need_program, need_root, run, run_with_input, scratch, skip};
 
 use crate::session::{Session, need_sessions};
 use crate::setup::{Container, as_nobody, need_user_namespaces, tool};
@@ -44,6 +44,40 @@ pub fn it_has_a_name_and_a_session() -> Test {
 }
 
 /// Where that group is there, in a user namespace too, a terminal is its; the script says the same.
+/// A shell whose `$0` is the tool, in an empty folder.
+fn with_tool(script: &str) -> Ran {
+    let folder = scratch();
+    let mut shell = Command::new("sh");
+    shell.args(["-e", "-c", script]).arg(env!("CARGO_BIN_EXE_nsenter-lite"));
+    run(shell.current_dir(folder.path()))
+}
+
+/// The second pipe is full, and waits for nobody.
+pub fn what_nobody_reads_keeps_nobody() -> Test {
+    need_user_namespaces()?;
+    for options in ["--pty", "--init --pty"] {
+        let ran = with_tool(&format!(
+            "mkfifo f; exec 7<>f; for round in 1 2; do
+                \"$0\" {options} seq 100000 >f </dev/null & tool=$!; sleep 0.5
+                kill -TERM $tool; wait $tool || echo $?
+                dd if=/dev/zero of=f bs=65536 oflag=nonblock count=1 2>/dev/null || :
+            done"
+        ));
+        assert_eq!(ran.silent(), "143\n143\n", "{options}");
+    }
+    Ok(())
+}
+
+pub fn output_that_is_lost_is_told() -> Test {
+    need_user_namespaces()?;
+    for options in ["--pty", "--init --pty"] {
+        let ran = with_tool(&format!("exec \"$0\" {options} echo hi </dev/null >/dev/full"));
+        ran.fails(125, "nsenter-lite", &["write the command's output", "(ENOSPC)"]);
+        with_tool(&format!("\"$0\" {options} echo hi </dev/null | true")).silent();
+    }
+    Ok(())
+}
+
 pub fn it_is_the_groups_that_terminals_have() -> Test {
     need_user_namespaces()?;
     need_program("script")?;
@@ -134,7 +168,7 @@ pub fn the_callers_input_is_out_of_reach() -> Test {
             "cat >\"$0\" <<'END'\n{TIOCSTI}\nEND\n$TOOL {options} perl \"$0\"; rm \"$0\"
             echo over; read word; echo \"<$word>\""
         );
-        let folder = support::scratch();
+        let folder = scratch();
         let file = folder.path().join("script.pl");
         let mut session = Session::start(&["sh", "-c", &script, file.to_str().expect("text")]);
         session.expect("over\r\n");

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 use support::{Test, need_program, need_root};
 
@@ -34,6 +35,10 @@ impl Session {
     pub fn start(program: &[&str]) -> Self {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pair = openpty(Some(&size), None).expect("a pseudoterminal");
+        // What other tests run meanwhile must not get it.
+        for end in [&pair.master, &pair.slave] {
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("ours");
+        }
         let shells = || pair.slave.as_fd().try_clone_to_owned().expect("a descriptor");
         let shell = Command::new("setsid")
             .args(["--ctty", "env", "PS1=@ ", "PS2=", "ENV=", "TERM=dumb"])

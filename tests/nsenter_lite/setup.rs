@@ -105,7 +105,14 @@ impl Container {
     pub fn with_trap(options: &[&str], script: &str) -> Self {
         let ready = scratch();
         let mark = ready.path().join("ready");
-        let script = format!("{script}; : >{}; while :; do sleep 0.05; done", mark.display());
+        // Without children: they would end, and send SIGCHLD.
+        let never = ready.path().join("never");
+        run(Command::new("mkfifo").arg(&never)).silent();
+        let script = format!(
+            "exec 3<>{}; {script}; : >{}; while :; do read -r _ <&3; done",
+            never.display(),
+            mark.display()
+        );
         let container = Self::start(options, &["sh", "-c", &script]);
         eventually("the command has set its traps", || mark.exists().then_some(()));
         container

@@ -51,7 +51,9 @@ pub fn the_callers_next_read_works() -> Test {
     need_sessions()?;
     let rest = "; s=$?; echo over; read word; echo \"<$s $word>\"
         test \"$before\" = \"$(stty -g)\" && echo same; read end";
-    for options in ["--init", "--init --pty", "--init --pty -m", "-p", "--pty"] {
+    let entering = "-t $$ -a --fork"; // all are ours: by --join it leads a group of its own
+    let joining = "--join pid=/proc/self/ns/pid";
+    for options in ["--init", "--init --pty", "--init --pty -m", "-p", "--pty", entering, joining] {
         for (command, status) in [
             ("true", 0),
             ("sh -c 'echo ask; read word; exit 5'", 5),

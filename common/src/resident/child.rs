@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc::{
-    SI_QUEUE, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGSTOP, SIGTSTP,
-    SIGTTIN, SIGTTOU, SIGURG, SIGWINCH,
+    SI_QUEUE, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGSTOP, SIGTERM,
+    SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Pid, getpgid, getpgrp, getpid};
@@ -105,7 +105,8 @@ impl Child {
             Ok(Some(change)) => Ok(change),
             Err(failure) => Err(failure),
         };
-        beside.end();
+        let ends = set(SIGHUP) | set(SIGINT) | set(SIGQUIT) | set(SIGTERM);
+        beside.end(self.passed_on & ends != 0);
         let was_away = self.terminal.as_mut().is_some_and(Terminal::take_back);
         let change = match change? {
             Change::Killed(SIGKILL) => Change::Killed(self.killed_for.unwrap_or(SIGKILL)),

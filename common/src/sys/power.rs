@@ -81,6 +81,12 @@ pub fn is_bound(capability: u32) -> nix::Result<Option<bool>> {
     }
 }
 
+/// Whether whoever has our user may trace us: 2, "by root alone", is what fs.suid_dumpable may make of
+/// a process that has changed its user, and it can't be set. See `PR_GET_DUMPABLE(2const)`.
+pub fn is_traceable() -> nix::Result<bool> {
+    prctl(libc::PR_GET_DUMPABLE, 0).map(|dumpable| dumpable == 1)
+}
+
 /// Takes a capability out of the bounding set, for good. See `PR_CAPBSET_DROP(2const)`.
 pub fn drop_bound(capability: u32) -> nix::Result<()> {
     prctl(libc::PR_CAPBSET_DROP, capability.into()).map(drop)

@@ -76,7 +76,8 @@ pub fn enter(cli: &Cli, target: &Target) -> Result<(Vec<Step>, Hands), Failure> 
         || cli.kill_child.is_some()
         || cli.reports.forks()
         || pty.is_some();
-    let child = Child { tie: cli.kill_child, init: false, pty };
+    let leads = kinds.contains(&Kind::Pid) && !cli.reports.detach;
+    let child = Child { tie: cli.kill_child, init: false, pty, leads };
     entry.child = (forks && !cli.no_fork).then_some(child);
     let mut steps = Vec::new();
     if cli.entering.join_cgroup {
