@@ -43,6 +43,14 @@ pub fn decimal(text: &str) -> Result<u32, String> {
     }
 }
 
+/// Reads an id that somebody may have: the last number tells setresuid(2) to leave things as they are.
+pub fn id(text: &str) -> Result<u32, String> {
+    decimal(text).and_then(|id| match u64::from(id) < NOBODY {
+        true => Ok(id),
+        false => Err(format!("ids go up to {}", NOBODY - 1)),
+    })
+}
+
 /// The map that makes `me` 0, and what the lines give to this user 1 and so on, in their order.
 /// `None` if they give nothing.
 pub fn extents(text: &str, name: Option<&str>, uid: u32, me: u32) -> Option<Vec<Extent>> {

@@ -215,8 +215,9 @@ impl Propagation {
     }
 }
 
-/// `TERM`, `SIGTERM` or `15`.
+/// `TERM`, `sigterm` or `15`.
 fn signal(text: &str) -> Result<Signal, String> {
+    let text = text.to_ascii_uppercase();
     let number = text.parse().ok().and_then(|number: i32| Signal::try_from(number).ok());
     number
         .or_else(|| text.parse().ok())

@@ -208,7 +208,7 @@ fn write_own(file: &str, text: &str) -> Result<(), Failure> {
         .open(&file)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .tried(|| format!("write {:?} to {file:?}", text.trim_end()))
-        .map_err(|failure| hint::for_new(failure, &[Kind::User]))
+        .map_err(hint::for_own_file)
 }
 
 /// A copy of a shared mount is shared too: without this, mounts made inside are seen outside.
@@ -222,5 +222,5 @@ fn propagate(propagation: Propagation) -> Result<(), Failure> {
     };
     mount(NOTHING, "/", NOTHING, MsFlags::MS_REC | flag, NOTHING)
         .tried(|| format!("make the mounts {}", propagation.word()))
-        .map_err(|failure| hint::for_new(failure, &[Kind::User]))
+        .map_err(hint::for_propagation)
 }

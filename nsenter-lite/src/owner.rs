@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use common::Failure;
-use common::subordinate::{NOBODY, decimal};
+use common::subordinate;
 use nix::errno::Errno;
 
 use crate::place::become_somebody;
@@ -32,7 +32,7 @@ impl FromStr for Owner {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let id = |text| decimal(text).ok().filter(|id| u64::from(*id) < NOBODY);
+        let id = |text| subordinate::id(text).ok();
         text.split_once(':')
             .and_then(|(user, group)| Some(Self { user: id(user)?, group: id(group)? }))
             .ok_or_else(|| "write UID:GID, as 1000:1000".into())

@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use common::{Failure, Tried, shell, sys};
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, pipe2};
@@ -192,10 +192,9 @@ fn fill(pid: Pid, kinds: &[Kind], staging: &Path) -> Result<(), Failure> {
 /// A copy of the mounts with all that is mounted in them, put there in one call.
 fn attach(staging: &Path, dir: &Path) -> Result<(), Failure> {
     let what = || format!("keep namespaces in {dir:?}");
-    let here = File::open(".").tried(what)?;
     let recursive = sys::AT_RECURSIVE.cast_unsigned();
     let flags = sys::OPEN_TREE_CLONE | sys::OPEN_TREE_CLOEXEC | recursive;
-    let tree = sys::open_tree(std::os::fd::AsFd::as_fd(&here), staging, flags).tried(what)?;
+    let tree = sys::open_tree(AT_FDCWD, staging, flags).tried(what)?;
     let place = File::open(dir).tried(what)?;
     sys::move_mount(tree, place).tried(what)
 }

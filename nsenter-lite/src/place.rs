@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 use std::str::FromStr;
 
-use common::subordinate::decimal;
+use common::subordinate;
 use common::sys::power;
 use common::{Failure, Tried, file, shell};
 use nix::errno::Errno;
@@ -50,7 +50,7 @@ impl FromStr for Whom {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "follow" => Ok(Self::Target),
-            number => decimal(number).map(Self::Number),
+            number => subordinate::id(number).map(Self::Number),
         }
     }
 }

@@ -212,10 +212,10 @@ impl Herald {
         Some(Listener::new(pipe, self.ready.take(), self.status.take(), self.detach))
     }
 
-    fn say(&mut self, word: char, text: &str) {
-        if let Some(parent) = &mut self.parent {
-            let _ = parent.write_all(format!("{word}{text}\n").as_bytes());
-        }
+    /// Says whether there is somebody to hear it.
+    fn say(&mut self, word: char, text: &str) -> bool {
+        let line = format!("{word}{text}\n");
+        self.parent.as_mut().is_some_and(|parent| parent.write_all(line.as_bytes()).is_ok())
     }
 
     /// The child waits for a byte.
@@ -261,14 +261,18 @@ impl Herald {
         self.say(word::EXECUTES, &namespaces);
     }
 
-    /// This process ends by this failure.
+    /// This process ends by this failure. The parent tells it behind what it has told before, unless it
+    /// has left us.
     pub fn failed(&mut self, failure: &Failure) {
-        self.say(word::FAILED, "");
         let message = failure.lines("nsenter-lite");
         let message = message.lines().next().unwrap_or_default();
         let status = failure.status(Form::Command);
         let message = serde_json::Value::from(message);
-        event(&mut self.status, &format!("\"error\",\"status\":{status},\"message\":{message}"));
+        let text = format!("\"error\",\"status\":{status},\"message\":{message}");
+        let is_told = self.say(word::FAILED, if self.detach { "" } else { &text });
+        if !is_told || self.detach {
+            event(&mut self.status, &text);
+        }
     }
 
     /// The inode number of each of this process's namespaces, as JSON.

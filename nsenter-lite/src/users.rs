@@ -279,7 +279,7 @@ fn check_given(parts: &[Vec<Part>; 2], known: &Known) -> Result<(), Failure> {
 
 /// A number, or a name that the machine knows.
 pub fn id(text: &str, what: &str, by_name: impl Fn(&str) -> Option<u32>) -> Result<u32, Failure> {
-    let number = decimal(text).ok().filter(|number| u64::from(*number) < NOBODY);
+    let number = subordinate::id(text).ok();
     number.or_else(|| by_name(text)).ok_or_else(|| {
         let file = if what == "user" { "/etc/passwd" } else { "/etc/group" };
         Failure::usage(format!("find the {what} {text:?}: there is none"))

@@ -89,10 +89,10 @@ pub fn the_command_waits_until_it_may_run() -> Test {
     for options in ["-u", "-p", "-p --mount-proc --ready-fd 6 6>/dev/null", "-r -f"] {
         let held = script(&format!(
             "mkfifo gate; exec 5<>gate
-             $T --block-fd 5 --pid-file pid {options} sh -c 'echo ran; ls /proc/self/fd' >out &
+             $T --block-fd 5 --pid-file pid {options} sh -c 'echo ran; ls -l /proc/self/fd' >out &
              until test -s pid; do sleep 0.01; done; sleep 0.1; cat out; echo held
              readlink /proc/$(cat pid)/exe | sed 's,.*/,,'; echo >&5; wait; head -n1 out
-             ! grep -qx 5 out"
+             ! grep -q gate out"
         ));
         assert_eq!(held.silent(), "held\nnsenter-lite\nran\n", "{options}");
         // Who was to let it run has died.
@@ -101,6 +101,13 @@ pub fn the_command_waits_until_it_may_run() -> Test {
         ));
         left.fails(125, "nsenter-lite", &["descriptor 5: it was closed", "echo >&5"]);
     }
+    for _ in 0..20 {
+        let failed =
+            script("$T --block-fd 5 --status-fd 6 -f true 5</dev/null 6>&1 2>/dev/null || :");
+        let failed = failed.silent();
+        let events: Vec<&str> = failed.lines().filter_map(|line| line.split('"').nth(3)).collect();
+        assert_eq!(events, ["waiting", "error"]);
+    }
     let ended = script(
         "mkfifo gate; exec 5<>gate; $T -p --block-fd 5 --pid-file pid sleep 9 &
          until test -s pid; do sleep 0.01; done; kill $!; wait $! || echo $?",
@@ -108,7 +115,7 @@ pub fn the_command_waits_until_it_may_run() -> Test {
     assert_eq!(ended.silent(), "143\n", "a signal reaches one that waits");
     let waiting = script(
         "mkfifo gate; exec 5<>gate; $T -p --block-fd 5 --status-fd 6 sh -c 'exit 2' 6>out &
-         until grep -q waiting out; do sleep 0.01; done; echo >&5; wait $! || cut -c1-19 out",
+         until grep -sq waiting out; do sleep 0.01; done; echo >&5; wait $! || cut -c1-19 out",
     );
     assert_eq!(
         waiting.silent(),

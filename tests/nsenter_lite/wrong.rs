@@ -39,6 +39,8 @@ pub fn wrong_usage_is_one_line() -> Test {
         ("--owner 1:1 --join user=/proc/self/ns/user true", "--owner without a user namespace"),
         ("--owner 1:1 --boottime 5 true", "with --owner"),
         ("-S x -m true", "x"),
+        ("-S 4294967295 -m true", "ids go up to 4294967294"),
+        ("-G 4294967295 -m true", "ids go up to 4294967294"),
         ("--clear-env true", "no namespace asked for"),
         ("--propagation sideways -m true", "sideways"),
         ("--setgroups maybe -U true", "maybe"),

@@ -101,8 +101,12 @@ impl Listener {
                 }
             }
             Some(word::EXECUTES) => self.executes = Some(letters.as_str().to_owned()),
-            // It has said itself what went wrong.
-            _ => self.stage = Stage::Failed,
+            _ => {
+                self.stage = Stage::Failed;
+                if !letters.as_str().is_empty() {
+                    event(&mut self.status, letters.as_str());
+                }
+            }
         }
     }
 
