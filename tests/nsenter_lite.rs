@@ -57,6 +57,7 @@ support::tests!(
     user::an_ordinary_user_stays_oneself_inside,
     user::setgroups_is_denied_or_left_alone,
     command::the_pid_file_is_there_before_the_command,
+    command::a_limit_on_files_is_an_error,
     command::the_pid_file_harms_nobody,
     command::the_default_command_is_the_shell,
     command::statuses_are_those_of_the_command,

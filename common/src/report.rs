@@ -10,6 +10,8 @@ use anyhow::anyhow;
 use clap::{Command, FromArgMatches, Parser};
 use nix::errno::Errno;
 
+use crate::sys;
+
 /// Whether this run ends in a COMMAND: the exit statuses differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -177,6 +179,7 @@ pub fn main_by<C: Parser>(
     form: fn(&[OsString]) -> Form,
     run: impl FnOnce(C) -> Result<u8, Failure>,
 ) -> ExitCode {
+    sys::outlive_the_limit_on_files();
     // To build the grammar is most of what a tool computes: once, and never to take it apart.
     let mut grammar = ManuallyDrop::new(C::command());
     let name = grammar.get_name().to_owned();

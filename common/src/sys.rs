@@ -34,6 +34,7 @@ pub use libc::{
 // standard descriptors that were closed, before main; both would be passed on to COMMAND.
 static CALLER: AtomicU8 = AtomicU8::new(0);
 const SIGPIPE_WAS_IGNORED: u8 = 1 << 7;
+const SIGXFSZ_WAS_IGNORED: u8 = 1 << 6;
 
 /// The dynamic loader and static start-up code alike call what stands in this section, with C's
 /// environment set up and before Rust's runtime.
@@ -53,14 +54,27 @@ extern "C" fn note_what_the_caller_had() {
     if ignores(Signal::SIGPIPE) {
         seen |= SIGPIPE_WAS_IGNORED;
     }
+    if ignores(Signal::SIGXFSZ) {
+        seen |= SIGXFSZ_WAS_IGNORED;
+    }
     CALLER.store(seen, Relaxed);
 }
 
-/// Gives SIGPIPE and the standard descriptors back the state in which the caller left them.
+/// From here on a write beyond the limit on files (`ulimit -f`) is an error, EFBIG, and not our death
+/// in the middle of something.
+pub fn outlive_the_limit_on_files() {
+    ignore(Signal::SIGXFSZ);
+}
+
+/// Gives SIGPIPE, SIGXFSZ and the standard descriptors back the state in which the caller left them.
 pub fn restore_what_the_runtime_changed() {
     let seen = CALLER.load(Relaxed);
-    if seen & SIGPIPE_WAS_IGNORED == 0 {
-        reset(Signal::SIGPIPE);
+    for (signal, was_ignored) in
+        [(Signal::SIGPIPE, SIGPIPE_WAS_IGNORED), (Signal::SIGXFSZ, SIGXFSZ_WAS_IGNORED)]
+    {
+        if seen & was_ignored == 0 {
+            reset(signal);
+        }
     }
     for fd in (0..3).filter(|fd| seen & (1 << fd) != 0) {
         // SAFETY: F_SETFD takes no pointer. Closed only by a successful exec: until then our own
@@ -71,13 +85,14 @@ pub fn restore_what_the_runtime_changed() {
 
 /// From here on the standard descriptors are not those of the caller, and none is closed for COMMAND.
 pub fn standard_descriptors_are_ours() {
-    CALLER.fetch_and(SIGPIPE_WAS_IGNORED, Relaxed);
+    CALLER.fetch_and(SIGPIPE_WAS_IGNORED | SIGXFSZ_WAS_IGNORED, Relaxed);
 }
 
-/// Whether the caller had us ignore a signal, be it or not one that Rust's runtime ignores.
+/// Whether the caller had us ignore a signal: also one that Rust's runtime ignores, or we do.
 pub fn caller_ignores(signal: c_int) -> bool {
     match signal {
         libc::SIGPIPE => CALLER.load(Relaxed) & SIGPIPE_WAS_IGNORED != 0,
+        libc::SIGXFSZ => CALLER.load(Relaxed) & SIGXFSZ_WAS_IGNORED != 0,
         other => ignores_number(other),
     }
 }

@@ -16,6 +16,7 @@ use common::{Failure, Tried, pid, sys};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::fexecve;
 
 const PROGRAM: &str = "/proc/self/exe";
@@ -34,7 +35,11 @@ pub fn raise() -> Result<(), Failure> {
             "no program may be in memory here, as root: sysctl vm.memfd_noexec=1".into()
         })
     })?);
-    io::copy(&mut &program, &mut &copy).tried(what)?;
+    fill(&copy, &program).tried(what).map_err(|failure| {
+        failure.hint_if(Errno::EFBIG, || {
+            "a limit on files is for those in memory, too: ulimit -H -f shows it".into()
+        })
+    })?;
     fcntl(&copy, FcntlArg::F_ADD_SEALS(SEALS)).tried(what)?;
     let words = |word: &[u8]| CString::new(word).unwrap_or_default();
     let args: Vec<CString> = std::env::args_os().map(|arg| words(arg.as_bytes())).collect();
@@ -61,6 +66,15 @@ fn copy() -> nix::Result<std::os::fd::OwnedFd> {
         Err(Errno::EINVAL) => memfd_create(c"nsenter-lite", flags),
         outcome => outcome,
     }
+}
+
+/// What limits files is not meant for this one; as far as it may be lifted, it is, for the moment.
+fn fill(mut copy: &File, mut program: &File) -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE)?;
+    setrlimit(Resource::RLIMIT_FSIZE, hard, hard)?;
+    let copied = io::copy(&mut program, &mut copy);
+    setrlimit(Resource::RLIMIT_FSIZE, soft, hard)?;
+    copied
 }
 
 fn is_sealed(program: impl AsFd) -> bool {

@@ -40,6 +40,28 @@ pub fn the_pid_file_is_there_before_the_command() -> Test {
     Ok(())
 }
 
+/// The signal that the kernel sends then would end us in the middle of it.
+pub fn a_limit_on_files_is_an_error() -> Test {
+    need_root()?;
+    let folder = scratch();
+    let ran = |script: &str| {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", script]).arg(env!("CARGO_BIN_EXE_nsenter-lite"));
+        run(shell.current_dir(folder.path()))
+    };
+    let pid_file = ran("ulimit -f 0; \"$0\" -u --pid-file pid true");
+    pid_file.fails(125, "nsenter-lite", &["write the PID file", "(EFBIG)"]);
+    assert_eq!(fs::read_dir(folder.path()).expect("ours").count(), 0);
+    // To the copy in memory from which a target is entered it does not apply, if that can be helped.
+    let look = "ulimit -f; grep SigIgn /proc/self/status";
+    let seen = ran(&format!("ulimit -S -f 1; {look}; \"$0\" -t $$ -a bash -c '{look}'")).silent();
+    let lines: Vec<&str> = seen.lines().collect();
+    assert!(lines[0] == "1" && lines[..2] == lines[2..], "{seen}");
+    let limited = ran("ulimit -f 1; \"$0\" -t $$ -a true");
+    limited.fails(125, "nsenter-lite", &["sealed copy", "(EFBIG)", "hint: a limit on files"]);
+    Ok(())
+}
+
 pub fn the_pid_file_harms_nobody() -> Test {
     need_root()?;
     let folder = scratch();
