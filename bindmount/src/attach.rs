@@ -2,17 +2,21 @@
 //! So nobody ever sees it without them, and no path is looked up twice.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use common::{Failure, Tried, shell, sys};
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
+use nix::libc;
 use nix::mount::{MntFlags, umount2};
 use nix::unistd::{fchdir, geteuid};
 
 use crate::options::Options;
 use crate::overlay::in_user_namespace;
 use crate::place::{Made, Place};
+
+/// Where the kernel has names for our open files.
+pub const DESCRIPTORS: &str = "/proc/self/fd";
 
 /// What was made, so that it can be taken away again: the mounts, and the mount points.
 #[derive(Debug, Default)]
@@ -34,36 +38,18 @@ impl Mounted {
         place: &Place,
         options: &Options,
     ) -> Result<(), Failure> {
-        self.attach_at(tree, &place.open()?, &place.path(), options)
+        let at = place.open()?;
+        set(&tree, &place.path(), options)?;
+        self.put(tree, &at, &place.path())?;
+        self.propagate(&place.path(), options).inspect_err(|_| drop(self.take_back()))
     }
 
-    /// The same where the mount point is open already; `path` is what it is called.
-    pub fn attach_at(
-        &mut self,
-        tree: OwnedFd,
-        at: &OwnedFd,
-        path: &Path,
-        options: &Options,
-    ) -> Result<(), Failure> {
-        let depth = |all| if all { sys::AT_RECURSIVE } else { 0 };
-        if let Some(map) = &options.idmap {
-            map.set(&tree, depth(options.recursive), path)?;
-        }
-        if let Some(attr) = options.attr() {
-            sys::mount_setattr(&tree, depth(options.recursive), &attr)
-                .tried(|| format!("set {} on the mount for {path:?}", options.words()))
-                .map_err(explain_attributes)?;
-        }
-        self.put(tree, at, path)?;
-        // Attached below a shared mount it has become shared itself, so this comes last.
-        let (Some((all, attr)), Some(mount)) = (options.propagation_attr(), self.mounts.last())
-        else {
-            return Ok(());
-        };
-        sys::mount_setattr(mount, depth(all), &attr)
+    /// Attached below a shared mount the last one has become shared itself, so this comes last.
+    pub fn propagate(&self, path: &Path, options: &Options) -> Result<(), Failure> {
+        let Some((all, attr)) = options.propagation_attr() else { return Ok(()) };
+        sys::mount_setattr(self.last()?, depth(all), &attr)
             .tried(|| format!("set the propagation of {path:?}"))
             .map_err(explain_privilege)
-            .inspect_err(|_| drop(self.take_back()))
     }
 
     /// Puts a detached mount in its place.
@@ -71,7 +57,8 @@ impl Mounted {
         self.put(mount, &place.open()?, &place.path())
     }
 
-    fn put(&mut self, mount: OwnedFd, at: &OwnedFd, path: &Path) -> Result<(), Failure> {
+    /// The same where the mount point is open already; `path` is what it is called.
+    pub fn put(&mut self, mount: OwnedFd, at: &OwnedFd, path: &Path) -> Result<(), Failure> {
         sys::move_mount(&mount, at)
             .tried(|| format!("mount on {path:?}"))
             .map_err(|failure| explain_attach(failure, path))?;
@@ -91,8 +78,13 @@ impl Mounted {
 
     /// Takes the last mount away: the very one, whatever else is at its path by now.
     pub fn take_back(&mut self) -> Result<(), Failure> {
+        self.take_back_by(Path::new(DESCRIPTORS))
+    }
+
+    /// The same where another path leads to the folder of our descriptors.
+    pub fn take_back_by(&mut self, descriptors: &Path) -> Result<(), Failure> {
         let Some(mount) = self.mounts.pop() else { return Ok(()) };
-        let path = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+        let path = descriptors.join(mount.as_raw_fd().to_string());
         umount2(&path, MntFlags::MNT_DETACH).tried(|| "take the mount away again")
     }
 
@@ -123,10 +115,27 @@ impl Mounted {
     }
 }
 
+fn depth(all: bool) -> libc::c_int {
+    if all { sys::AT_RECURSIVE } else { 0 }
+}
+
+/// Gives a detached tree what is to be seen of it from the first moment on, but its propagation;
+/// `path` is what its mount point is called.
+pub fn set(tree: &OwnedFd, path: &Path, options: &Options) -> Result<(), Failure> {
+    let depth = depth(options.recursive);
+    if let Some(map) = &options.idmap {
+        map.set(tree, depth, path)?;
+    }
+    let Some(attr) = options.attr() else { return Ok(()) };
+    sys::mount_setattr(tree, depth, &attr)
+        .tried(|| format!("set {} on the mount for {path:?}", options.words()))
+        .map_err(explain_attributes)
+}
+
 /// A detached copy of the mount at a path, if so asked with what is mounted below it.
 pub fn tree(src: &Path, options: &Options) -> Result<OwnedFd, Failure> {
-    let depth = if options.recursive { sys::AT_RECURSIVE } else { 0 };
-    let flags = sys::OPEN_TREE_CLONE | sys::OPEN_TREE_CLOEXEC | depth.cast_unsigned();
+    let depth = depth(options.recursive).cast_unsigned();
+    let flags = sys::OPEN_TREE_CLONE | sys::OPEN_TREE_CLOEXEC | depth;
     sys::open_tree(AT_FDCWD, src, flags)
         .tried(|| format!("copy the mount of {src:?}"))
         .map_err(explain_copy)
@@ -142,12 +151,7 @@ pub fn copy(from: &OwnedFd, name: &str, options: &Options) -> Result<OwnedFd, Fa
     let copy = sys::copy_of_mount(from)
         .tried(|| format!("copy the mount of {name:?}"))
         .map_err(explain_privilege)?;
-    if let Some(attr) = options.attr() {
-        sys::mount_setattr(&copy, 0, &attr)
-            .tried(|| format!("set {} on the mount for {name:?}", options.words()))
-            .map_err(explain_attributes)?;
-    }
-    Ok(copy)
+    set(&copy, Path::new(name), options).map(|()| copy)
 }
 
 /// Where the privilege is missing, or the call.

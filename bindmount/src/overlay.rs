@@ -5,6 +5,7 @@
 //! the file. A symbolic link of that name, wherever it leads, is hidden in the same way.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 
 use common::{Failure, Tried, file};
 use nix::errno::Errno;
@@ -41,10 +42,14 @@ pub fn cover(
         .inspect_err(|_| drop(mounted.take_back()))
 }
 
-/// Whether we are root only in a user namespace: there not all user IDs of the machine are.
+/// Whether we are root only in a user namespace: there not all user IDs of the machine are. It is
+/// looked up once, for later /proc may be another's.
 pub fn in_user_namespace() -> bool {
-    file::text("/proc/self/uid_map")
-        .is_ok_and(|map| map.split_ascii_whitespace().ne(["0", "0", "4294967295"]))
+    static SEEN: OnceLock<bool> = OnceLock::new();
+    *SEEN.get_or_init(|| {
+        file::text("/proc/self/uid_map")
+            .is_ok_and(|map| map.split_ascii_whitespace().ne(["0", "0", "4294967295"]))
+    })
 }
 
 /// The folder on top of an overlay is the upper one. In a user namespace that lacks the owner,

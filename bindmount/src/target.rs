@@ -1,14 +1,14 @@
 //! Mounts in the mount namespace of another process: into a container that runs already.
 //!
-//! A tree is copied where SRC is, outside; then this process enters the mount namespace of the
-//! target, and attaches the copy at DST, as the target's root leads there. No shell command does
+//! A tree is copied where SRC is, outside, and DST is opened as the target's root leads there; then
+//! this process enters the mount namespace of the target, and attaches the copy. No shell command does
 //! that: nsenter(1) finds no SRC where it is.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use common::mountinfo::{self, Mount};
-use common::{Failure, Tried, inroot, pidfd, shell};
+use common::{Failure, Tried, inroot, pid, pidfd, shell};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
@@ -16,8 +16,9 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, fchdir};
 
-use crate::attach::{self, Mounted};
+use crate::attach::{self, DESCRIPTORS, Mounted};
 use crate::cli::Spec;
+use crate::overlay::in_user_namespace;
 use crate::place::{self, Made};
 
 /// The process whose mounts are changed.
@@ -63,15 +64,24 @@ impl Target {
             .map_err(|failure| failure.hint_if(Errno::ELOOP, place::explain_link))
     }
 
-    /// From here on the mounts of this process are those of the target.
+    /// From here on the mounts of this process are those of the target. What is at /proc then shows
+    /// other processes, or is made up to lead us elsewhere: what it is needed for comes before, and
+    /// the way to our descriptors is to be where they are.
     fn enter(&self) -> Result<(), Failure> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let descriptors = open(DESCRIPTORS, flags, Mode::empty())
+            .tried(|| format!("open {DESCRIPTORS:?}"))
+            .map_err(|failure| failure.hint(pid::NO_PROC))?;
+        // What went wrong is explained by it.
+        in_user_namespace();
         setns(&self.process, CloneFlags::CLONE_NEWNS)
             .tried(|| format!("enter the mount namespace of process {}", self.pid))
             .map_err(|failure| {
                 failure.hint_if(Errno::EPERM, || {
                     "that takes root of the user namespace that it is in (sudo)".into()
                 })
-            })
+            })?;
+        fchdir(descriptors).tried(|| format!("enter {DESCRIPTORS:?}"))
     }
 }
 
@@ -86,19 +96,21 @@ pub fn bind(pid: Pid, spec: &Spec, mkdir: bool) -> Result<(), Failure> {
     let Spec { src, dst, options } = spec;
     let target = Target::open(pid)?;
     let tree = attach::tree(src, options)?;
-    let folder = mkdir.then(|| src.is_dir());
-    target.enter()?;
-    let called = shell::operand(dst);
+    attach::set(&tree, dst, options)?;
     let mut made = Vec::new();
-    let outcome = match folder {
-        Some(folder) => target.make(dst, folder, &mut made),
-        None => Ok(()),
+    let outcome = match mkdir {
+        true => target.make(dst, src.is_dir(), &mut made),
+        false => Ok(()),
     };
     let attached = outcome.and_then(|()| {
         let at = inroot::open_plain(&target.root, dst, OFlag::O_PATH)
             .tried(|| format!("open the mount point {dst:?} of process {pid}"))
-            .map_err(|failure| place::explain(failure, &called))?;
-        Mounted::default().attach_at(tree, &at, dst, options)
+            .map_err(|failure| place::explain(failure, &shell::operand(dst)))?;
+        target.enter()?;
+        let mut mounted = Mounted::default();
+        mounted.put(tree, &at, dst)?;
+        let outcome = mounted.propagate(dst, options);
+        outcome.inspect_err(|_| drop(mounted.take_back_by(Path::new("."))))
     });
     attached.inspect_err(|_| made.iter().rev().for_each(|made| drop(made.remove())))
 }

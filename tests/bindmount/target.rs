@@ -7,17 +7,23 @@ use std::process::{Child, Command, Stdio};
 
 use support::{Ran, TempDir, Test, alpine, need_program, run, scratch};
 
-use super::{BINDMOUNT, fingerprint};
+use super::{BINDMOUNT, fingerprint, tree};
 
-/// A process with mounts of its own and this root, by chroot(2): its mount namespace begins
-/// elsewhere. It ends with its standard input.
+/// A process with mounts of its own. It ends with its standard input.
 pub struct Contained(Child);
 
 impl Contained {
+    /// With this root, by chroot(2): its mount namespace begins elsewhere.
     pub fn start(root: &Path) -> Self {
         let script = "mount -t tmpfs t \"$1/media\"; exec chroot \"$1\" sh -c 'echo up; exec cat'";
+        Self::by(&["--mount"], script, root)
+    }
+
+    /// By unshare(1) with these options, and a script that says `up` in the end.
+    fn by(options: &[&str], script: &str, folder: &Path) -> Self {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-ec", script, "sh"]).arg(root);
+        command.args(["--propagation", "private"]).args(options);
+        command.args(["sh", "-ec", script, "sh"]).arg(folder);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -148,5 +154,55 @@ pub fn what_can_t_be_done_there_is_told_and_leaves_nothing() -> Test {
     run(&mut support::sh(&unmounted)).silent();
     drop(contained);
     assert!(names() == before, "nothing is left");
+    Ok(())
+}
+
+/// What is set on the mount is set while /proc is ours.
+pub fn a_proc_of_another_pid_namespace_is_no_hindrance() -> Test {
+    let folder = tree()?;
+    let options = ["--mount", "--pid", "--fork", "--mount-proc"];
+    let contained = Contained::by(&options, "echo up; exec cat", folder.path());
+    let [src, dst, file] = ["src", "dst", "file"].map(|name| folder.path().join(name));
+    let [src, dst, file] = [&src, &dst, &file].map(|path| path.to_str().expect("a plain name"));
+    contained.bindmount(&["--map-users", "0:1000:1", "-o", "ro", src, dst]).silent();
+    contained.bindmount(&["--map-groups", "0:7:1", &format!("{src}/file"), file]).silent();
+    let script = format!("stat -c %u:%g {dst}/file {file}; touch {dst}/x 2>/dev/null || echo ro");
+    assert_eq!(contained.says(&script), "1000:0\n0:7\nro\n");
+    Ok(())
+}
+
+/// What it has for /proc may be made to lead us elsewhere, or to wait for ever: nothing of it is
+/// opened, not even when something fails.
+pub fn a_proc_that_is_made_up_is_not_looked_at() -> Test {
+    let folder = tree()?;
+    need_program("strace")?;
+    let script = "cd \"$1\"; mkdir fake victim victim/ns victim/fd precious
+        ln -s \"$1/victim\" fake/self; echo 0 0 1 | tee victim/uid_map >victim/gid_map
+        : >victim/ns/user; mount -t tmpfs precious precious
+        for n in 3 4 5 6 7 8 9; do ln -s \"$1/precious\" victim/fd/$n; done
+        mount --bind fake /proc; echo up; exec cat";
+    let contained = Contained::by(&["--mount"], script, folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let [src, dst, src_file, file] = ["src", "dst", "src/file", "file"].map(path);
+    let victim = folder.path().join("victim");
+    let (before, table) = (fingerprint(&victim), contained.bindmount(&["--list"]).silent());
+    contained.bindmount(&["--map-users", "0:1000:1", &src, &dst]).silent();
+    assert_eq!(contained.says(&format!("stat -c %u:%g {dst}/file")), "1000:0\n");
+    assert_eq!(fingerprint(&victim), before, "nothing is written there");
+    contained.bindmount(&["-u", &dst]).silent();
+    fs::remove_file(victim.join("uid_map")).expect("our own folder");
+    run(Command::new("mkfifo").arg(victim.join("uid_map"))).silent();
+    for (call, what) in [("move_mount", "mount on"), ("mount_setattr:when=2", "the propagation")] {
+        for (src, dst) in [(&src, &dst), (&src_file, &file)] {
+            let (call, when) = call.split_once(':').unwrap_or((call, "when=1"));
+            let mut strace = Command::new("strace");
+            strace.args(["-qq", "-o", "/dev/null", "-e"]);
+            strace.arg(format!("inject={call}:error=EPERM:{when}"));
+            strace.args([BINDMOUNT, "-t", &contained.pid(), "-o", "ro,private", src, dst]);
+            let parts = [what, "(EPERM)", "hint: root may do that, so a filter"];
+            run(&mut strace).fails(1, "bindmount", &parts);
+            assert_eq!(contained.bindmount(&["--list"]).silent(), table, "{call} {dst}");
+        }
+    }
     Ok(())
 }
