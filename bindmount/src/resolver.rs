@@ -94,7 +94,7 @@ impl Servers {
         let file = std::fs::canonicalize(Path::new("/etc").join(NAME)).ok()?;
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         let behind = Path::new("/run/systemd/resolve").join(NAME);
-        let file = if is_deaf(&text) && behind.is_file() { behind } else { file };
+        let file = if is_deaf(&text, is_heard) && behind.is_file() { behind } else { file };
         Some(Self::File(file))
     }
 
@@ -121,7 +121,7 @@ impl Servers {
 }
 
 /// Whether a file names none but one of the machine's own services, and that is not heard here.
-fn is_deaf(text: &str) -> bool {
+fn is_deaf(text: &str, is_heard: impl Fn(Ipv4Addr) -> bool) -> bool {
     let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver")).map(str::trim);
     let mut servers = servers.peekable();
     servers.peek().is_some()
@@ -132,11 +132,20 @@ fn is_deaf(text: &str) -> bool {
 }
 
 /// Whether somebody waits for questions at this address; see proc_pid_net(5).
+///
+/// Many a service waits at all addresses, of IPv4 or of both: a socket of IPv6 hears IPv4 too unless
+/// it is `IPV6_V6ONLY`, which the table does not tell. So it is taken to hear, for that is what the
+/// machine's own file says.
 fn is_heard(server: Ipv4Addr) -> bool {
-    let local = format!("{:08X}:0035", u32::from_ne_bytes(server.octets()));
-    let table = file::text("/proc/self/net/udp");
-    table
-        .is_ok_and(|table| table.lines().any(|line| line.split_whitespace().nth(1) == Some(&local)))
+    let waits = |table: &str, at: &[String]| {
+        file::text(Path::new("/proc/self/net").join(table)).is_ok_and(|table| {
+            let mut local = table.lines().filter_map(|line| line.split_whitespace().nth(1));
+            local.any(|local| at.iter().any(|at| at == local))
+        })
+    };
+    let one = format!("{:08X}:0035", u32::from_ne_bytes(server.octets()));
+    let [all, all_of_both] = [8, 32].map(|digits| "0".repeat(digits) + ":0035");
+    waits("udp", &[one, all]) || waits("udp6", &[all_of_both])
 }
 
 /// Mounts them on a file.
@@ -196,7 +205,8 @@ mod tests {
             ("search x\n", false),
             ("", false),
         ] {
-            assert_eq!(is_deaf(text), deaf, "{text:?}");
+            assert_eq!(is_deaf(text, |_| false), deaf, "{text:?}");
+            assert!(!is_deaf(text, |_| true), "{text:?}");
         }
     }
 }

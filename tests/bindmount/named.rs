@@ -1,6 +1,7 @@
 //! What is named one by one, beside --std or without it.
 
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use support::{Test, alpine, need_program, scratch};
 
@@ -73,7 +74,8 @@ pub fn servers_can_be_named() -> Test {
     Ok(())
 }
 
-/// The stub of systemd-resolved is asked where it is heard, else its servers are.
+/// The stub of systemd-resolved is asked where it is heard, or another service that listens at all
+/// addresses, as dnsmasq does; else its servers are.
 pub fn a_service_of_the_machine_is_named_where_it_is_heard() -> Test {
     let root = bare_root()?;
     need_program("ip")?;
@@ -82,18 +84,31 @@ pub fn a_service_of_the_machine_is_named_where_it_is_heard() -> Test {
     let stub = "mount -t tmpfs t /run; mkdir -p /run/systemd/resolve
         echo 'nameserver 192.0.2.53' >/run/systemd/resolve/resolv.conf
         echo 'nameserver 127.0.0.53' >stub; mount --bind stub /etc/resolv.conf";
-    let listen = ": >up; ip link set lo up
-        perl -MSocket -e 'socket(S, PF_INET, SOCK_DGRAM, 0) or die;
-            bind(S, sockaddr_in(53, inet_aton(\"127.0.0.53\"))) or die; $| = 1;
-            print \"up\\n\"; sleep 60' >up & listener=$!
-        until grep -q up up; do sleep 0.01; done";
-    for (listen, seen, end) in
-        [("", "nameserver 192.0.2.53\n", ""), (listen, "nameserver 127.0.0.53\n", "kill $listener")]
-    {
+    let script = |listen: &str, end: &str| {
         let script = format!("{stub}\n{listen}\n\"$B\" --std .; cat etc/resolv.conf; {end}\n");
         std::fs::write(root.path().join("script"), script).expect("our own folder");
-        let ran = in_folder(root.path(), "export B; unshare --net sh -e ./script");
-        assert_eq!(ran.silent(), seen);
+        in_folder(root.path(), "export B; unshare --net sh -e ./script").silent()
+    };
+    assert_eq!(script("", ""), "nameserver 192.0.2.53\n");
+    for (family, address, seen) in [
+        ("PF_INET", r#"sockaddr_in(53, inet_aton("127.0.0.53"))"#, "127.0.0.53"),
+        ("PF_INET", "sockaddr_in(53, INADDR_ANY)", "127.0.0.53"),
+        ("PF_INET6", "sockaddr_in6(53, IN6ADDR_ANY)", "127.0.0.53"),
+        ("PF_INET", r#"sockaddr_in(53, inet_aton("127.0.0.54"))"#, "192.0.2.53"),
+        ("PF_INET", "sockaddr_in(54, INADDR_ANY)", "192.0.2.53"),
+        ("PF_INET6", "sockaddr_in6(53, IN6ADDR_LOOPBACK)", "192.0.2.53"),
+    ] {
+        if family == "PF_INET6" && !Path::new("/proc/self/net/udp6").exists() {
+            continue;
+        }
+        let listen = format!(
+            ": >up; ip link set lo up
+            perl -MSocket=:all -e 'socket(S, {family}, SOCK_DGRAM, 0) or die; bind(S, {address}) or die;
+                $| = 1; print \"up\\n\"; sleep 60' >up & listener=$!
+            until grep -q up up; do sleep 0.01; done"
+        );
+        let wanted = format!("nameserver {seen}\n");
+        assert_eq!(script(&listen, "kill $listener"), wanted, "{address}");
     }
     Ok(())
 }
