@@ -45,6 +45,7 @@ support::tests!(
     bind::options_are_set_as_mount_would,
     bind::what_was_read_only_can_be_made_writable,
     bind::list_shows_what_is_at_and_under,
+    bind::list_is_a_word_a_cell_whatever_the_names_are,
     bind::mkdir_makes_missing_mount_points,
     bind::a_command_is_become,
     standard::std_makes_a_root_work,

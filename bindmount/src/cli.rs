@@ -50,8 +50,9 @@ use crate::options::Options;
     the owner; without --map-groups groups stay as they are. As one option: \
     'X-mount.idmap=u:INNER:OUTER:COUNT g:INNER:OUTER:COUNT', b: for both.\n\n\
     mount(8)'s own spellings do the same: --bind SRC DST, -B, --make-rslave, -m ...\n\n\
-    --list prints a line for each mount at and under DIR: TARGET SOURCE TYPE OPTIONS; with --json \
-    one array of objects with the keys target, source, type, options.\n\n\
+    --list prints a line for each mount at and under DIR: TARGET SOURCE TYPE OPTIONS, four words with \
+    the escapes of proc_pid_mountinfo(5); with --json one array of objects with the keys target, \
+    source, type, options.\n\n\
     Exit status: 0 done, 1 failed, 2 wrong usage. With COMMAND: its own; 125 if bindmount fails, \
     126 if COMMAND can't be run, 127 if it is not found."
 )]

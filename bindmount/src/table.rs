@@ -1,5 +1,8 @@
 //! The mounts that are there.
 
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use common::mountinfo::{self, Mount};
@@ -26,11 +29,49 @@ pub fn real(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// What is mounted, as findmnt(8) has it: the device, and the folder of it in brackets.
-fn source(mount: &Mount) -> String {
-    let source = mount.source.to_string_lossy();
-    match mount.root.as_path() {
-        root if root == Path::new("/") => source.into_owned(),
-        root => format!("{source}[{}]", root.display()),
+fn source(mount: &Mount) -> OsString {
+    let mut source = mount.source.clone();
+    if mount.root != Path::new("/") {
+        source.push("[");
+        source.push(&mount.root);
+        source.push("]");
+    }
+    source
+}
+
+/// Whether a terminal shows it and does nothing else: a control is a command, and some letters turn
+/// the order of the others around.
+fn is_shown(letter: char) -> bool {
+    let turns = matches!(
+        letter,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    !turns && !letter.is_control()
+}
+
+/// The kernel's word for a mount whose source has no name.
+const NO_NAME: &str = "none";
+
+/// One word for a name, which whoever has mounted was free to choose: written as the kernel writes
+/// what would separate the fields of the mount table, by `\` and three octal digits for a byte.
+fn cell(name: impl AsRef<OsStr>) -> String {
+    let is_plain = |letter: char| is_shown(letter) && !letter.is_whitespace() && letter != '\\';
+    let mut cell = String::new();
+    for chunk in name.as_ref().as_bytes().utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match is_plain(letter) {
+                true => cell.push(letter),
+                false => escape(letter.encode_utf8(&mut [0; 4]).as_bytes(), &mut cell),
+            }
+        }
+        escape(chunk.invalid(), &mut cell);
+    }
+    if cell.is_empty() { NO_NAME.into() } else { cell }
+}
+
+fn escape(bytes: &[u8], cell: &mut String) {
+    for byte in bytes {
+        let _ = write!(cell, "\\{byte:03o}");
     }
 }
 
@@ -39,9 +80,10 @@ pub fn text(mounts: &[Mount]) -> String {
     let head = ["TARGET", "SOURCE", "TYPE", "OPTIONS"].map(str::to_owned);
     let rows: Vec<[String; 4]> = std::iter::once(head)
         .chain(mounts.iter().map(|mount| {
-            let target = format!("{:?}", mount.target);
-            let target = target.trim_matches('"').to_owned();
-            [target, source(mount), mount.kind.clone(), mount.options.clone()]
+            let source = source(mount);
+            let cells =
+                [mount.target.as_os_str(), &source, mount.kind.as_ref(), mount.options.as_ref()];
+            cells.map(cell)
         }))
         .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
@@ -53,20 +95,24 @@ pub fn text(mounts: &[Mount]) -> String {
     })
 }
 
-/// An array of objects.
+/// An array of objects. JSON itself wants no more to be escaped than the first of the controls.
 pub fn json(mounts: &[Mount]) -> String {
     let objects: Vec<serde_json::Value> = mounts
         .iter()
         .map(|mount| {
             serde_json::json!({
                 "target": mount.target.to_string_lossy(),
-                "source": source(mount),
+                "source": source(mount).to_string_lossy(),
                 "type": mount.kind,
                 "options": mount.options,
             })
         })
         .collect();
-    format!("{:#}\n", serde_json::Value::from(objects))
+    let shown = |letter: char| match is_shown(letter) || letter == '\n' {
+        true => letter.to_string(),
+        false => format!("\\u{:04x}", u32::from(letter)),
+    };
+    format!("{:#}\n", serde_json::Value::from(objects)).chars().map(shown).collect()
 }
 
 #[cfg(test)]
@@ -81,10 +127,26 @@ mod tests {
         let mounts = mountinfo::parse(TABLE).expect("a good table");
         assert_eq!(
             text(&mounts),
-            "TARGET  SOURCE            TYPE  OPTIONS\n\
-             /       /dev/vda          ext4  rw\n\
-             /r/dev  /dev/vda[/srv x]  ext4  ro,nosuid\n"
+            "TARGET  SOURCE               TYPE  OPTIONS\n\
+             /       /dev/vda             ext4  rw\n\
+             /r/dev  /dev/vda[/srv\\040x]  ext4  ro,nosuid\n"
         );
+    }
+
+    #[test]
+    fn a_name_is_a_word_and_letters_of_all_languages_stay() {
+        for (name, word) in [
+            (&b""[..], "none"),
+            (b"/srv/a b", r"/srv/a\040b"),
+            ("/Zürich/ライブラリ".as_bytes(), "/Zürich/ライブラリ"),
+            (
+                "\u{a0}\u{2028}\u{202e}\u{9b}".as_bytes(),
+                r"\302\240\342\200\250\342\200\256\302\233",
+            ),
+            (b"a\n\t\x1b[m\x7f\\040\xff", r"a\012\011\033[m\177\134040\377"),
+        ] {
+            assert_eq!(cell(OsStr::from_bytes(name)), word);
+        }
     }
 
     #[test]

@@ -51,6 +51,27 @@ pub fn list_shows_what_is_at_and_under() -> Test {
     Ok(())
 }
 
+/// The names in the table are those that somebody gave: they make no row, no column, no terminal's
+/// command of it.
+pub fn list_is_a_word_a_cell_whatever_the_names_are() -> Test {
+    let folder = tree()?;
+    let source = r"$(printf 'a\nFAKE /dev/sda ext4 rw\033[31m\302\233m\342\200\256\\\377')";
+    let script = format!(
+        "m=$(printf 'd  x\\r\\033c\\\"'); mkdir dst/sub \"dst/$m\"; mount -t tmpfs \"{source}\" dst/sub
+        $B src/sub \"dst/$m\"; cd dst; $B --list .; $B --list --json ."
+    );
+    let listed = in_folder(folder.path(), &script).silent();
+    let plain = |c: char| c == '\n' || !c.is_control() && c != '\u{202e}';
+    assert!(listed.chars().all(plain), "{listed:?}");
+    let lines: Vec<&str> = listed.lines().collect();
+    assert!(lines[..3].iter().all(|line| line.split_whitespace().count() == 4), "{listed}");
+    assert_eq!(lines[3], "[", "{listed}");
+    let word = r" a\012FAKE\040/dev/sda\040ext4\040rw\033[31m\302\233m\342\200\256\134\377 ";
+    assert!(lines[1].contains(word), "{listed}");
+    assert!(lines[2].contains(r#"/dst/d\040\040x\015\033c\134" "#), "{listed}");
+    Ok(())
+}
+
 pub fn mkdir_makes_missing_mount_points() -> Test {
     let folder = tree()?;
     let script = "$B --mkdir src a/b/c; ls a/b/c; $B --mkdir src/file d/f; cat d/f
