@@ -118,6 +118,7 @@ support::tests!(
     wrong::a_command_that_can_not_be_run_leaves_no_mount,
     wrong::wrong_usage_is_one_line,
     wrong::without_privileges_it_says_so,
+    wrong::the_help_has_one_backslash_for_one,
     faults::each_call_that_fails_leaves_nothing,
     faults::what_the_kernel_lacks_is_named,
     denied::a_denied_call_is_named_and_leaves_nothing,

@@ -70,7 +70,7 @@ pub struct Inside {
     ///
     /// LOWER can be ROOTFS. UPPER and WORK are two folders on one mount, WORK for the kernel alone. Of
     /// several LOWER the topmost is first; with UPPER and WORK empty, as in a,b::, they can only be
-    /// read. A colon or comma in a path is written \\: or \\,.
+    /// read. A colon or comma in a path is written \: or \,.
     #[arg(long, value_name = "LOWER[,LOWER]...:UPPER:WORK[:DST[:OPTIONS]]", requires = "inside")]
     overlay: Vec<OsString>,
     /// A folder in memory at DST; its OPTIONS are also size=64M and mode=1777

@@ -104,3 +104,14 @@ pub fn without_privileges_it_says_so() -> Test {
     assert!(listed.lines().any(|line| line.starts_with("/proc ")), "reading takes none: {listed}");
     Ok(())
 }
+
+/// What is to be typed is shown as it is.
+pub fn the_help_has_one_backslash_for_one() -> Test {
+    let help = run(Command::new(BINDMOUNT).arg("--help")).silent();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(!help.contains(r"\\"), "{help}");
+    for said in [r"a path is written \: or \,.", r"a colon of SRC or DST is written \:. Of"] {
+        assert!(help.contains(said), "{said}: {help}");
+    }
+    Ok(())
+}
