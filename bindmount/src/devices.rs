@@ -148,19 +148,13 @@ impl Part {
 
     /// Does it: in the mount that was made last, but for the first, which makes it at `place`.
     pub fn act(self, mounted: &mut Mounted, place: &Place) -> Result<(), Failure> {
-        if self == Self::Memory {
-            return new(mounted, place);
-        }
-        let dev = mounted.last()?;
         match self {
-            Self::Memory => Ok(()),
-            Self::Nodes => NODES.iter().try_for_each(|node| node.make(dev)),
-            Self::Links => LINKS.iter().try_for_each(|(to, name)| {
-                symlinkat(*to, dev, *name).tried(|| format!("make the link {name:?} in memory"))
-            }),
-            Self::Terminals { tty } => terminals(dev, tty),
-            Self::OwnTerminal => own_terminal(dev),
-            Self::Shared => shared(dev),
+            Self::Memory => new(mounted, place),
+            Self::Nodes => nodes(mounted.last()?),
+            Self::Links => links(mounted.last()?),
+            Self::Terminals { tty } => terminals(mounted.last()?, tty),
+            Self::OwnTerminal => own_terminal(mounted.last()?),
+            Self::Shared => shared(mounted.last()?),
         }
     }
 }
@@ -168,6 +162,16 @@ impl Part {
 fn new(mounted: &mut Mounted, place: &Place) -> Result<(), Failure> {
     let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NOEXEC;
     mounted.attach(memory::new(c"0755", c"1m", attrs)?, place)
+}
+
+fn nodes(dev: &OwnedFd) -> Result<(), Failure> {
+    NODES.iter().try_for_each(|node| node.make(dev))
+}
+
+fn links(dev: &OwnedFd) -> Result<(), Failure> {
+    LINKS.iter().try_for_each(|(to, name)| {
+        symlinkat(*to, dev, *name).tried(|| format!("make the link {name:?} in memory"))
+    })
 }
 
 fn terminals(dev: &OwnedFd, tty: bool) -> Result<(), Failure> {
