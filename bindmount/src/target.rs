@@ -11,7 +11,6 @@ use common::mountinfo::{self, Mount};
 use common::{Failure, Tried, inroot, pid, pidfd, shell};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, fchdir};
@@ -20,6 +19,7 @@ use crate::attach::{self, DESCRIPTORS, Mounted};
 use crate::cli::Spec;
 use crate::overlay::in_user_namespace;
 use crate::place::{self, Made};
+use crate::unmount;
 
 /// The process whose mounts are changed.
 struct Target {
@@ -117,26 +117,19 @@ pub fn bind(pid: Pid, spec: &Spec, mkdir: bool) -> Result<(), Failure> {
 
 /// Takes the mount at `dst` of the process's root away.
 pub fn unmount(pid: Pid, dst: &Path, lazy: bool) -> Result<(), Failure> {
-    let failed = || format!("unmount {dst:?} of process {pid}");
-    let (Some(folder), Some(name)) = (dst.parent(), dst.file_name()) else {
-        return Err(Failure::usage(format!("{}: it is the root", failed())));
-    };
     let target = Target::open(pid)?;
     target.enter()?;
-    let folder = if folder == Path::new("") { Path::new("/") } else { folder };
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-    let folder = inroot::open_plain(&target.root, folder, flags).tried(failed)?;
-    fchdir(folder).tried(failed)?;
-    let lazy = if lazy { MntFlags::MNT_DETACH } else { MntFlags::empty() };
-    umount2(name, MntFlags::UMOUNT_NOFOLLOW | lazy).tried(failed).map_err(|failure| {
-        failure
-            .hint_if(Errno::EINVAL, || {
-                format!("nothing is mounted there: bindmount -t {pid} --list shows what is")
-            })
-            .hint_if(Errno::EBUSY, || {
-                "a process is in it; --lazy takes it away all the same".into()
-            })
-    })
+    unmount::by_folder(&target.root, dst, lazy)
+        .tried(|| format!("unmount {dst:?} of process {pid}"))
+        .map_err(|failure| {
+            failure
+                .hint_if(Errno::EINVAL, || {
+                    format!("nothing is mounted there: bindmount -t {pid} --list shows what is")
+                })
+                .hint_if(Errno::EBUSY, || {
+                    "a process is in it; --lazy takes it away all the same".into()
+                })
+        })
 }
 
 /// The mounts that it sees, at and under a folder of its root.

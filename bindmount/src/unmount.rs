@@ -1,13 +1,14 @@
 //! Mounts taken away, each before what it lies on.
 
-use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::path::Path;
 
 use common::mountinfo::{self, Mount};
 use common::{Failure, Tried, inroot, shell};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
+use nix::unistd::fchdir;
 
 use crate::attach::explain_privilege;
 use crate::step::Step;
@@ -65,26 +66,25 @@ fn after_what_hides_it<'a>(
 
 /// Takes a mount away.
 pub fn unmount(id: u64, target: &Path, lazy: bool) -> Result<(), Failure> {
-    let lazy = if lazy { MntFlags::MNT_DETACH } else { MntFlags::empty() };
-    let failed = || format!("unmount {target:?}");
-    let outcome = by_folder(target, |path| umount2(path, MntFlags::UMOUNT_NOFOLLOW | lazy));
-    match outcome {
+    let root = inroot::open_root(Path::new("/"))?;
+    match by_folder(root, target, lazy) {
         // What is shared goes with its twin.
         Err(Errno::EINVAL) if mountinfo::read()?.iter().all(|mount| mount.id != id) => Ok(()),
-        outcome => outcome.tried(failed).map_err(|failure| explain(failure, target)),
+        outcome => outcome
+            .tried(|| format!("unmount {target:?}"))
+            .map_err(|failure| explain(failure, target)),
     }
 }
 
-/// The folder is opened without symbolic links, in case somebody has put one there meanwhile. The
+/// Takes away what is mounted at a path of this root. Its folder is opened without symbolic links, in
+/// case somebody has put one there meanwhile, and entered, for umount(2) takes no descriptor. The
 /// mount itself must not be open: it would be busy.
-fn by_folder<T>(target: &Path, act: impl Fn(&Path) -> nix::Result<T>) -> nix::Result<T> {
-    let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
-        return act(target);
-    };
-    let root =
-        nix::fcntl::open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
-    let folder = inroot::open_plain(root, folder, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
-    act(&PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name))
+pub fn by_folder(root: impl AsFd, target: &Path, lazy: bool) -> nix::Result<()> {
+    let lazy = if lazy { MntFlags::MNT_DETACH } else { MntFlags::empty() };
+    let folder = Path::new("/").join(target.parent().unwrap_or(target));
+    let name = target.file_name().unwrap_or(target.as_os_str());
+    fchdir(inroot::open_plain(root, &folder, OFlag::O_PATH | OFlag::O_DIRECTORY)?)?;
+    umount2(name, MntFlags::UMOUNT_NOFOLLOW | lazy)
 }
 
 fn explain(failure: Failure, target: &Path) -> Failure {
