@@ -108,6 +108,7 @@ support::tests!(
     target::what_can_t_be_done_there_is_told_and_leaves_nothing,
     target::a_proc_of_another_pid_namespace_is_no_hindrance,
     target::a_proc_that_is_made_up_is_not_looked_at,
+    target::the_target_is_the_one_that_we_call_so,
     script::the_dry_run_script_does_the_same,
     script::the_script_does_the_same_in_a_user_namespace,
     script::an_odd_name_is_no_trap,

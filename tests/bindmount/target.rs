@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use support::{Ran, TempDir, Test, alpine, need_program, run, scratch};
 
-use super::{BINDMOUNT, fingerprint, tree};
+use super::{BINDMOUNT, fingerprint, in_folder, tree};
 
 /// A process with mounts of its own. It ends with its standard input.
 pub struct Contained(Child);
@@ -204,5 +204,20 @@ pub fn a_proc_that_is_made_up_is_not_looked_at() -> Test {
             assert_eq!(contained.bindmount(&["--list"]).silent(), table, "{call} {dst}");
         }
     }
+    Ok(())
+}
+
+/// Where /proc is that of a PID namespace above ours, the number there is another's.
+pub fn the_target_is_the_one_that_we_call_so() -> Test {
+    let folder = tree()?;
+    let script = "unshare --mount --propagation private sh -c ': >up; exec sleep 100' & t=$!
+        until [ -e up ]; do sleep 0.01; done
+        $B -t $t --mkdir --map-users 0:1000:1 src $PWD/new; ls new
+        $B -t $t --list $PWD | cut -d ' ' -f 1
+        $B -t $t -u $PWD/new; $B -t $t --list --json $PWD; kill $t";
+    let script =
+        format!("export B; unshare --pid --fork sh -e -c '{}'", script.replace('\'', "\""));
+    let listed = in_folder(folder.path(), &script).silent();
+    assert_eq!(listed, format!("TARGET\n{}/new\n[]\n", folder.path().display()));
     Ok(())
 }
