@@ -154,12 +154,20 @@ pub fn fork_into(group: impl AsFd) -> nix::Result<ForkResult> {
     args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     args.cgroup = u64::from(group.as_fd().as_raw_fd().cast_unsigned());
     // SAFETY: without CLONE_VM and a stack it returns twice, as fork(2) does. What libc does beside
-    // that is for threads, of which there are none, and for handlers, which nobody has set.
+    // that is for threads, of which there are none, for handlers, which nobody has set, and for
+    // abort(3), which is not called in the child.
     let pid =
         unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
     let pid = libc::pid_t::try_from(Errno::result(pid)?).map_err(|_| Errno::EOVERFLOW)?;
     Ok(match pid {
-        0 => ForkResult::Child,
+        0 => {
+            // musl would send SIGABRT to the thread that it takes for this one, which is the parent.
+            std::panic::set_hook(Box::new(|why| {
+                eprintln!("{why}");
+                end(134);
+            }));
+            ForkResult::Child
+        }
         pid => ForkResult::Parent { child: Pid::from_raw(pid) },
     })
 }

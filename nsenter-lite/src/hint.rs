@@ -165,8 +165,8 @@ pub fn for_identity(failure: Failure, id: u32) -> Failure {
     failure
         .hint_if(Errno::EINVAL, || {
             format!(
-                "nobody is mapped to {id} there: cat /proc/self/uid_map; --preserve-credentials \
-                 keeps user and group, --map-auto maps more than one"
+                "nobody is mapped to {id} there: cat /proc/self/uid_map; --map-auto maps more than \
+                 one, and with --target --preserve-credentials keeps user and group"
             )
         })
         .hint_if(Errno::EPERM, || {

@@ -96,29 +96,42 @@ pub struct Inside {
 impl Inside {
     /// The words of unshare(1) for it.
     pub fn words(&self) -> String {
+        self.folders() + &self.ids(" --setgid ", " --setuid ")
+    }
+
+    /// In another root unshare(1) still goes by the old folder.
+    fn folders(&self) -> String {
         let mut words = String::new();
-        for (option, dir) in [("root", &self.root), ("wd", &self.wd)] {
-            if let Some(dir) = dir {
-                words.extend([" --", option, "=", &shell::word(dir)]);
-            }
+        if let Some(root) = &self.root {
+            words.extend([" --root=", &shell::word(root)]);
         }
-        if let (Some(gid), false) = (self.gid, self.groups_stay) {
-            words.extend([" --setgid ", &gid.to_string()]);
-        }
-        if let Some(uid) = self.uid {
-            words.extend([" --setuid ", &uid.to_string()]);
+        if let Some(wd) = &self.wd {
+            let from = if self.root.is_some() { Path::new("/") } else { Path::new("") };
+            words.extend([" --wd=", &shell::word(from.join(wd))]);
         }
         words
     }
 
-    /// A line of its own.
+    fn ids(&self, group: &str, user: &str) -> String {
+        let gid = self.gid.filter(|_| !self.groups_stay);
+        let word = |option: &str, id: Option<u32>| id.map(|id| format!("{option}{id}"));
+        [word(group, gid), word(user, self.uid)].into_iter().flatten().collect()
+    }
+
+    /// A line of its own. Only with a new user namespace does unshare(1) keep capabilities.
     pub fn line(&self) -> String {
-        let drop = "setpriv --inh-caps=-all --ambient-caps=-all";
-        match (self.words(), self.script_drops) {
-            (words, true) if words.is_empty() => drop.into(),
-            (words, true) => format!("unshare{words} {drop}"),
-            (words, false) => format!("unshare{words}"),
-        }
+        let (unshare, setpriv) = match (self.keep_caps, self.script_drops) {
+            (true, _) => (
+                self.folders(),
+                self.ids(" --clear-groups --regid ", " --reuid ")
+                    + " --inh-caps=+all --ambient-caps=+all",
+            ),
+            (false, true) => (self.words(), " --inh-caps=-all --ambient-caps=-all".into()),
+            (false, false) => (self.words(), String::new()),
+        };
+        let parts = [("unshare", unshare), ("setpriv", setpriv)];
+        let parts = parts.into_iter().filter(|(_, words)| !words.is_empty());
+        parts.map(|(program, words)| program.to_owned() + &words).collect::<Vec<_>>().join(" ")
     }
 
     /// Why, for the reader of the line.

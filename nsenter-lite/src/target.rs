@@ -72,7 +72,8 @@ impl Target {
         if let Some(number) = number {
             return inherited(text, number);
         }
-        if text.contains('/') {
+        let has_digits = text.bytes().any(|byte| byte.is_ascii_digit());
+        if text.contains('/') || !text.is_empty() && !has_digits {
             return Err(Failure::usage(format!("enter {text:?}: no such folder"))
                 .hint("nsenter-lite --persist DIR ... keeps namespaces in a folder"));
         }
@@ -139,7 +140,11 @@ impl Target {
         };
         Failure::errno(format!("look at the namespaces {whose}"), errno)
             .hint_if(Errno::EACCES, || "that takes root, or a process of your own".into())
-            .hint_if(Errno::ENOENT, || "the process has ended, and waits for its parent".into())
+            .hint_if(Errno::ENOENT, || {
+                "the process has ended, and waits for its parent; or /proc hides those of others \
+                 (hidepid)"
+                    .into()
+            })
     }
 
     /// The owner of a namespace, or the parent of the target's user namespace.

@@ -186,7 +186,7 @@ pub fn the_script_of_a_map_does_the_same() -> Test {
     let user = Ordinary::with(lines, lines)?;
     let report = format!(
         "id -u; id -g; id -G; {MAPS}; cat /proc/self/setgroups; \
-        grep -E 'Cap|NoNew' /proc/self/status; echo $(($$ == 1)); exit 42"
+        grep -E 'Cap|NoNew' /proc/self/status; echo $(($$ == 1)); pwd; exit 42"
     );
     let command = ["--", "sh", "-c", &report];
     for options in [
@@ -195,6 +195,8 @@ pub fn the_script_of_a_map_does_the_same() -> Test {
         "--map-auto -S 0 -G 0",
         "--map-auto -S 5 -G 6 -m",
         "--map-users 0:200000:9 --map-groups 0:200000:9",
+        "--map-users 0:200000:9 --map-groups 0:200000:9 -S 5 -G 6 --keep-caps",
+        "-r -R / -w tmp",
         "--map-subids --map-user 0 --map-group 0",
         "--map-user 5 --map-group 6",
         "-r -S 0 -G 0",
