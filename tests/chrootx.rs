@@ -315,7 +315,7 @@ fn the_world_is_handed_on_unchanged() -> Test {
 fn wrong_usage_is_one_line() -> Test {
     let fails =
         |args: &[&str], parts: &[&str]| run(chrootx().args(args)).fails(125, "chrootx", parts);
-    fails(&[], &["not provided: <ROOT>", "hint: chrootx --help"]);
+    fails(&[], &["not provided: <ROOTFS>", "hint: chrootx --help"]);
     fails(&["--bogus", "/"], &["unexpected argument '--bogus'"]);
     fails(
         &["/nowhere/at/all"],

@@ -16,8 +16,13 @@ use common::Narration;
 /// the caller has it, unless it is asked for below.
 #[derive(Debug, Parser)]
 #[command(name = "chrootx", version, args_override_self = true)]
-#[command(override_usage = "chrootx [OPTIONS] ROOT [COMMAND [ARG]...]")]
 #[command(
+    override_usage = "chrootx [OPTIONS] ROOTFS [COMMAND [ARG]...]",
+    help_template = "{about-with-newline}\n{usage-heading} {usage}\n\n\
+        Arguments:\n  \
+          <ROOTFS>             The directory that becomes /\n  \
+          [COMMAND [ARG]...]   The program to run in it; options stand in front of ROOTFS\n\n\
+        Options:\n{options}{after-help}",
     after_help = "Exit status: COMMAND's own; 125 if chrootx fails, 126 if COMMAND can't be \
     run, 127 if it is not found."
 )]
@@ -103,10 +108,22 @@ pub struct Cli {
     /// with its name; it is mounted on /dev/console, if there is one
     #[arg(long, value_name = "SOCKET", conflicts_with = "chroot")]
     pub console_socket: Option<PathBuf>,
-    /// The directory that becomes /
-    #[arg(required_unless_present = "print_seccomp")]
-    pub root: Option<PathBuf>,
-    /// The program to run in it
-    #[arg(trailing_var_arg = true)]
-    pub command: Vec<OsString>,
+    /// ROOTFS and COMMAND, as one argument: the first word that is no option ends the options.
+    #[arg(
+        value_name = "ROOTFS",
+        required_unless_present = "print_seccomp",
+        trailing_var_arg = true,
+        hide = true
+    )]
+    pub words: Vec<OsString>,
+}
+
+impl Cli {
+    /// The directory that becomes /, and the program to run in it. Words that look like options are
+    /// COMMAND's, as with chroot(1), be they in front of its name.
+    pub fn take_words(&mut self) -> (PathBuf, Vec<OsString>) {
+        let mut words = std::mem::take(&mut self.words).into_iter();
+        let root = words.next().unwrap_or_default(); // clap has asked for it
+        (root.into(), words.collect())
+    }
 }

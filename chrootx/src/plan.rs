@@ -22,12 +22,12 @@ use crate::step::{Hands, Step};
 use crate::variable::Variable;
 
 /// What chrootx will do, with the new root in hand.
-pub fn plan(cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
+pub fn plan(mut cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
     let gone = gone(&cli)?;
     if cli.print_seccomp {
         return Ok(vec![Step::PrintFilter(Filter::standard(gone.unwrap_or(Set::NONE)))]);
     }
-    let place = cli.root.unwrap_or_default(); // clap has asked for it
+    let (place, command) = cli.take_words();
     let root = hands.root.insert(inroot::open_root(&place)?);
     let is_ours = is_ours(root, &place)?;
     if cli.skip_chdir && !is_ours {
@@ -45,9 +45,9 @@ pub fn plan(cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
             accounts(&root)?.identity(spec.as_deref(), list.as_deref())?
         }
     };
-    let command = match cli.command {
-        command if command.is_empty() => vec![shell(&root, &identity)?],
-        command => command,
+    let command = match command.is_empty() {
+        true => vec![shell(&root, &identity)?],
+        false => command,
     };
     let mut variables = identity.user.as_ref().map_or(vec![], Variable::of);
     for text in &cli.env {
@@ -196,6 +196,24 @@ mod tests {
                 Step::Exec(["sh", "-c", "x", "--help"].map(OsString::from).into()),
             ]
         );
+    }
+
+    #[test]
+    fn options_end_at_the_root() {
+        let command = |args: &[&str]| planned(args).expect("/usr is there").pop();
+        for words in [
+            &["--seccomp", "allow", "unshare", "-U"][..],
+            &["-u", "nobody", "id"],
+            &["--", "true"],
+            &["--help"],
+            &["-n"],
+        ] {
+            let wanted = Step::Exec(words.iter().map(OsString::from).collect());
+            let args = [&["--umask", "022", "/usr"], words].concat();
+            assert_eq!(command(&args), Some(wanted.clone()), "{args:?}");
+            let args = [&["--umask", "022", "--", "/usr"], words].concat();
+            assert_eq!(command(&args), Some(wanted), "{args:?}");
+        }
     }
 
     #[test]
