@@ -20,6 +20,8 @@ mod landlock;
 mod nss;
 #[path = "chrootx/power.rs"]
 mod power;
+#[path = "chrootx/program.rs"]
+mod program;
 #[path = "chrootx/root.rs"]
 mod root;
 #[path = "chrootx/script.rs"]
@@ -66,6 +68,8 @@ support::tests!(
     landlock::a_kernel_that_can_not_is_told_from_one_that_can,
     landlock::rules_that_make_no_sense_are_refused,
     nss::no_code_of_the_root_is_run_to_look_up_a_user,
+    program::a_script_without_an_interpreter_is_for_the_shell,
+    program::a_program_of_another_machine_is_not_for_the_shell,
     power::what_the_caller_left_open_stays_out,
     power::capabilities_are_those_asked_for,
     power::nothing_is_inherited,

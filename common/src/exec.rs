@@ -1,6 +1,6 @@
 //! The hand-over: the next program takes this process, and finds the world as its caller left it.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,14 +10,16 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use nix::unistd::{AccessFlags, access, execveat, execvp};
+use nix::unistd::{AccessFlags, access, execv, execveat};
 
 use crate::report::Failure;
 use crate::{elf, inroot, shell, sys};
 
 /// Becomes COMMAND. Returns only if it can't be: 127 if it is not there, else 126.
 ///
-/// It is looked for in PATH, and a script without `#!` is given to `/bin/sh`, as execvp(3) does.
+/// It is looked for in PATH, and a file that the kernel has no loader for is given to `/bin/sh`, as
+/// execvp(3) does in POSIX and glibc: musl's does not. But a program of another machine is none that
+/// a shell could read.
 pub fn exec(command: &[OsString]) -> Failure {
     let Some(program) = command.first() else {
         return Failure::usage("no COMMAND given");
@@ -28,15 +30,57 @@ pub fn exec(command: &[OsString]) -> Failure {
         return Failure::new(format!("run {program:?}: a NUL byte in its arguments"));
     };
     sys::restore_what_the_runtime_changed();
-    let errno = match execvp(&words[0], &words) {
-        Ok(never) => match never {},
-        Err(errno) => errno,
-    };
+    let errno = search(program, |path| run(path, &words));
     failed(program, errno, |failure| not_found(failure, program))
 }
 
+/// Tries one after the other; the errno of the one that counts if none can be run.
+fn search(program: &OsStr, run: impl Fn(&Path) -> Errno) -> Errno {
+    let mut errno = Errno::ENOENT;
+    for path in candidates(program) {
+        match run(&path) {
+            Errno::EACCES => errno = Errno::EACCES,
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ENODEV | Errno::ESTALE | Errno::ETIMEDOUT
+                if !is_path(program) => {}
+            other => return other,
+        }
+    }
+    errno
+}
+
+fn run(path: &Path, words: &[CString]) -> Errno {
+    let exec = |path: &CStr, words: &[CString]| match execv(path, words) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    };
+    let Ok(name) = CString::new(path.as_os_str().as_bytes()) else { return Errno::EINVAL };
+    match exec(&name, words) {
+        Errno::ENOEXEC if is_text(path) => {
+            const SHELL: &CStr = c"/bin/sh";
+            // A name that begins with a hyphen is no option.
+            let dash = name.as_bytes().starts_with(b"-");
+            let name = if dash { [b"./", name.as_bytes()].concat() } else { name.into_bytes() };
+            let Ok(name) = CString::new(name) else { return Errno::EINVAL };
+            let script = [&[SHELL.to_owned(), name], words.get(1..).unwrap_or_default()].concat();
+            exec(SHELL, &script)
+        }
+        errno => errno,
+    }
+}
+
+/// Whether a shell may try to read it: not if it is a program, whole or cut.
+fn is_text(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(4).read_to_end(&mut head));
+    read.is_ok() && head != b"\x7fELF"
+}
+
 fn failed(program: &OsStr, errno: Errno, explained: impl FnOnce(Failure) -> Failure) -> Failure {
-    let failure = Failure::errno(format!("run {program:?}"), errno);
+    let failure = Failure::errno(format!("run {program:?}"), errno).hint_if(Errno::ENOEXEC, || {
+        "it is a program of another machine, or a damaged one, as file(1) says; \
+         nsenter-lite --load-interp has qemu run those of others"
+            .into()
+    });
     match errno {
         Errno::ENOENT => explained(failure).with_exec_status(127),
         _ => failure.with_exec_status(126),
@@ -57,9 +101,14 @@ pub fn find(root: impl AsFd, workdir: &Path, program: &OsStr) -> Result<(), Fail
 }
 
 fn runnable(root: impl AsFd, path: &Path) -> nix::Result<()> {
-    let stat = fstat(inroot::open_in(root, path, OFlag::O_PATH)?)?;
-    let is_file = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
-    if is_file && stat.st_mode & 0o111 != 0 { Ok(()) } else { Err(Errno::EACCES) }
+    let file = inroot::open_in(root, path, OFlag::O_PATH)?;
+    let may = fstat(&file)?.st_mode & 0o111 != 0;
+    if may && is_regular(&file)? { Ok(()) } else { Err(Errno::EACCES) }
+}
+
+fn is_regular(file: &OwnedFd) -> nix::Result<bool> {
+    let mode = fstat(file)?.st_mode;
+    Ok(SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFREG)
 }
 
 /// Finds COMMAND as [`exec`] does, and opens it, for [`exec_opened`] in another root or mount table.
@@ -82,7 +131,7 @@ pub fn open(command: &[OsString]) -> Result<OwnedFd, Failure> {
             "run {program:?} of outside: it is a script, and its interpreter is given a path, which \
              is not there inside"
         ))
-        .hint("take a program for it, statically linked")
+        .hint(TAKE_A_PROGRAM)
         .with_exec_status(126));
     }
     Ok(fd)
@@ -90,20 +139,26 @@ pub fn open(command: &[OsString]) -> Result<OwnedFd, Failure> {
 
 /// The file that execvp(3) would take: the first in PATH that may be executed.
 fn in_path(program: &OsStr) -> Option<PathBuf> {
-    let is_path = program.as_bytes().contains(&b'/');
     let runs = |file: &PathBuf| file.is_file() && access(file, AccessFlags::X_OK).is_ok();
-    candidates(program).find(|file| is_path || runs(file))
+    candidates(program).find(|file| is_path(program) || runs(file))
 }
 
-/// Where execvp(3) looks for a program.
+/// Where execvp(3) looks for a program; nowhere for one without a name.
 fn candidates(program: &OsStr) -> impl Iterator<Item = PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    let folders: Vec<PathBuf> = match program.as_bytes().contains(&b'/') {
+    let folders: Vec<PathBuf> = match is_path(program) {
+        _ if program.is_empty() => vec![],
         true => vec![PathBuf::new()],
         false => std::env::split_paths(&path).collect(),
     };
     folders.into_iter().map(move |folder| folder.join(program))
 }
+
+fn is_path(program: &OsStr) -> bool {
+    program.as_bytes().contains(&b'/')
+}
+
+const TAKE_A_PROGRAM: &str = "take a program for it, statically linked";
 
 /// Becomes the program that [`open`] opened. See `execveat(2)`, Linux 3.19.
 pub fn exec_opened(program: &OwnedFd, command: &[OsString]) -> Failure {
@@ -126,6 +181,8 @@ pub fn exec_opened(program: &OwnedFd, command: &[OsString]) -> Failure {
         .hint_if(Errno::ENOENT, || {
             "what has to load it is looked for inside, and is not there: link it statically".into()
         })
+        // A shell would have to read it by its path.
+        .hint_if(Errno::ENOEXEC, || TAKE_A_PROGRAM.into())
         .with_exec_status(if errno == Errno::ENOENT { 127 } else { 126 })
 }
 
@@ -136,11 +193,14 @@ pub fn line(command: &[OsString]) -> String {
 
 /// The kernel says ENOENT also when the file is there and what must load it is not.
 fn not_found(failure: Failure, program: &OsStr) -> Failure {
-    let path = Path::new(program);
-    if !program.as_bytes().contains(&b'/') {
-        return failure.hint("it is in no folder of PATH here; name it by its path, as /bin/sh");
-    }
-    match interpreter(path) {
+    let Some(path) = candidates(program).find(|path| path.exists()) else {
+        return match program.as_bytes() {
+            [] => failure.hint("an empty word names no program: is a shell variable empty?"),
+            _ if is_path(program) => failure,
+            _ => failure.hint("it is in no folder of PATH here; name it by its path, as /bin/sh"),
+        };
+    };
+    match interpreter(&path) {
         Some(loader) if fs::metadata(&loader).is_err() => {
             failure.hint(format!("{path:?} is there; what has to load it, {loader:?}, is not"))
         }
@@ -148,13 +208,16 @@ fn not_found(failure: Failure, program: &OsStr) -> Failure {
     }
 }
 
-/// The program that the kernel loads for this file: the `#!` line's, or ELF's `PT_INTERP`.
+/// The program that is loaded for this file: the `#!` line's, ELF's `PT_INTERP`, or the shell.
 fn interpreter(path: &Path) -> Option<PathBuf> {
     let file = File::open(path).ok()?;
     let mut head = Vec::new();
     (&file).take(4096).read_to_end(&mut head).ok()?;
     let Some(rest) = head.strip_prefix(b"#!") else {
-        return elf::read(&file).ok()??.interpreter;
+        return match elf::read(&file).ok()? {
+            Some(program) => program.interpreter,
+            None => Some("/bin/sh".into()),
+        };
     };
     let line = rest.split(|byte| *byte == b'\n').next()?.trim_ascii();
     line.split(u8::is_ascii_whitespace).next().map(|word| OsString::from_vec(word.to_vec()).into())
@@ -167,6 +230,24 @@ mod tests {
 
     fn run(program: &str) -> Failure {
         exec(&[program.into()])
+    }
+
+    /// A folder is no program, and the next one in PATH counts.
+    #[test]
+    fn the_search_goes_on_as_that_of_execvp() {
+        let searched = |program: &str, answers: &[Errno]| {
+            let asked = std::cell::Cell::new(0);
+            let answer = |_: &Path| {
+                asked.set(asked.get() + 1);
+                *answers.get(asked.get() - 1).unwrap_or(&Errno::ENOENT)
+            };
+            search(OsStr::new(program), answer)
+        };
+        assert_eq!(searched("x", &[Errno::ENOTDIR]), Errno::ENOENT);
+        assert_eq!(searched("x", &[Errno::EACCES, Errno::ENOENT]), Errno::EACCES);
+        assert_eq!(searched("x", &[Errno::EACCES, Errno::E2BIG]), Errno::E2BIG);
+        assert_eq!(searched("./x", &[Errno::ENOTDIR]), Errno::ENOTDIR);
+        assert_eq!(searched("", &[Errno::E2BIG]), Errno::ENOENT);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The same command lines for chroot(1) of the GNU core utilities and for chrootx.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -20,6 +21,10 @@ fn root() -> Result<TempDir, Skip> {
         let text = fs::read_to_string(&path).expect("alpine has it") + lines;
         fs::write(path, text).expect("our own folder");
     }
+    // No `#!`: it is for the shell, as execvp(3) has it.
+    let headless = root.path().join("bin/headless");
+    fs::write(&headless, "echo $0 $# $1; exit 9\n").expect("our own folder");
+    fs::set_permissions(headless, fs::Permissions::from_mode(0o755)).expect("just written");
     Ok(root)
 }
 
@@ -138,6 +143,8 @@ pub fn statuses_and_directories_are_those_of_chroot() -> Test {
         &["ROOT", ""],
         &["ROOT", "/etc/passwd"],
         &["ROOT", "/etc"],
+        &["ROOT", "/bin/headless", "x"],
+        &["ROOT", "headless"],
         &["ROOT", "/bin/sh", "-c", "exit 7"],
         &["ROOT", "/bin/sh", "-c", "kill -TERM $$"],
         &["ROOT", "/bin/echo", "--userspec=x", "-n", "--"],

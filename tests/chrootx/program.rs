@@ -1,0 +1,55 @@
+//! Which files can be COMMAND.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use support::{Test, alpine};
+
+use crate::inside;
+
+fn program(path: &Path, content: &[u8]) {
+    fs::write(path, content).expect("our own folder");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it was just written");
+}
+
+/// The kernel says ENOEXEC of it, and execvp(3) hands it to /bin/sh, but for musl's.
+pub fn a_script_without_an_interpreter_is_for_the_shell() -> Test {
+    let root = alpine()?;
+    let at = |name: &str| root.path().join(name);
+    program(&at("bin/headless"), b"echo \"$0\" $# \"$1\" \"$2\"; exit 7\n");
+    program(&at("tmp/-e"), b"echo it is $0\n");
+    program(&at("bin/empty"), b"");
+    for (workdir, command, status, printed) in [
+        ("/", &["/bin/headless", "a b"][..], 7, "/bin/headless 1 a b \n"),
+        ("/bin", &["./headless", "a", "-x"], 7, "./headless 2 a -x\n"),
+        ("/", &["headless"], 7, "/bin/headless 0  \n"),
+        ("/", &["empty"], 0, ""),
+    ] {
+        let ran = inside(root.path(), &["-w", workdir], command);
+        let said = (ran.status, ran.stdout.as_str(), ran.stderr.as_str());
+        assert_eq!(said, (status, printed, ""), "{command:?}");
+    }
+    let dashed = inside(root.path(), &["-w", "/tmp", "-e", "PATH=:/bin"], &["-e"]);
+    assert_eq!(dashed.silent(), "it is ./-e\n");
+    fs::remove_file(at("bin/sh")).expect("alpine has it");
+    let none = inside(root.path(), &[], &["/bin/headless"]);
+    none.fails(127, "chrootx", &["(ENOENT)", "what has to load it, \"/bin/sh\", is not"]);
+    Ok(())
+}
+
+pub fn a_program_of_another_machine_is_not_for_the_shell() -> Test {
+    let root = alpine()?;
+    let path = root.path().join("bin/foreign");
+    // The processor is at byte 18: one that nobody has made.
+    let mut elf = fs::read(root.path().join("bin/busybox")).expect("alpine has it");
+    elf[18..20].copy_from_slice(&[0xfe, 0xed]);
+    for content in [&elf[..], b"\x7fELF"] {
+        program(&path, content);
+        for name in ["/bin/foreign", "foreign"] {
+            let ran = inside(root.path(), &[], &[name]);
+            ran.fails(126, "chrootx", &["(ENOEXEC)", "hint: it is a program of another machine"]);
+        }
+    }
+    Ok(())
+}
