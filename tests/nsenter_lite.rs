@@ -26,6 +26,8 @@ mod make;
 mod network;
 #[path = "nsenter_lite/outer.rs"]
 mod outer;
+#[path = "nsenter_lite/program.rs"]
+mod program;
 #[path = "nsenter_lite/pty.rs"]
 mod pty;
 #[path = "nsenter_lite/report.rs"]
@@ -160,6 +162,7 @@ support::tests!(
     engine::the_command_gets_open_descriptors,
     engine::the_join_script_does_the_same,
     engine::a_fault_of_joining_leaves_nothing,
+    program::what_is_no_file_is_not_waited_for,
     wrong::wrong_usage_is_one_line,
     wrong::wrong_pids_are_told_apart,
     wrong::without_privileges_it_says_so,

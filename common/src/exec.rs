@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -124,8 +124,13 @@ pub fn open(command: &[OsString]) -> Result<OwnedFd, Failure> {
         }
         Err(errno) => return Err(tried(errno).with_exec_status(126)),
     };
+    // What execve(2) says of a FIFO, which would wait for a writer, or a device.
+    if !is_regular(&fd).map_err(tried)? {
+        return Err(tried(Errno::EACCES).with_exec_status(126));
+    }
     let mut head = [0; 2];
-    let is_script = File::open(&path).and_then(|mut file| file.read_exact(&mut head)).is_ok();
+    let file = File::open(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    let is_script = file.and_then(|mut file| file.read_exact(&mut head)).is_ok();
     if is_script && head == *b"#!" {
         return Err(Failure::new(format!(
             "run {program:?} of outside: it is a script, and its interpreter is given a path, which \
