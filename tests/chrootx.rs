@@ -10,6 +10,8 @@ use support::{Ran, Test, alpine, need_program, need_root, private_sh, project, r
 
 #[path = "chrootx/engine.rs"]
 mod engine;
+#[path = "chrootx/environment.rs"]
+mod environment;
 #[path = "chrootx/gnu.rs"]
 mod gnu;
 #[path = "chrootx/in_place.rs"]
@@ -52,6 +54,7 @@ support::tests!(
     root::the_root_that_one_has_is_a_root_too,
     root::without_the_newer_calls_the_same_is_done,
     root::a_remount_keeps_what_can_not_be_taken_off,
+    environment::entries_that_are_no_variables_are_cleared_too,
     engine::it_says_when_it_is_ready_and_waits,
     engine::it_says_why_it_is_not_ready,
     engine::a_descriptor_hears_it_too,

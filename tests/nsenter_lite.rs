@@ -163,6 +163,8 @@ support::tests!(
     engine::the_join_script_does_the_same,
     engine::a_fault_of_joining_leaves_nothing,
     program::what_is_no_file_is_not_waited_for,
+    program::no_strings_are_handed_on,
+    program::the_targets_variables_are_taken_and_no_other_strings,
     wrong::wrong_usage_is_one_line,
     wrong::wrong_pids_are_told_apart,
     wrong::without_privileges_it_says_so,

@@ -139,8 +139,11 @@ fn id(text: &str) -> Option<u32> {
     digits.parse().ok().filter(|id| *id != u32::MAX)
 }
 
-/// `name:password:uid:gid:gecos:home:shell`
+/// `name:password:uid:gid:gecos:home:shell`, of which some become variables, so there is no NUL.
 fn user(line: &str) -> Option<User> {
+    if line.contains('\0') {
+        return None;
+    }
     let fields: Vec<&str> = line.split(':').collect();
     let [name, _, uid, gid, _, home, shell] = fields.as_slice() else { return None };
     Some(User {
@@ -165,7 +168,7 @@ mod tests {
     use super::*;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/ash\nbob:x:1000:100::/home/bob:/bin/sh\n\
-        j.doe:x:1001:100::/:\n# a comment\nbroken:x:1\nodd:x:-1:0::/:\n";
+        j.doe:x:1001:100::/:\n# a comment\nbroken:x:1\nodd:x:-1:0::/:\nnul:x:9:9::/a\0b:\n";
     const GROUP: &str = "root:x:0:root\nusers:x:100:\naudio:x:29:bob,alice\nvideo:x:44:bob\n";
 
     type Numbers = (Option<u32>, Option<u32>, Option<Vec<u32>>);
@@ -210,6 +213,7 @@ mod tests {
             ("alice", None, "look up the user \"alice\""),
             ("broken", None, "look up the user"),
             ("odd", None, "look up the user"),
+            ("nul", None, "look up the user"),
             ("-1", None, "look up the user"),
             ("0x0:0", None, "look up the user"),
             ("4294967295:0", None, "look up the user"),

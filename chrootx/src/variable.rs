@@ -52,16 +52,18 @@ impl Variable {
     }
 
     pub fn set(&self) {
-        sys::set_env(&self.name, &self.value);
+        sys::set_env(self.name.as_ref(), &self.value);
     }
 }
 
 /// Takes all away, but the kind of terminal; PATH is the usual one.
 pub fn clear() {
-    for (name, _) in env::vars_os().filter(|(name, _)| name != "TERM") {
-        sys::unset_env(&name);
+    let terminal = env::var_os("TERM");
+    sys::clear_env();
+    if let Some(kind) = terminal {
+        sys::set_env("TERM".as_ref(), &kind);
     }
-    sys::set_env("PATH", OsStr::new(PATH));
+    sys::set_env("PATH".as_ref(), PATH.as_ref());
 }
 
 /// The same in shell.

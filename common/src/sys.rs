@@ -13,7 +13,7 @@ pub mod power;
 pub mod signal;
 pub mod tty;
 
-use std::ffi::{CStr, c_int, c_uint};
+use std::ffi::{CStr, OsStr, c_int, c_uint};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::ptr;
@@ -317,21 +317,17 @@ pub fn set_domain_name(name: &[u8]) -> nix::Result<()> {
     Errno::result(done).map(drop)
 }
 
-/// An environment variable for COMMAND.
-pub fn set_env(name: &str, value: &std::ffi::OsStr) {
+/// An environment variable for COMMAND. Its name is not empty, and there is no `=` in it.
+pub fn set_env(name: &OsStr, value: &OsStr) {
     // SAFETY: no other thread reads the environment, for there is none.
     unsafe { std::env::set_var(name, value) };
 }
 
-/// Takes one away.
-pub fn unset_env(name: &std::ffi::OsStr) {
-    // SAFETY: as above.
-    unsafe { std::env::remove_var(name) };
-}
-
-/// Takes all away.
+/// Takes all away, and what is no variable, too: execve(2) hands on any strings, as `x` and `=x`,
+/// which have no name by which unsetenv(3) could find them.
 pub fn clear_env() {
-    std::env::vars_os().for_each(|(name, _)| unset_env(&name));
+    // SAFETY: as above.
+    unsafe { libc::clearenv() };
 }
 
 fn owned(fd: libc::c_long) -> nix::Result<OwnedFd> {

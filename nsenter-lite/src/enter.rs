@@ -141,11 +141,7 @@ impl Entry {
         self.go(&held)?;
         if self.env {
             sys::clear_env();
-            held.env.drain(..).for_each(|(name, value)| {
-                if let Some(name) = name.to_str() {
-                    sys::set_env(name, &value);
-                }
-            });
+            held.env.drain(..).for_each(|(name, value)| sys::set_env(&name, &value));
         }
         let (uid, gid) = self.ids(&held)?;
         let root = becomes_root.then_some(0);

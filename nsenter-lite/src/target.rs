@@ -259,12 +259,13 @@ fn same_inode(pid: Pid, pidfd: impl AsFd, wanted: &str) -> Result<(), Failure> {
         .hint("the process that was meant has ended, and another one has its PID"))
 }
 
-/// The environment that a process was started with, see `proc_pid_environ(5)`.
+/// The environment that a process was started with, see `proc_pid_environ(5)`. What has no name, as
+/// `=x` and `x`, is no variable that the C library could set.
 pub fn environment(pid: Pid) -> Result<Vec<(OsString, OsString)>, Failure> {
     let file = format!("/proc/{pid}/environ");
     let text = file::bytes(&file).tried(|| format!("read {file:?}"))?;
     let variable = |text: &[u8]| {
-        let at = text.iter().skip(1).position(|byte| *byte == b'=')? + 1;
+        let at = text.iter().position(|byte| *byte == b'=').filter(|at| *at > 0)?;
         let word = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
         Some((word(&text[..at]), word(&text[at + 1..])))
     };
