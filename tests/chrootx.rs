@@ -37,6 +37,7 @@ support::tests!(
     mounts_below_the_root_come_along,
     the_double_chroot_escapes_from_chroot_and_not_from_the_default,
     users_and_groups_come_from_the_new_root,
+    users_are_read_to_the_end_or_not_at_all,
     a_user_can_not_get_back_to_root,
     a_user_still_dies_with_its_parent,
     a_passwd_that_is_a_link_to_the_outside_is_read_inside,
@@ -204,6 +205,22 @@ fn users_and_groups_come_from_the_new_root() -> Test {
         "chrootx",
         &["look up the user \"alice\": not in the root's /etc/passwd"],
     );
+    Ok(())
+}
+
+/// A cut file would have a cut line at its end, with another group perhaps.
+fn users_are_read_to_the_end_or_not_at_all() -> Test {
+    let root = alpine()?;
+    let passwd = root.path().join("etc/passwd");
+    let many = (0..60_000).map(|id| format!("user{id}:x:{id}:{id}::/home/user:/bin/sh\n"));
+    fs::write(&passwd, many.collect::<Vec<_>>().concat()).expect("our own folder");
+    assert!(fs::metadata(&passwd).expect("it was just written").len() > 2 << 20);
+    let last = inside(root.path(), &["-u", "user59999"], &["/bin/sh", "-c", "id -u; id -g"]);
+    assert_eq!(last.silent(), "59999\n59999\n");
+    let file = fs::File::options().write(true).open(&passwd).expect("our own folder");
+    file.set_len((64 << 20) + 1).expect("a hole");
+    let too_large = inside(root.path(), &["-u", "user1"], &["/bin/true"]);
+    too_large.fails(125, "chrootx", &["read \"etc/passwd\" of the root", "larger than 64 MiB"]);
     Ok(())
 }
 

@@ -62,9 +62,10 @@ fn resolve(dir: impl AsFd, path: &Path, flags: OFlag, links: Links) -> nix::Resu
     }
 }
 
-/// Reads a regular file of the root: not a FIFO that would hang, not a file without end.
+/// Reads a regular file of the root: not a FIFO that would hang, not a file without end. It is the
+/// whole of it, or none: half a line may mean something else.
 pub fn read_in(root: impl AsFd, path: &Path) -> Result<String, Failure> {
-    const ENOUGH: u64 = 1 << 20;
+    const LARGEST: u64 = 64 << 20; // more than a million users
     let what = || format!("read {path:?} of the root file system");
     let file = open_in(root, path, OFlag::O_RDONLY | OFlag::O_NONBLOCK).tried(what)?;
     let file = File::from(file);
@@ -73,7 +74,11 @@ pub fn read_in(root: impl AsFd, path: &Path) -> Result<String, Failure> {
         return Err(Failure::new(format!("{}: not a regular file", what())));
     }
     // A byte more than there should be, so that the end is seen without another buffer.
-    let mut text = Vec::with_capacity(usize::try_from(metadata.len().min(ENOUGH)).unwrap_or(0) + 1);
-    file.take(ENOUGH).read_to_end(&mut text).tried(what)?;
+    let mut text =
+        Vec::with_capacity(usize::try_from(metadata.len().min(LARGEST)).unwrap_or(0) + 1);
+    let size = file.take(LARGEST + 1).read_to_end(&mut text).tried(what)?;
+    if size as u64 > LARGEST {
+        return Err(Failure::new(format!("{}: it is larger than 64 MiB", what())));
+    }
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
