@@ -47,6 +47,7 @@ support::tests!(
     wrong_usage_is_one_line,
     without_privileges_it_says_so,
     script::the_dry_run_script_does_the_same,
+    script::a_relative_name_is_one_from_here,
     script::explain_and_dry_run_say_the_same,
     script::a_dry_run_changes_nothing,
     gnu::users_are_those_of_chroot,

@@ -1,13 +1,15 @@
 //! What chrootx and an engine tell each other: that COMMAND could be run, and that it may.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, shell, sys};
+use common::{Failure, Tried, exec, inroot, shell, sys};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 /// The descriptor that `--ready` names by its number, if it does.
 pub fn number(name: &OsStr) -> Option<u32> {
@@ -47,12 +49,55 @@ pub fn wait(hold: OwnedFd) -> Result<(), Failure> {
     File::from(hold).read_exact(&mut [0]).tried(|| "wait for a byte from the FIFO")
 }
 
-/// The same in shell: found by the root's own, which has our PATH.
-pub fn line(command: &OsStr, workdir: &Path, fd: u32) -> String {
-    let (command, workdir) = (shell::word(command), shell::word(workdir));
-    let look = format!("chroot . /bin/sh -c 'cd \"$1\"; command -v \"$2\"' sh {workdir} {command}");
-    format!(
-        "if {look} >/dev/null; then echo ok >&{fd}; else \
-         echo err run {command}: not found >&{fd}; exit 127; fi; exec {fd}>&-"
-    )
+/// How COMMAND will be looked for in a root that is not entered yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Search {
+    pub command: OsString,
+    pub workdir: PathBuf,
+    /// PATH, if COMMAND has another one than we.
+    pub path: Option<OsString>,
+    /// The name of the root, in the script: `/`, if nothing is entered.
+    pub root: &'static str,
+}
+
+impl Search {
+    /// Finds the working directory, too.
+    pub fn find(&self, root: impl AsFd) -> Result<(), Failure> {
+        let Self { command, workdir, path, .. } = self;
+        inroot::open_in(&root, workdir, OFlag::O_PATH | OFlag::O_DIRECTORY)
+            .tried(|| format!("enter {workdir:?} in the new root"))
+            .map_err(|failure| {
+                failure.hint_if(Errno::ELOOP, || {
+                    "before the root is entered, nobody follows a link of /proc there".into()
+                })
+            })?;
+        exec::find(root, workdir, command, path.as_deref())
+    }
+
+    /// The same in shell: found by the root's own, which has our PATH; and told.
+    pub fn line(&self, fd: u32) -> String {
+        let (command, workdir) = (shell::word(&self.command), folder(&self.workdir));
+        let (set, path) = match &self.path {
+            Some(path) => ("PATH=$3; ", format!(" {}", shell::word(path))),
+            None => ("", String::new()),
+        };
+        let look = format!("{set}cd \"$1\" || exit 125; command -v \"$2\" || exit 127");
+        let root = self.root;
+        // What the caller has for its own standard descriptors is COMMAND's, too.
+        let close = if fd < 3 { String::new() } else { format!("; exec {fd}>&-") };
+        format!(
+            "chroot {root} /bin/sh -c '{look}' sh {workdir} {command}{path} >/dev/null 2>&1 && \
+             echo ok >&{fd} || case $? in \
+             125) echo err enter {workdir} in the new root >&{fd}; exit 125 ;; \
+             *) echo err run {command}: not found >&{fd}; exit 127 ;; esac{close}"
+        )
+    }
+}
+
+/// A directory for cd: a relative one is looked for here, not in CDPATH.
+pub fn folder(dir: &Path) -> String {
+    match dir.is_absolute() {
+        true => shell::word(dir),
+        false => shell::word(Path::new(".").join(dir)),
+    }
 }

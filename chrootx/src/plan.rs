@@ -1,6 +1,7 @@
 //! From the request to the steps. Reads the new root's account files; writes nothing.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use nix::unistd::geteuid;
 use crate::account::Accounts;
 use crate::capability::{self, Set};
 use crate::cli::Cli;
-use crate::engine;
+use crate::engine::{self, Search};
 use crate::identity::Identity;
 use crate::landlock::Rules;
 use crate::limit::Limit;
@@ -94,22 +95,25 @@ pub fn plan(mut cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
     steps.extend(no_new_privs.then_some(Step::NoNewPrivileges));
     steps.extend(cli.clear_env.then_some(Step::ClearEnvironment));
     steps.extend(pivot.then_some(Step::Pivot));
-    if !variables.is_empty() {
-        steps.push(Step::Environment(variables));
-    }
+    let path = variables.iter().rev().find_map(Variable::search_path).map(OsStr::to_owned);
+    let (soon, late): (Vec<_>, _) = variables.into_iter().partition(Variable::is_for_export);
+    steps.extend((!soon.is_empty()).then_some(Step::Environment(soon)));
     steps.extend(limits?.into_iter().map(Step::Limit));
     steps.extend(umask.map(Step::Umask));
     steps.extend(terminal.then_some(Step::Terminal(identity.uid)));
     if cli.ready.is_some() {
-        let workdir = cli.workdir.clone().unwrap_or("/".into());
+        let here = cli.skip_chdir.then(|| env::current_dir().ok()).flatten();
+        let workdir = cli.workdir.clone().or(here).unwrap_or("/".into());
         let command = command[0].clone(); // there is one, the shell at least
-        steps.push(Step::Ready { command, workdir, fd: ready_digit });
+        let root = if cli.skip_chdir { "/" } else { "." };
+        steps.push(Step::Ready(Search { command, workdir, path, root }, ready_digit));
     }
     steps.extend(cli.hold.map(|_| Step::Hold(hold_digit)));
     steps.push(Step::Chroot { stay: cli.skip_chdir, identity, gone });
     steps.extend(cli.workdir.map(Step::Workdir));
     steps.extend(rules.map(Step::Landlock));
     steps.extend(filter);
+    steps.extend((!late.is_empty()).then_some(Step::LateEnvironment(late)));
     steps.push(Step::Exec(command));
     Ok(steps)
 }
@@ -238,7 +242,7 @@ mod tests {
 
     #[test]
     fn the_shell_and_the_identity_are_the_roots() {
-        let root = std::env::temp_dir().join(format!("chrootx-plan-{}", std::process::id()));
+        let root = env::temp_dir().join(format!("chrootx-plan-{}", std::process::id()));
         fs::create_dir_all(root.join("etc")).expect("a temporary folder");
         fs::write(root.join("etc/passwd"), "ann:x:7:8::/a:/bin/annsh\n").expect("a new file");
         let steps = planned(&["-u", "ann", root.to_str().expect("a plain name")]);

@@ -1,7 +1,7 @@
 //! What chrootx does, step by step.
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -14,14 +14,15 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chroot, fchdir};
 
 use crate::capability::Set;
+use crate::console;
 use crate::descriptor;
+use crate::engine::{self, Search};
 use crate::identity::Identity;
 use crate::landlock::Rules;
 use crate::limit::Limit;
 use crate::root;
 use crate::seccomp::Filter;
 use crate::variable::{self, Variable};
-use crate::{console, engine};
 
 /// What chrootx holds while it works.
 #[derive(Debug, Default)]
@@ -72,14 +73,16 @@ pub enum Step {
     Pivot,
     /// HOME and what belongs to it, and what is asked for.
     Environment(Vec<Variable>),
+    /// What a shell makes use of itself, or would not hand on.
+    LateEnvironment(Vec<Variable>),
     /// So much, and no more.
     Limit(Limit),
     /// The bits that new files don't get.
     Umask(u32),
     /// A terminal of the root's own, for this user.
     Terminal(Option<u32>),
-    /// COMMAND is looked for, and whoever waits is told.
-    Ready { command: OsString, workdir: PathBuf, fd: u32 },
+    /// COMMAND is looked for, and whoever waits is told by this descriptor.
+    Ready(Search, u32),
     /// Nothing goes on before a byte comes.
     Hold(u32),
     /// The directory we are in becomes the root of this process, perhaps with fewer privileges; or
@@ -115,18 +118,19 @@ impl common::Step for Step {
             Self::OwnMounts => Line::Within("unshare --mount --propagation private".into()),
             // The path again, for the mount on it is entered only so.
             Self::MountOnItself => Line::Run("mount --rbind . .; cd \"$PWD\"".into()),
-            Self::Enter(dir) => Line::Run(format!("cd -P {}", shell::operand(dir))),
-            Self::Workdir(dir) => Line::Run(format!("cd {}", shell::operand(dir))),
+            Self::Enter(dir) => Line::Run(format!("cd -P {}", engine::folder(dir))),
+            Self::Workdir(dir) => Line::Run(format!("cd {} || exit 125", engine::folder(dir))),
             Self::ReadOnly(mount) => Line::Run(format!("mount -o remount,bind,ro {mount}")),
             Self::Keyring => Line::Within("keyctl session -".into()),
             Self::NoNewPrivileges => Line::Within("setpriv --no-new-privs".into()),
             Self::ClearEnvironment => Line::Within(variable::clear_line()),
             Self::Pivot => Line::Run("mount --move . /".into()),
-            Self::Environment(variables) => Line::Run(variable::line(variables)),
+            Self::Environment(variables) => Line::Run(variable::line("export", variables)),
+            Self::LateEnvironment(variables) => Line::Within(variable::line("env", variables)),
             Self::Limit(limit) => Line::Run(limit.line()),
             Self::Umask(mask) => Line::Run(format!("umask {mask:03o}")),
             Self::Terminal(_) => Line::Within("setsid --ctty".into()),
-            Self::Ready { command, workdir, fd } => Line::Run(engine::line(command, workdir, *fd)),
+            Self::Ready(search, fd) => Line::Run(search.line(*fd)),
             Self::Hold(fd) => Line::Run(format!("head -c 1 <&{fd} >/dev/null; exec {fd}<&-")),
             Self::Chroot { stay, identity, gone: None } => {
                 let options = identity.chroot_options();
@@ -158,7 +162,7 @@ impl common::Step for Step {
             Self::Terminal(_) => {
                 "a session with a terminal of its own; pty(7), setsid(2), TIOCSCTTY(2const)"
             }
-            Self::Ready { .. } => {
+            Self::Ready(..) => {
                 "whoever waits learns whether the command is there; the script needs a shell inside"
             }
             Self::Hold(_) => "whoever has started this says when it goes on; read(2)",
@@ -190,6 +194,10 @@ impl common::Step for Step {
             Self::Environment(_) => {
                 "the home and shell that the root has for the user, and what was asked for; \
                 passwd(5), environ(7)"
+            }
+            Self::LateEnvironment(_) => {
+                "PATH, which all before this needs as it was, and names that no shell has; the \
+                 script needs env(1) inside; environ(7)"
             }
             Self::Limit(_) => "no process that follows gets more; setrlimit(2)",
             Self::Umask(_) => "the bits that new files don't get; umask(2)",
@@ -229,7 +237,7 @@ impl common::Step for Step {
             Self::OpenReady(..) => {}
             Self::Connect(socket) => hands.socket = Some(console::connect(socket)?),
             Self::Terminal(owner) => hands.terminal(*owner)?,
-            Self::Ready { command, workdir, .. } => hands.ready(command, workdir)?,
+            Self::Ready(search, _) => hands.ready(search)?,
             Self::Hold(_) => hands.hold.take().map_or(Ok(()), engine::wait)?,
             Self::InPlace(outside) => root::in_place(*outside)?,
             Self::OwnMounts => root::own_mounts()?,
@@ -242,7 +250,9 @@ impl common::Step for Step {
                 set_no_new_privs().tried(|| "refuse privileges to come")?;
             }
             Self::ClearEnvironment => variable::clear(),
-            Self::Environment(variables) => variables.iter().for_each(Variable::set),
+            Self::Environment(variables) | Self::LateEnvironment(variables) => {
+                variables.iter().for_each(Variable::set);
+            }
             Self::Limit(limit) => limit.set()?,
             Self::Umask(mask) => drop(umask(Mode::from_bits_truncate(*mask))),
             Self::Chroot { stay, identity, gone } => {
@@ -288,8 +298,8 @@ impl Hands {
         }
     }
 
-    fn ready(&mut self, command: &OsStr, workdir: &Path) -> Result<(), Failure> {
-        exec::find(self.new_root()?, workdir, command)?;
+    fn ready(&mut self, search: &Search) -> Result<(), Failure> {
+        search.find(self.new_root()?)?;
         self.ready.take().map_or(Ok(()), |ready| engine::tell(ready, None))
     }
 

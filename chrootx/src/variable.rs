@@ -51,6 +51,16 @@ impl Variable {
         ]
     }
 
+    /// Whether a line of the script can export it and change nothing for the lines that follow.
+    pub fn is_for_export(&self) -> bool {
+        self.name != "PATH"
+    }
+
+    /// Where programs are looked for, if it is that.
+    pub fn search_path(&self) -> Option<&OsStr> {
+        (self.name == "PATH").then_some(&self.value)
+    }
+
     pub fn set(&self) {
         sys::set_env(self.name.as_ref(), &self.value);
     }
@@ -71,10 +81,10 @@ pub fn clear_line() -> String {
     format!("env -i PATH={PATH} ${{TERM+TERM=\"$TERM\"}}")
 }
 
-/// As arguments of `export`.
-pub fn line(variables: &[Variable]) -> String {
+/// As arguments of `export` or env(1).
+pub fn line(command: &str, variables: &[Variable]) -> String {
     let word = |one: &Variable| format!("{}={}", one.name, shell::word(&one.value));
-    format!("export {}", variables.iter().map(word).collect::<Vec<_>>().join(" "))
+    format!("{command} {}", variables.iter().map(word).collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -92,6 +102,6 @@ mod tests {
             assert!(lines.contains("that is no name"), "{text}: {lines}");
         }
         let odd = [Variable::new("A", "it's"), Variable::new("B", "")];
-        assert_eq!(line(&odd), r"export A='it'\''s' B=''");
+        assert_eq!(line("export", &odd), r"export A='it'\''s' B=''");
     }
 }

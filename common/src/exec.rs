@@ -87,10 +87,16 @@ fn failed(program: &OsStr, errno: Errno, explained: impl FnOnce(Failure) -> Fail
     }
 }
 
-/// Looks for COMMAND as [`exec`] will do in a root and a directory that are not entered yet; whether
-/// its user may run it is seen only then.
-pub fn find(root: impl AsFd, workdir: &Path, program: &OsStr) -> Result<(), Failure> {
-    let tried = candidates(program).map(|path| runnable(&root, &workdir.join(path)));
+/// Looks for COMMAND as [`exec`] will do in a root and a directory that are not entered yet, by this
+/// PATH or ours; whether its user may run it is seen only then.
+pub fn find(
+    root: impl AsFd,
+    workdir: &Path,
+    program: &OsStr,
+    path: Option<&OsStr>,
+) -> Result<(), Failure> {
+    let tried = candidates_in(path.map(OsStr::to_owned), program)
+        .map(|path| runnable(&root, &workdir.join(path)));
     let tried: Vec<_> = tried.collect();
     let refused =
         tried.iter().find_map(|outcome| outcome.err().filter(|errno| *errno == Errno::EACCES));
@@ -150,7 +156,11 @@ fn in_path(program: &OsStr) -> Option<PathBuf> {
 
 /// Where execvp(3) looks for a program; nowhere for one without a name.
 fn candidates(program: &OsStr) -> impl Iterator<Item = PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    candidates_in(None, program)
+}
+
+fn candidates_in(path: Option<OsString>, program: &OsStr) -> impl Iterator<Item = PathBuf> {
+    let path = path.or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| "/bin:/usr/bin".into());
     let folders: Vec<PathBuf> = match is_path(program) {
         _ if program.is_empty() => vec![],
         true => vec![PathBuf::new()],

@@ -78,6 +78,10 @@ pub fn it_says_why_it_is_not_ready() -> Test {
         ("", &[root, "/etc"], 126, "err run \"/etc\": Permission denied (EACCES)\n"),
         ("", &["--chroot", root, "nope"], 127, "err run \"nope\": No such"),
         ("", &["-w", "/etc", root, "./passwd"], 126, "err run \"./passwd\": Permission"),
+        ("", &["-w", "/none", root, "true"], 125, "err enter \"/none\" in the new root: No such"),
+        ("", &["--chroot", "-w", "none", root, "true"], 125, "err enter \"none\" in the new root"),
+        ("", &["-w", "etc/passwd", root, "true"], 125, "err enter \"etc/passwd\" in the new root"),
+        ("", &["-e", "PATH=/opt", root, "true"], 127, "err run \"true\": No such"),
         ("", &["/none", "true"], 125, "err open the root file system \"/none\": No such"),
         ("", &["-u", "alice", root, "true"], 125, "err look up the user \"alice\": not in"),
         (failing, &[root, "true"], 125, "err make a mount namespace: I/O error (EIO)\n"),
@@ -121,6 +125,9 @@ pub fn the_script_waits_and_tells_too() -> Test {
         (&["--keep-fd", "9"][..], "true", "ok\n", 0),
         (&["--chroot", "--workdir", "/bin"], "./true", "ok\n", 0),
         (&[], "nope", "err run nope: not found\n", 127),
+        (&["-w", "none"], "true", "err enter ./none in the new root\n", 125),
+        (&["-e", "PATH=/opt"], "id", "err run id: not found\n", 127),
+        (&["-e", "PATH=/opt:/usr/bin"], "id", "ok\n", 0),
     ] {
         let folder = fifos();
         let mut command = chrootx();
@@ -133,7 +140,23 @@ pub fn the_script_waits_and_tells_too() -> Test {
             fs::write(folder.path().join("hold"), "x").expect("somebody reads");
         }
         let (code, out, err) = ended(child);
-        assert_eq!((code, out.as_str(), err.as_str()), (Some(status), "", ""), "{script}");
+        let out =
+            out.trim_start_matches("uid=0(root) gid=0(root)").trim_start_matches(|c| c != '\n');
+        assert_eq!((code, out.trim(), err.as_str()), (Some(status), "", ""), "{script}");
+    }
+    // The script's standard output is COMMAND's, too.
+    let script = inside(root.path(), &["-n", "--ready", "1"], &["/bin/echo", "hi"]).silent();
+    assert_eq!(run(&mut sh(&script)).silent(), "ok\nhi\n");
+    // Where we are is where COMMAND is looked for.
+    let here = ["--ready", "1", "--skip-chdir", "/", "./bin/echo", "hi"];
+    for (dry, options) in [(false, &[][..]), (true, &["-n"])] {
+        let mut command = chrootx();
+        command.args(options).args(here).current_dir(root.path());
+        let mut ran = run(&mut command);
+        if dry {
+            ran = run(sh(ran.silent()).current_dir(root.path()));
+        }
+        assert_eq!((ran.status, ran.stdout.as_str()), (0, "ok\nhi\n"), "{ran:?}");
     }
     Ok(())
 }

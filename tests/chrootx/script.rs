@@ -27,6 +27,9 @@ pub fn the_dry_run_script_does_the_same() -> Test {
         &["--no-new-privs", "--rlimit", "nofile=50:60", "--umask", "027"],
         &["--clear-env", "-e", "A=it's", "--env=B=", "-u", "nobody"],
         &["--keep-fd", "2"],
+        // Where neither the tools of the script nor its shell are.
+        &["-e", "PATH=/opt:/bin:/usr/bin", "-w", "etc", "--rlimit", "core=0"],
+        &["-e", "CDPATH=/usr", "-w", "bin", "-u", "nobody"],
     ] {
         for chroot in [&[][..], &["--chroot"]] {
             let options = [options, chroot].concat();
@@ -42,6 +45,31 @@ pub fn the_dry_run_script_does_the_same() -> Test {
             assert_eq!((ours.status, theirs.status), (0, 0), "{ours:?} {theirs:?}");
         }
     }
+    Ok(())
+}
+
+/// What the caller has exported, or has not got, leads the script nowhere else.
+pub fn a_relative_name_is_one_from_here() -> Test {
+    let root = alpine()?;
+    let (parent, name) = (root.path().parent().expect("/tmp"), root.path().file_name());
+    let name = name.expect("it has one");
+    let elsewhere = scratch();
+    fs::create_dir(elsewhere.path().join(name)).expect("our own folder");
+    fs::create_dir(root.path().join("usr/etc")).expect("our own folder");
+    let mut command = chrootx();
+    command.args(["-n", "-w", "etc"]).arg(name).arg("/bin/pwd").current_dir(parent);
+    let script = run(&mut command).silent();
+    let mut script = private_sh(&script);
+    let cdpath = format!("{}:/usr", elsewhere.path().display());
+    assert_eq!(run(script.env("CDPATH", cdpath).current_dir(parent)).silent(), "/etc\n");
+    for options in [&["-w", "/none"][..], &["-w", "none", "--cap-default"]] {
+        let script = inside(root.path(), &[options, &["-n"]].concat(), &["/bin/true"]).silent();
+        let ran = run(&mut private_sh(&script));
+        assert_eq!((ran.status, ran.stdout.as_str()), (125, ""), "{ran:?}");
+    }
+    let options = ["-n", "-e", "PATH=/opt"];
+    let script = inside(root.path(), &options, &["/bin/busybox", "env"]).silent();
+    assert!(run(&mut private_sh(&script)).silent().contains("PATH=/opt\n"));
     Ok(())
 }
 
