@@ -81,7 +81,11 @@ impl Set {
 
     /// `all`, `none`, or names with commas between, as `chown` or `CAP_CHOWN`.
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let words = text.split(',').filter(|word| !word.is_empty());
+        let mut words = text.split(',').filter(|word| !word.is_empty()).peekable();
+        if words.peek().is_none() {
+            return Err(Failure::usage(format!("read capabilities from {text:?}: it names none"))
+                .hint("is a shell variable empty? The word for no capability is none"));
+        }
         words.map(one).try_fold(Self(0), |set, bits| Ok(Self(set.0 | bits?)))
     }
 
@@ -93,7 +97,10 @@ impl Set {
         drop: &[String],
         keep: &[String],
     ) -> Result<Self, Failure> {
-        let listed = |lists: &[String]| Self::parse(&lists.join(","));
+        let listed = |lists: &[String]| -> Result<Self, Failure> {
+            let mut sets = lists.iter().map(|list| Self::parse(list));
+            sets.try_fold(Self::NONE, |all, set| Ok(Self(all.0 | set?.0)))
+        };
         let start = if container { !named(&DEFAULT) } else { 0 };
         let out = if chroot { named(&WAYS_OUT) } else { 0 };
         Ok(Self((start | out | listed(drop)?.0) & !listed(keep)?.0))
@@ -192,7 +199,7 @@ mod tests {
     use super::*;
 
     fn to_go(container: bool, chroot: bool, drop: &str, keep: &str) -> u64 {
-        let lists = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let lists = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         Set::to_go(container, chroot, &lists(drop), &lists(keep)).expect("good names").0
     }
 
@@ -215,6 +222,15 @@ mod tests {
         assert_eq!(to_go(false, true, "", "mknod"), named(&WAYS_OUT) & !set("mknod"));
         let gone = to_go(true, true, "chown kill", "mknod,kill");
         assert_eq!(gone, !named(&DEFAULT) & !set("mknod") | set("chown,sys_chroot"));
+    }
+
+    #[test]
+    fn an_empty_list_is_a_mistake() {
+        for text in ["", ",", ",,"] {
+            let lines = Set::parse(text).expect_err("no name").lines("chrootx");
+            assert!(lines.contains("it names none"), "{text}: {lines}");
+        }
+        assert_eq!(Set::parse("none").expect("a word"), Set::NONE);
     }
 
     #[test]

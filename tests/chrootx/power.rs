@@ -329,6 +329,10 @@ pub fn what_can_not_be_read_is_said() -> Test {
     };
     fails(&["--cap-drop", "chow"], &["read a capability from \"chow\"", "hint: "]);
     fails(&["--cap-keep", "all,x y"], &["read a capability from \"x y\""]);
+    for option in ["--cap-drop", "--cap-keep"] {
+        fails(&[option, ""], &["read capabilities from \"\": it names none", "hint: "]);
+        fails(&[option, "chown", option, ","], &["read capabilities from \",\": it names none"]);
+    }
     fails(&["--rlimit", "nofile"], &["read a limit from \"nofile\": there is no =", "hint: "]);
     fails(&["--umask", "9"], &["read a umask from \"9\"", "hint: 022"]);
     fails(&["--umask", "7777"], &["read a umask from \"7777\""]);
