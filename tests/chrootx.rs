@@ -82,6 +82,7 @@ support::tests!(
     power::no_program_gains_privileges,
     power::the_root_is_read_only_and_what_is_in_it_as_it_was,
     power::limits_umask_and_variables_are_set,
+    power::a_limit_that_can_not_be_raised_is_explained,
     power::calls_that_a_container_needs_not_are_refused,
     power::programs_of_32_bits_are_held_too,
     power::a_keyring_of_ones_own,

@@ -23,17 +23,17 @@ const RESOURCES: [(&str, Resource); 16] = [
     ("stack", Resource::RLIMIT_STACK),
 ];
 
-/// A limit, and how far its process may raise it again.
+/// A limit, and how far its process may raise it again; what is not given stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     name: &'static str,
     resource: Resource,
-    soft: u64,
-    hard: u64,
+    soft: Option<u64>,
+    hard: Option<u64>,
 }
 
 impl Limit {
-    /// `NAME=SOFT:HARD`, or `NAME=BOTH`.
+    /// `NAME=SOFT:HARD`, of which one may be empty, or `NAME=BOTH`.
     pub fn parse(text: &str) -> Result<Self, Failure> {
         let wrong = |why: &str| Failure::usage(format!("read a limit from {text:?}: {why}"));
         let (name, values) = text.split_once('=').ok_or_else(|| {
@@ -53,35 +53,58 @@ impl Limit {
             }
             _ => Err(wrong(&format!("{text:?} is no number")).hint("or unlimited")),
         };
-        let (soft, hard) = (number(soft)?, number(hard)?);
-        if soft > hard {
+        let side = |text: &str| match text.is_empty() && values.len() > 1 {
+            true => Ok(None),
+            false => number(text).map(Some),
+        };
+        let (soft, hard) = (side(soft)?, side(hard)?);
+        if let (Some(soft), Some(hard)) = (soft, hard)
+            && soft > hard
+        {
             return Err(wrong("the soft limit is above the hard one").hint("write NAME=SOFT:HARD"));
         }
         Ok(Self { name, resource, soft, hard })
     }
 
     pub fn set(&self) -> Result<(), Failure> {
-        let Self { name, resource, soft, hard } = self;
-        setrlimit(*resource, *soft, *hard).tried(|| format!("set the limit {self}")).map_err(
-            |failure| {
-                failure.hint_if(Errno::EPERM, || {
-                    let now = getrlimit(*resource).map(|(_, hard)| value(hard));
-                    let now = now.map_or_else(|_| "its own".into(), |now| format!("of {now}"));
-                    format!("only root raises {name} above the hard limit {now}")
+        let what = || format!("set the limit {self}");
+        let (soft, hard) = getrlimit(self.resource).tried(what)?;
+        setrlimit(self.resource, self.soft.unwrap_or(soft), self.hard.unwrap_or(hard))
+            .tried(what)
+            .map_err(|failure| {
+                failure.hint_if(Errno::EPERM, || self.highest(hard)).hint_if(Errno::EINVAL, || {
+                    let now = (value(soft), value(hard));
+                    format!("the soft limit, {}, can't be above the hard limit, {}", now.0, now.1)
                 })
-            },
+            })
+    }
+
+    /// Not root of a user namespace raises it, but root of the machine. For nofile there is another
+    /// end, for everybody.
+    fn highest(&self, hard: u64) -> String {
+        // Not there to be read, once the root is another.
+        let most = match self.resource {
+            Resource::RLIMIT_NOFILE => ", and nobody gets more than /proc/sys/fs/nr_open has",
+            _ => "",
+        };
+        format!(
+            "to raise {} above its hard limit, {}, takes CAP_SYS_RESOURCE outside of all user \
+             namespaces{most}",
+            self.name,
+            value(hard)
         )
     }
 
     /// The same for the shell and what it becomes.
     pub fn line(&self) -> String {
-        format!("prlimit --pid $$ --{}={}:{}", self.name, value(self.soft), value(self.hard))
+        format!("prlimit --pid $$ --{self}")
     }
 }
 
 impl std::fmt::Display for Limit {
     fn fmt(&self, out: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(out, "{}={}:{}", self.name, value(self.soft), value(self.hard))
+        let side = |limit: Option<u64>| limit.map(value).unwrap_or_default();
+        write!(out, "{}={}:{}", self.name, side(self.soft), side(self.hard))
     }
 }
 
@@ -100,6 +123,8 @@ mod tests {
             ("core=0", "core=0:0"),
             ("stack=8388608:unlimited", "stack=8388608:unlimited"),
             ("as=unlimited", "as=unlimited:unlimited"),
+            ("nofile=64:", "nofile=64:"),
+            ("nofile=:64", "nofile=:64"),
         ] {
             assert_eq!(Limit::parse(text).expect("a good limit").to_string(), wanted);
         }
@@ -107,6 +132,7 @@ mod tests {
             ("nofile", "there is no ="),
             ("files=3", "\"files\" is not limited"),
             ("nofile=", "\"\" is no number"),
+            ("nofile=:", "\"\" is no number"),
             ("nofile=-1", "\"-1\" is no number"),
             ("nofile=0x10", "is no number"),
             ("nofile=9:3", "the soft limit is above the hard one"),

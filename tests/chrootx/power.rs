@@ -148,6 +148,18 @@ pub fn limits_umask_and_variables_are_set() -> Test {
     let options = ["--umask", "077", "--rlimit", "nofile=40:50", "--rlimit=core=0"];
     let ran = inside(root.path(), &options, &["/bin/sh", "-c", script]);
     assert_eq!(ran.silent(), "0077\n40\n50\n0\n");
+    // As prlimit(1) has it, an empty side leaves that limit as it is.
+    let limits = |list: &[&str]| {
+        let script = "ulimit -Sn; ulimit -Hn";
+        let options: Vec<&str> = list.iter().flat_map(|limit| ["--rlimit", limit]).collect();
+        let ours = inside(root.path(), &options, &["/bin/sh", "-c", script]);
+        let script = [&options[..], &["-n"]].concat();
+        let script = inside(root.path(), &script, &["/bin/sh", "-c", "ulimit -Sn; ulimit -Hn"]);
+        assert_eq!(run(&mut private_sh(&script.silent())), ours, "{list:?}");
+        ours.silent()
+    };
+    assert_eq!(limits(&["nofile=40:50", "nofile=45:"]), "45\n50\n");
+    assert_eq!(limits(&["nofile=40:50", "nofile=:45"]), "40\n45\n");
 
     let env = |options: &[&str]| {
         let mut command = chrootx();
@@ -249,6 +261,28 @@ pub fn programs_of_32_bits_are_held_too() -> Test {
     assert_eq!(answers(&options, &calls).as_deref(), Some("0 0 1 1 1 38 38"));
     // socket, AF_VSOCK: EAFNOSUPPORT.
     assert_eq!(answers(&options, &["359,40"]).as_deref(), Some("97"));
+    Ok(())
+}
+
+/// The root of a user namespace, too, is not the one that raises limits.
+pub fn a_limit_that_can_not_be_raised_is_explained() -> Test {
+    let root = alpine()?;
+    let most = fs::read_to_string("/proc/sys/fs/nr_open").expect("a setting");
+    let most: u64 = most.trim().parse().expect("a number");
+    let beyond = format!("nofile={}", most + 1);
+    let ran = inside(root.path(), &["--rlimit", &beyond], &["/bin/true"]);
+    ran.fails(125, "chrootx", &["(EPERM)", "hint: ", "nobody gets more than /proc/sys/fs/nr_open"]);
+    let script =
+        "ulimit -c 0; exec setpriv --bounding-set -sys_resource \"$1\" --rlimit core=5 / true";
+    let ran = run(sh(script).arg(env!("CARGO_BIN_EXE_chrootx")));
+    ran.fails(125, "chrootx", &["(EPERM)", "hint: ", "CAP_SYS_RESOURCE", "hard limit, 0"]);
+    for (limits, why) in
+        [(["nofile=40:50", "nofile=60:"], "50"), (["nofile=40:50", "nofile=:30"], "40")]
+    {
+        let options = ["--rlimit", limits[0], "--rlimit", limits[1]];
+        let ran = inside(root.path(), &options, &["/bin/true"]);
+        ran.fails(125, "chrootx", &["(EINVAL)", "hint: ", why]);
+    }
     Ok(())
 }
 
