@@ -120,8 +120,11 @@ impl Accounts {
 }
 
 fn unknown(kind: &str, name: &str, file: &str) -> Failure {
-    Failure::new(format!("look up the {kind} {name:?}: not in the root's /etc/{file}"))
-        .hint("a number is taken as it is, as in -u 1000:1000")
+    let hint = match is_number(name) {
+        true => "ids go from 0 to 4294967294; the one above means \"no change\" to the kernel",
+        false => "a number is taken as it is, as in -u 1000:1000",
+    };
+    Failure::new(format!("look up the {kind} {name:?}: not in the root's /etc/{file}")).hint(hint)
 }
 
 fn no_group(name: &str) -> Failure {
@@ -132,11 +135,13 @@ fn no_group(name: &str) -> Failure {
 /// A user or group number: decimal, perhaps with chroot(1)'s `+`; 2^32-1 means "no change" to the
 /// kernel, and is none.
 fn id(text: &str) -> Option<u32> {
-    let digits = text.strip_prefix('+').unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
+    let digits = is_number(text).then(|| text.strip_prefix('+').unwrap_or(text))?;
     digits.parse().ok().filter(|id| *id != u32::MAX)
+}
+
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `name:password:uid:gid:gecos:home:shell`, of which some become variables, so there is no NUL.
@@ -155,11 +160,11 @@ fn user(line: &str) -> Option<User> {
     })
 }
 
-/// `name:password:gid:member,member`
+/// `name:password:gid:member,member`; glibc passes over blanks before a member, and none behind it.
 fn group_line(line: &str) -> Option<Group> {
     let fields: Vec<&str> = line.split(':').collect();
     let [name, _, gid, members] = fields.as_slice() else { return None };
-    let members = members.split(',').map(str::to_owned).collect();
+    let members = members.split(',').map(|name| name.trim_ascii_start().to_owned()).collect();
     Some(Group { name: (*name).to_owned(), gid: id(gid)?, members })
 }
 

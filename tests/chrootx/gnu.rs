@@ -14,7 +14,10 @@ fn root() -> Result<TempDir, Skip> {
     let root = alpine()?;
     let more = [
         ("passwd", "bob:x:4242:100::/home/bob:/bin/sh\nj.doe:x:4243:777::/:/bin/sh\n"),
-        ("group", "gear:x:777:bob\nstaff:x:778:bob,j.doe\n"),
+        (
+            "group",
+            "gear:x:777:bob\nstaff:x:778:bob,j.doe\nblank:x:779:j.doe, bob\nafter:x:780:bob ,j.doe\n",
+        ),
     ];
     for (file, lines) in more {
         let path = root.path().join("etc").join(file);
