@@ -29,7 +29,7 @@ pub fn plan(mut cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
         return Ok(vec![Step::PrintFilter(Filter::standard(gone.unwrap_or(Set::NONE)))]);
     }
     let (place, command) = cli.take_words();
-    let root = hands.root.insert(inroot::open_root(&place)?);
+    let root = &*hands.root.insert(inroot::open_root(&place)?);
     let is_ours = is_ours(root, &place)?;
     if cli.skip_chdir && !is_ours {
         return Err(Failure::usage(format!(
@@ -43,14 +43,21 @@ pub fn plan(mut cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
             let text = |word: &OsString| text(word).map(str::to_owned);
             let spec = spec.as_ref().map(text).transpose()?;
             let list = list.as_ref().map(text).transpose()?;
-            accounts(&root)?.identity(spec.as_deref(), list.as_deref())?
+            accounts(root)?.identity(spec.as_deref(), list.as_deref())?
         }
     };
     let command = match command.is_empty() {
-        true => vec![shell(&root, &identity)?],
+        true => {
+            hands.is_default = true;
+            vec![shell(root, &identity)?]
+        }
         false => command,
     };
-    let mut variables = identity.user.as_ref().map_or(vec![], Variable::of);
+    let mut variables = match (&identity.user, identity.uid) {
+        (Some(user), _) => Variable::of(user),
+        (None, Some(uid)) => Variable::of_number(uid),
+        (None, None) => vec![],
+    };
     for text in &cli.env {
         variables.extend(Variable::parse(text)?);
     }
@@ -58,7 +65,7 @@ pub fn plan(mut cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
     let filter = cli.seccomp.map(|name| filter(name, gone)).transpose()?;
     let mut rules = Rules::join(&cli.landlock)?;
     if let Some(rules) = &mut rules {
-        hands.allowed = rules.open(&root)?;
+        hands.allowed = rules.open(root)?;
     }
     let umask = cli.umask.as_deref().map(mask).transpose()?;
 

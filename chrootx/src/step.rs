@@ -1,13 +1,14 @@
 //! What chrootx does, step by step.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::fs::File;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Flow, Line, Tried, exec, report, shell, sys};
+use common::{Failure, Flow, Form, Line, Tried, exec, report, shell, sys};
 use nix::errno::Errno;
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::stat::{Mode, umask};
@@ -31,6 +32,8 @@ pub struct Hands {
     pub root: Option<OwnedFd>,
     /// Its name after the change of root: `/`, or `.` where chroot(2) is still to come.
     pub place: &'static str,
+    /// COMMAND is the user's shell, for nobody has named another.
+    pub is_default: bool,
     /// Who waits to hear that all is ready.
     pub ready: Option<File>,
     hold: Option<OwnedFd>,
@@ -275,7 +278,11 @@ impl common::Step for Step {
                 report::print_bytes(&filter.bytes())?;
                 return Ok(Flow::Done(0));
             }
-            Self::Exec(command) => return Err(hands.unruly(exec::exec(command))),
+            Self::Exec(command) => {
+                let failure = hands.unruly(exec::exec(command));
+                let is_there = fs::symlink_metadata(&command[0]).is_ok();
+                return Err(if is_there { failure } else { hands.absent(failure, &command[0]) });
+            }
         }
         Ok(Flow::Next)
     }
@@ -299,8 +306,26 @@ impl Hands {
     }
 
     fn ready(&mut self, search: &Search) -> Result<(), Failure> {
-        search.find(self.new_root()?)?;
+        let found = search.find(self.new_root()?);
+        found.map_err(|failure| self.absent(failure, &search.command))?;
         self.ready.take().map_or(Ok(()), |ready| engine::tell(ready, None))
+    }
+
+    /// What is not there is perhaps not what was meant.
+    fn absent(&self, failure: Failure, command: &OsStr) -> Failure {
+        if failure.status(Form::Command) != 127 {
+            return failure;
+        }
+        match command.as_bytes() {
+            _ if self.is_default => failure.hint(
+                "no COMMAND is given, so it is the user's shell in ROOTFS's /etc/passwd, else \
+                 /bin/sh; name another: chrootx ROOTFS COMMAND",
+            ),
+            [b'-', ..] => {
+                failure.hint("options stand in front of ROOTFS; what is behind it is COMMAND")
+            }
+            _ => failure,
+        }
     }
 
     fn unruly(&self, failure: Failure) -> Failure {
@@ -332,9 +357,14 @@ fn new_keyring() -> Result<(), Failure> {
         // A kernel without keys has none to hide.
         Err(Errno::ENOSYS) => Ok(()),
         outcome => outcome.tried(|| "make a session keyring").map_err(|failure| {
-            failure.hint_if(Errno::EDQUOT, || {
-                "this user has as many keys as it may: see /proc/key-users".into()
-            })
+            failure
+                .hint_if(Errno::EDQUOT, || {
+                    "this user has as many keys as it may: see /proc/key-users".into()
+                })
+                .hint_if(Errno::EPERM, || {
+                    "a filter (seccomp) denies keyctl(2), as in a container; leave --new-keyring out"
+                        .into()
+                })
         }),
     }
 }

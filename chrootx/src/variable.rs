@@ -11,10 +11,13 @@ use crate::account::User;
 /// Where programs are in a root file system, whatever the caller's own PATH is.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// That of whom passwd(5) has none for.
+const SHELL: &str = "/bin/sh";
+
 /// A name and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {
-    name: String,
+    name: OsString,
     value: OsString,
 }
 
@@ -23,14 +26,14 @@ impl Variable {
         Self { name: name.into(), value: value.into() }
     }
 
-    /// `NAME=VALUE`; a NAME alone takes the caller's value, if there is one.
+    /// `NAME=VALUE`; a NAME alone takes the caller's value, if there is one. Names are not those of a
+    /// shell alone, see env(1).
     pub fn parse(text: &OsStr) -> Result<Option<Self>, Failure> {
         let bytes = text.as_bytes();
         let end = bytes.iter().position(|byte| *byte == b'=');
-        let name = str::from_utf8(&bytes[..end.unwrap_or(bytes.len())]).unwrap_or_default();
-        let letters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        if name.is_empty() || !name.bytes().all(letters) || name.as_bytes()[0].is_ascii_digit() {
-            return Err(Failure::usage(format!("read a variable from {text:?}: that is no name"))
+        let name = OsStr::from_bytes(&bytes[..end.unwrap_or(bytes.len())]);
+        if name.is_empty() {
+            return Err(Failure::usage(format!("read a variable from {text:?}: it has no name"))
                 .hint("write NAME=VALUE; or NAME, to keep the caller's value"));
         }
         let value = match end {
@@ -42,18 +45,30 @@ impl Variable {
 
     /// HOME and what belongs to it.
     pub fn of(user: &User) -> Vec<Self> {
-        let shell = if user.shell.is_empty() { "/bin/sh" } else { &user.shell };
-        vec![
-            Self::new("HOME", &user.home),
-            Self::new("USER", &user.name),
-            Self::new("LOGNAME", &user.name),
-            Self::new("SHELL", shell),
-        ]
+        let shell = if user.shell.is_empty() { SHELL } else { &user.shell };
+        Self::account(&user.home, &user.name, shell)
     }
 
-    /// Whether a line of the script can export it and change nothing for the lines that follow.
+    /// The same for a number that no line of passwd has, lest it is at home at the caller's.
+    pub fn of_number(uid: u32) -> Vec<Self> {
+        Self::account("/", &uid.to_string(), SHELL)
+    }
+
+    fn account(home: &str, name: &str, shell: &str) -> Vec<Self> {
+        let values = [("HOME", home), ("USER", name), ("LOGNAME", name), ("SHELL", shell)];
+        values.map(|(name, value)| Self::new(name, value)).into()
+    }
+
+    /// Whether a line of the script can export it and change nothing for the lines that follow: what
+    /// is no name to a shell it would not hand on.
     pub fn is_for_export(&self) -> bool {
-        self.name != "PATH"
+        const OF_SHELLS: [&str; 8] =
+            ["PATH", "PWD", "OLDPWD", "IFS", "OPTIND", "PPID", "UID", "EUID"];
+        let name = self.name.as_bytes();
+        let letters = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        let is_name = name.iter().all(letters) && !name[0].is_ascii_digit();
+        // The dynamic loader's.
+        is_name && !name.starts_with(b"LD_") && OF_SHELLS.iter().all(|other| self.name != *other)
     }
 
     /// Where programs are looked for, if it is that.
@@ -62,7 +77,7 @@ impl Variable {
     }
 
     pub fn set(&self) {
-        sys::set_env(self.name.as_ref(), &self.value);
+        sys::set_env(&self.name, &self.value);
     }
 }
 
@@ -83,7 +98,7 @@ pub fn clear_line() -> String {
 
 /// As arguments of `export` or env(1).
 pub fn line(command: &str, variables: &[Variable]) -> String {
-    let word = |one: &Variable| format!("{}={}", one.name, shell::word(&one.value));
+    let word = |one: &Variable| format!("{}={}", shell::word(&one.name), shell::word(&one.value));
     format!("{command} {}", variables.iter().map(word).collect::<Vec<_>>().join(" "))
 }
 
@@ -97,9 +112,15 @@ mod tests {
         assert_eq!(parse("A=b=c").expect("good"), Some(Variable::new("A", "b=c")));
         assert_eq!(parse("A=").expect("good"), Some(Variable::new("A", "")));
         assert_eq!(parse("NO_SUCH_VARIABLE_IS_SET").expect("good"), None);
-        for text in ["", "=x", "1A=x", "A-B=x", "A B"] {
+        for text in ["", "=x", "="] {
             let lines = parse(text).expect_err("no name").lines("chrootx");
-            assert!(lines.contains("that is no name"), "{text}: {lines}");
+            assert!(lines.contains("it has no name"), "{text}: {lines}");
+        }
+        for (name, is) in
+            [("A", true), ("_a1", true), ("A-B", false), ("1A", false), ("A B", false)]
+        {
+            let variable = parse(&format!("{name}=")).expect("a name").expect("a value");
+            assert_eq!(variable.is_for_export(), is, "{name}");
         }
         let odd = [Variable::new("A", "it's"), Variable::new("B", "")];
         assert_eq!(line("export", &odd), r"export A='it'\''s' B=''");

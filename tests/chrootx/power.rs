@@ -303,6 +303,11 @@ pub fn a_keyring_of_ones_own() -> Test {
     let ours = sessions("--keep-fd=0");
     let own = sessions("--new-keyring");
     assert!(own.iter().any(|key| !ours.contains(key)), "{ours:?} {own:?}");
+    let mut denied = Command::new(need_program("strace")?);
+    denied.args(["-qq", "-o", "/dev/null", "-e", "inject=keyctl:error=EPERM"]);
+    denied.args([env!("CARGO_BIN_EXE_chrootx"), "--new-keyring"]).arg(root.path()).arg("true");
+    let hint = "hint: a filter (seccomp) denies keyctl(2)";
+    run(&mut denied).fails(125, "chrootx", &["(EPERM)", hint, "leave --new-keyring out"]);
     Ok(())
 }
 
@@ -370,7 +375,8 @@ pub fn what_can_not_be_read_is_said() -> Test {
     fails(&["--rlimit", "nofile"], &["read a limit from \"nofile\": there is no =", "hint: "]);
     fails(&["--umask", "9"], &["read a umask from \"9\"", "hint: 022"]);
     fails(&["--umask", "7777"], &["read a umask from \"7777\""]);
-    fails(&["-e", "=x"], &["read a variable from \"=x\": that is no name", "hint: "]);
+    fails(&["-e", "=x"], &["read a variable from \"=x\": it has no name", "hint: "]);
+    fails(&["-e", ""], &["read a variable from \"\": it has no name", "hint: "]);
     fails(&["--seccomp", "/nowhere"], &["read a filter from \"/nowhere\"", "(ENOENT)", "hint: "]);
     fails(&["--seccomp", "/dev/null"], &["it is no program for seccomp(2)", "hint: "]);
     fails(&["--keep-fd", "x"], &["invalid value 'x'"]);

@@ -53,3 +53,46 @@ pub fn a_program_of_another_machine_is_not_for_the_shell() -> Test {
     }
     Ok(())
 }
+
+pub fn a_command_that_nobody_named_is_explained() -> Test {
+    let root = alpine()?;
+    let passwd = |shell: &str| {
+        let text = format!("root:x:0:0:root:/root:{shell}\nann:x:7:7::/:/bin/annsh\n");
+        fs::write(root.path().join("etc/passwd"), text).expect("our own folder");
+    };
+    passwd("/bin/none");
+    let of_passwd = "hint: no COMMAND is given, so it is the user's shell";
+    for (options, command, what, hint) in [
+        (&[][..], &[][..], "run \"/bin/none\"", of_passwd),
+        (&["-u", "ann"], &[], "run \"/bin/annsh\"", of_passwd),
+        (&["--ready", "2", "-u", "ann"], &[], "run \"/bin/annsh\"", of_passwd),
+        (&[], &[""], "run \"\"", "is a shell variable empty?"),
+        (&[], &["--user", "ann"], "run \"--user\"", "hint: options stand in front of ROOTFS"),
+    ] {
+        let mut ran = inside(root.path(), options, command);
+        if options.contains(&"--ready") {
+            let (told, said) = ran.stderr.split_once('\n').expect("two lines");
+            assert!(told.starts_with("err run"), "{told}");
+            ran.stderr = said.to_owned();
+        }
+        ran.fails(127, "chrootx", &[what, "(ENOENT)", hint]);
+    }
+    // If it is there, it is its loader that is not.
+    fs::copy("/bin/ls", root.path().join("bin/none")).expect("a program linked to glibc");
+    inside(root.path(), &[], &[]).fails(127, "chrootx", &["is there; what has to load it"]);
+    Ok(())
+}
+
+pub fn a_number_that_is_none_is_explained() -> Test {
+    let root = alpine()?;
+    for options in [
+        &["-u", "4294967295"][..],
+        &["-u", "4294967295:0"],
+        &["-u", "0:99999999999999999999"],
+        &["--groups", "4294967296"],
+    ] {
+        let ran = inside(root.path(), options, &["/bin/true"]);
+        ran.fails(125, "chrootx", &["look up the ", "hint: ids go from 0 to 4294967294"]);
+    }
+    Ok(())
+}
