@@ -8,9 +8,9 @@ use common::Narration;
 
 /// Run a program in another root directory
 ///
-/// ROOT becomes the root of a mount namespace of its own by pivot_root(2), so that there is no
-/// way back to the old one. COMMAND defaults to the user's shell, as ROOT's /etc/passwd has it.
-/// Users and groups are looked up in ROOT's own files.
+/// ROOTFS becomes the root of a mount namespace of its own by pivot_root(2), so that there is no
+/// way back to the old one. COMMAND defaults to the user's shell, as ROOTFS's /etc/passwd has it.
+/// Users and groups are looked up in ROOTFS's own files.
 ///
 /// Descriptors from 3 on are closed, and no capability is inheritable or ambient. All else is as
 /// the caller has it, unless it is asked for below.
@@ -35,20 +35,21 @@ pub struct Cli {
     pub chroot: bool,
     /// Pivot in the mount namespace that is there, not in a new one; N is open on the one outside
     ///
-    /// All others in it get ROOT, too, as PID 1 of nsenter-lite --init. That it is not the one outside,
+    /// All others in it get ROOTFS, too, as PID 1 of nsenter-lite --init. That it is not the one outside,
     /// the descriptor shows: nsenter-lite --init --mount --fd 9=/proc/self/ns/mnt
     #[arg(long, value_name = "N", conflicts_with = "chroot")]
     pub in_place: Option<u32>,
-    /// Run as this user and group, names or numbers; sets HOME, USER, LOGNAME and SHELL
+    /// Run as this user and group, names or numbers; sets HOME, USER, LOGNAME and SHELL, which are
+    /// /, the number and /bin/sh where ROOTFS's /etc/passwd has none
     #[arg(short, long, visible_alias = "userspec", value_name = "USER[:GROUP]")]
     pub user: Option<OsString>,
     /// Supplementary groups instead of USER's own; an empty list for none
     #[arg(long, value_name = "GROUP,...")]
     pub groups: Option<OsString>,
-    /// Start in this directory of ROOT instead of /
+    /// Start in this directory of ROOTFS instead of /
     #[arg(short, long, visible_alias = "wd", value_name = "DIR")]
     pub workdir: Option<PathBuf>,
-    /// Leave the working directory where it is: only if ROOT is /
+    /// Leave the working directory where it is: only if ROOTFS is /
     #[arg(long, conflicts_with = "workdir")]
     pub skip_chdir: bool,
     /// Make the root itself read-only; what is mounted below it stays as it is
@@ -61,7 +62,8 @@ pub struct Cli {
     /// Take these capabilities away, for all programs that follow; all for each
     #[arg(long, value_name = "CAP,...")]
     pub cap_drop: Vec<String>,
-    /// Leave these capabilities in any case
+    /// Leave these capabilities in any case. A COMMAND that is not root's has them in its bounding
+    /// set alone, where a setuid program finds them
     #[arg(long, value_name = "CAP,...")]
     pub cap_keep: Vec<String>,
     /// Let no program that follows gain privileges by its file, as setuid ones do
@@ -82,7 +84,8 @@ pub struct Cli {
     /// Leave this descriptor open
     #[arg(long, value_name = "N")]
     pub keep_fd: Vec<u32>,
-    /// Set a limit, as prlimit(1) names it: nofile=1024:4096, core=0, nproc=unlimited
+    /// Set a limit, as prlimit(1) names it: nofile=1024:4096, core=0, nproc=unlimited; nofile=1024:
+    /// leaves the hard limit as it is, nofile=:4096 the soft one
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub rlimit: Vec<String>,
     /// Set the bits that new files don't get: 022
@@ -104,7 +107,7 @@ pub struct Cli {
     /// `err MESSAGE` when something has failed before; then comes --hold
     #[arg(long, value_name = "FIFO|FD")]
     pub ready: Option<OsString>,
-    /// Give COMMAND a new terminal of ROOT's /dev/pts, and send the other end of it by this socket,
+    /// Give COMMAND a new terminal of ROOTFS's /dev/pts, and send the other end of it by this socket,
     /// with its name; it is mounted on /dev/console, if there is one
     #[arg(long, value_name = "SOCKET", conflicts_with = "chroot")]
     pub console_socket: Option<PathBuf>,

@@ -4,6 +4,7 @@
 //! `pivot_root(2)` exchanges the root mount itself, and the old one is unmounted.
 
 mod account;
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), path = "calls/none.rs")]
 mod calls;
 #[cfg(target_arch = "x86_64")]
 mod calls32;

@@ -26,7 +26,7 @@ use crate::variable::Variable;
 pub fn plan(mut cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
     let gone = gone(&cli)?;
     if cli.print_seccomp {
-        return Ok(vec![Step::PrintFilter(Filter::standard(gone.unwrap_or(Set::NONE)))]);
+        return Ok(vec![Step::PrintFilter(Filter::standard(gone.unwrap_or(Set::NONE))?)]);
     }
     let (place, command) = cli.take_words();
     let root = &*hands.root.insert(inroot::open_root(&place)?);
@@ -142,7 +142,7 @@ fn gone(cli: &Cli) -> Result<Option<Set>, Failure> {
 fn filter(name: PathBuf, gone: Option<Set>) -> Result<Step, Failure> {
     Ok(match name == Path::new("default") {
         true => {
-            let filter = Filter::standard(gone.unwrap_or(Set::NONE));
+            let filter = Filter::standard(gone.unwrap_or(Set::NONE))?;
             Step::Filter { name: "default.bpf".into(), filter }
         }
         false => Step::Filter { filter: Filter::read(&name)?, name },

@@ -1,6 +1,7 @@
 //! A filter for system calls, of the kernel's own simple instructions: no library makes it, and
 //! none is needed to read it. See seccomp(2).
 
+use std::env::consts::ARCH;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -27,6 +28,9 @@ const MACHINE: u32 = 0xC000_003E; // AUDIT_ARCH_X86_64
 const MACHINE_32: u32 = 0x4000_0003; // AUDIT_ARCH_I386
 #[cfg(target_arch = "aarch64")]
 const MACHINE: u32 = 0xC000_00B7; // AUDIT_ARCH_AARCH64
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const MACHINE: u32 = NO_MACHINE;
+const NO_MACHINE: u32 = 0; // AUDIT_ARCH_ of none, and there is no table of calls
 
 /// Where `struct seccomp_data` has them.
 const NUMBER: u32 = 0;
@@ -51,7 +55,13 @@ pub struct Filter(Vec<sock_filter>);
 
 impl Filter {
     /// For a container that lacks these capabilities.
-    pub fn standard(gone: Set) -> Self {
+    pub fn standard(gone: Set) -> Result<Self, Failure> {
+        if MACHINE == NO_MACHINE {
+            return Err(Failure::new(format!(
+                "make the filter of --seccomp default: chrootx has no list of system calls for {ARCH}"
+            ))
+            .hint("--seccomp FILE takes one that another program has made for this machine"));
+        }
         let mut program = vec![load(ARCHITECTURE)];
         let verdicts = verdicts(gone);
         table(&mut program, MACHINE, &verdicts);
@@ -59,7 +69,7 @@ impl Filter {
         table(&mut program, MACHINE_32, &verdicts32(gone, verdicts));
         // The numbers of another architecture mean other calls.
         program.push(give(SECCOMP_RET_KILL_PROCESS));
-        Self(program)
+        Ok(Self(program))
     }
 
     /// A file as bubblewrap and setpriv(1) take it, and `seccomp_export_bpf(3)` writes it.
