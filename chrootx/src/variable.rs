@@ -96,8 +96,18 @@ pub fn clear_line() -> String {
     format!("env -i PATH={PATH} ${{TERM+TERM=\"$TERM\"}}")
 }
 
-/// As arguments of `export` or env(1).
-pub fn line(command: &str, variables: &[Variable]) -> String {
+/// As arguments of `export`.
+pub fn export_line(variables: &[Variable]) -> String {
+    line("export", variables)
+}
+
+/// As arguments of env(1), which takes a name that begins with a hyphen for an option.
+pub fn env_line(variables: &[Variable]) -> String {
+    let dash = variables.iter().any(|one| one.name.as_bytes().starts_with(b"-"));
+    line(if dash { "env --" } else { "env" }, variables)
+}
+
+fn line(command: &str, variables: &[Variable]) -> String {
     let word = |one: &Variable| format!("{}={}", shell::word(&one.name), shell::word(&one.value));
     format!("{command} {}", variables.iter().map(word).collect::<Vec<_>>().join(" "))
 }

@@ -37,11 +37,19 @@ pub fn entries_that_are_no_variables_are_cleared_too() -> Test {
 pub fn any_name_will_do() -> Test {
     let root = alpine()?;
     let word = |bytes: &'static [u8]| OsStr::from_bytes(bytes);
-    let options: Vec<&OsStr> =
-        [&b"-e"[..], b"A-B=1", b"-ea.b=2", b"--env=\xff=3", b"-e1=a b", b"-ePWD=/x", b"-eIFS=t"]
-            .map(word)
-            .into();
-    let lines = ["A-B=1", "a.b=2", "\u{fffd}=3", "1=a b", "PWD=/x", "IFS=t"];
+    let options: Vec<&OsStr> = [
+        &b"-e"[..],
+        b"A-B=1",
+        b"-ea.b=2",
+        b"--env=\xff=3",
+        b"-e1=a b",
+        b"--env=-x=5",
+        b"-ePWD=/x",
+        b"-eIFS=t",
+    ]
+    .map(word)
+    .into();
+    let lines = ["A-B=1", "a.b=2", "\u{fffd}=3", "1=a b", "-x=5", "PWD=/x", "IFS=t"];
     let has_all = |seen: &str| {
         for line in lines {
             assert!(seen.lines().any(|seen| seen == line), "{line}: {seen}");
