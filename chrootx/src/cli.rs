@@ -123,10 +123,14 @@ pub struct Cli {
 
 impl Cli {
     /// The directory that becomes /, and the program to run in it. Words that look like options are
-    /// COMMAND's, as with chroot(1), be they in front of its name.
+    /// COMMAND's, as with chroot(1); but `--` may stand before it, as with the other tools.
     pub fn take_words(&mut self) -> (PathBuf, Vec<OsString>) {
         let mut words = std::mem::take(&mut self.words).into_iter();
         let root = words.next().unwrap_or_default(); // clap has asked for it
-        (root.into(), words.collect())
+        let command: Vec<OsString> = words.collect();
+        match command.split_first() {
+            Some((dashes, rest)) if dashes == "--" => (root.into(), rest.to_vec()),
+            _ => (root.into(), command),
+        }
     }
 }
