@@ -52,6 +52,8 @@ support::tests!(
     script::a_dry_run_changes_nothing,
     gnu::users_are_those_of_chroot,
     gnu::statuses_and_directories_are_those_of_chroot,
+    root::device_files_of_the_root_open_nothing,
+    root::a_folder_is_no_input,
     root::any_path_to_it_will_do,
     root::the_root_that_one_has_is_a_root_too,
     root::without_the_newer_calls_the_same_is_done,

@@ -55,6 +55,9 @@ pub struct Cli {
     /// Make the root itself read-only; what is mounted below it stays as it is
     #[arg(long, conflicts_with = "chroot")]
     pub read_only: bool,
+    /// Let no device file open anything that is in the root itself; a dev that is mounted there does
+    #[arg(long, conflicts_with = "chroot")]
+    pub nodev: bool,
     /// Leave what a container usually gets of root's capabilities: CHOWN, DAC_OVERRIDE, FOWNER,
     /// FSETID, KILL, NET_BIND_SERVICE, SETFCAP, SETGID, SETPCAP, SETUID and SYS_CHROOT
     #[arg(long)]

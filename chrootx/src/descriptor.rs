@@ -4,20 +4,35 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use common::sys::power;
+use common::sys::{self, power};
 use common::{Failure, Tried};
 use nix::errno::Errno;
+use nix::sys::stat::{SFlag, fstat};
 
 /// The first that is not standard input, output or error.
 const FIRST: u32 = 3;
 
-/// Has exec close all from 3 on but these.
+/// Has exec close all from 3 on but these. The others are COMMAND's, but for a folder: `..` of that
+/// leads out of the new root.
 pub fn close_all_but(keep: &BTreeSet<u32>) -> Result<(), Failure> {
+    (0..FIRST).filter(|fd| !keep.contains(fd)).try_for_each(refuse_folder)?;
     gaps(keep).into_iter().try_for_each(|(start, end)| match power::close_on_exec(start, end) {
         // Before Linux 5.11, or under a filter that does not know the call.
         Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => close_each(start, end),
         outcome => outcome.tried(|| "close what the caller left open"),
     })
+}
+
+fn refuse_folder(fd: u32) -> Result<(), Failure> {
+    let is_folder = sys::inherited(fd).and_then(fstat).is_ok_and(|found| {
+        SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+    });
+    if !is_folder {
+        return Ok(());
+    }
+    let name = ["input", "output", "error"][fd as usize];
+    Err(Failure::new(format!("hand on standard {name}: it is a folder, a way out of the new root"))
+        .hint(format!("redirect it, as from /dev/null; --keep-fd {fd} hands it on")))
 }
 
 /// The ranges between those that are kept.

@@ -18,6 +18,7 @@ use crate::engine::{self, Search};
 use crate::identity::Identity;
 use crate::landlock::Rules;
 use crate::limit::Limit;
+use crate::root::Attributes;
 use crate::seccomp::Filter;
 use crate::step::{Hands, Step};
 use crate::variable::Variable;
@@ -96,7 +97,10 @@ pub fn plan(mut cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
     hands.place = if cli.chroot && !is_ours { "." } else { "/" };
     steps.extend(pivot.then_some(Step::MountOnItself));
     let mount = if is_ours { "/" } else { "." };
-    steps.extend(cli.read_only.then_some(Step::ReadOnly(mount)));
+    let attributes = Attributes { read_only: cli.read_only, nodev: cli.nodev };
+    steps.extend(
+        (attributes != Attributes::default()).then_some(Step::Attributes(mount, attributes)),
+    );
     steps.extend(cli.new_keyring.then_some(Step::Keyring));
     let no_new_privs = cli.no_new_privs || filter.is_some() || rules.is_some();
     steps.extend(no_new_privs.then_some(Step::NoNewPrivileges));

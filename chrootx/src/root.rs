@@ -116,25 +116,60 @@ pub fn folder(path: &str) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// A mount of our own namespace, which nobody else has seen yet.
-pub fn read_only(mount: &str) -> Result<(), Failure> {
-    let attr = sys::mount_attr {
-        attr_set: sys::MOUNT_ATTR_RDONLY,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
-    let outcome = match folder(mount).and_then(|mount| sys::mount_setattr(mount, 0, &attr)) {
-        Err(Errno::ENOSYS | Errno::EPERM) => remount(mount),
-        outcome => outcome,
-    };
-    outcome.tried(|| "make the root read-only")
+/// What a mount of our own namespace, which nobody else has seen yet, is not for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// To change files.
+    pub read_only: bool,
+    /// To reach devices by its files: a tree from elsewhere may have one for each disk.
+    pub nodev: bool,
+}
+
+impl Attributes {
+    /// The words of mount(8).
+    pub fn line(self, mount: &str) -> String {
+        let words = [(",ro", self.read_only), (",nodev", self.nodev)];
+        let words = words.into_iter().filter(|(_, asked)| *asked).map(|(word, _)| word);
+        format!("mount -o remount,bind{} {mount}", words.collect::<String>())
+    }
+
+    /// Why, for the reader of the line.
+    pub fn why(self) -> &'static str {
+        match self.nodev {
+            true if self.read_only => {
+                "nothing in it can be changed, and its device files open nothing; mount_setattr(2)"
+            }
+            true => "its device files open nothing; mount_setattr(2)",
+            false => "nothing in it can be changed; mount_setattr(2)",
+        }
+    }
+
+    /// Sets them.
+    pub fn set(self, mount: &str) -> Result<(), Failure> {
+        let flags = [
+            (self.read_only, sys::MOUNT_ATTR_RDONLY, MsFlags::MS_RDONLY),
+            (self.nodev, sys::MOUNT_ATTR_NODEV, MsFlags::MS_NODEV),
+        ];
+        let asked = flags.into_iter().filter(|(asked, ..)| *asked);
+        let (new, old) = asked
+            .fold((0, MsFlags::empty()), |(new, old), (_, attr, flag)| (new | attr, old | flag));
+        let attr = sys::mount_attr { attr_set: new, attr_clr: 0, propagation: 0, userns_fd: 0 };
+        let outcome = match folder(mount).and_then(|mount| sys::mount_setattr(mount, 0, &attr)) {
+            Err(Errno::ENOSYS | Errno::EPERM) => remount(mount, old),
+            outcome => outcome,
+        };
+        outcome.tried(|| match self.read_only {
+            true => "make the root read-only",
+            false => "take devices from the root",
+        })
+    }
 }
 
 /// mount(2) sets all attributes anew; those that are there already may be locked to it.
-fn remount(path: &str) -> nix::Result<()> {
+fn remount(path: &str, flags: MsFlags) -> nix::Result<()> {
     let there = statvfs(path)?.flags();
     let kept = [
+        (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
         (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
         (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
         (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
@@ -142,7 +177,7 @@ fn remount(path: &str) -> nix::Result<()> {
         (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
     ];
     let kept = kept.into_iter().filter(|(flag, _)| there.contains(*flag)).map(|(_, flag)| flag);
-    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    let flags = flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
     mount(NOTHING, path, NOTHING, flags | kept.collect(), NOTHING)
 }
 

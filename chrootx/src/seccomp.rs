@@ -180,8 +180,9 @@ fn verdicts32(gone: Set, others: Verdicts) -> Verdicts {
 const SOCKET: Verdict = Verdict::Unless(0, &[12, 19, 20, 23, 25, 33, 34, 37, 38, 40], EAFNOSUPPORT);
 /// Linux, 32-bit Linux, each perhaps with UNAME26, and the question which one it is.
 const PERSONALITY: Verdict = Verdict::Only(0, &[0, 8, 0x2_0000, 0x2_0008, u32::MAX]);
-/// TIOCSTI and TIOCLINUX type on the caller's terminal. The kernel looks at 32 bits, so do we.
-const IOCTL: Verdict = Verdict::Unless(1, &[0x5412, 0x541C], EPERM);
+/// TIOCSTI and TIOCLINUX type on the caller's terminal, and by TIOCSETD it is a terminal no more. The
+/// kernel looks at 32 bits, so do we.
+const IOCTL: Verdict = Verdict::Unless(1, &[0x5412, 0x541C, 0x5423], EPERM);
 /// Processes, but no namespaces.
 const CLONE: Verdict = Verdict::Without(0, 0x7E02_0000);
 

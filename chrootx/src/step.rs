@@ -21,7 +21,7 @@ use crate::engine::{self, Search};
 use crate::identity::Identity;
 use crate::landlock::Rules;
 use crate::limit::Limit;
-use crate::root;
+use crate::root::{self, Attributes};
 use crate::seccomp::Filter;
 use crate::variable::{self, Variable};
 
@@ -62,8 +62,8 @@ pub enum Step {
     OwnMounts,
     /// The directory we are in, mounted on itself.
     MountOnItself,
-    /// Nothing in this mount can be written to: the one that we are in, or the root that we have.
-    ReadOnly(&'static str),
+    /// What this mount is not for: the one that we are in, or the root that we have.
+    Attributes(&'static str, Attributes),
     /// None of the caller's keys.
     Keyring,
     /// No program gains privileges.
@@ -123,7 +123,7 @@ impl common::Step for Step {
             Self::MountOnItself => Line::Run("mount --rbind . .; cd \"$PWD\"".into()),
             Self::Enter(dir) => Line::Run(format!("cd -P {}", engine::folder(dir))),
             Self::Workdir(dir) => Line::Run(format!("cd {} || exit 125", engine::folder(dir))),
-            Self::ReadOnly(mount) => Line::Run(format!("mount -o remount,bind,ro {mount}")),
+            Self::Attributes(mount, attributes) => Line::Run(attributes.line(mount)),
             Self::Keyring => Line::Within("keyctl session -".into()),
             Self::NoNewPrivileges => Line::Within("setpriv --no-new-privs".into()),
             Self::ClearEnvironment => Line::Within(variable::clear_line()),
@@ -181,7 +181,7 @@ impl common::Step for Step {
                 "only a mount can become the root, so the directory is \
                 mounted on itself; mount(2)"
             }
-            Self::ReadOnly(_) => "nothing in it can be changed; mount_setattr(2)",
+            Self::Attributes(_, attributes) => attributes.why(),
             Self::Keyring => "a session keyring without the caller's keys; session-keyring(7)",
             Self::NoNewPrivileges => {
                 "no program that follows gains privileges, setuid or not; PR_SET_NO_NEW_PRIVS(2const)"
@@ -247,7 +247,7 @@ impl common::Step for Step {
             Self::MountOnItself => root::mount_on_itself()?,
             Self::Enter(dir) => hands.enter(dir)?,
             Self::Pivot => root::pivot()?,
-            Self::ReadOnly(mount) => root::read_only(mount)?,
+            Self::Attributes(mount, attributes) => attributes.set(mount)?,
             Self::Keyring => new_keyring()?,
             Self::NoNewPrivileges => {
                 set_no_new_privs().tried(|| "refuse privileges to come")?;

@@ -111,3 +111,43 @@ pub fn a_remount_keeps_what_can_not_be_taken_off() -> Test {
     assert!(ran.stderr.contains("/probe: Read-only file system"), "{ran:?}");
     Ok(())
 }
+
+/// A tree from elsewhere may have a file for each disk; the dev that is mounted on it is ours.
+pub fn device_files_of_the_root_open_nothing() -> Test {
+    let script = "mknod -m 666 \"$1/tmp/zero\" c 1 5; mount -t tmpfs t \"$1/mnt\"
+        mknod -m 666 \"$1/mnt/zero\" c 1 5; program=$2 root=$1; shift 2
+        look='for file in /tmp/zero /mnt/zero; do [ $(head -c 1 $file | wc -c) = 0 ] || echo $file; done
+            touch /tmp/x 2>&1; true'
+        \"$program\" $1 \"$root\" /bin/sh -c \"$look\"; \"$program\" $1 -n \"$root\" /bin/sh -c \"$look\" | sh";
+    for (option, seen) in [
+        ("", "/tmp/zero\n/mnt/zero\n"),
+        ("--nodev", "/mnt/zero\n"),
+        ("--nodev --read-only", "/mnt/zero\ntouch: /tmp/x: Read-only file system\n"),
+    ] {
+        let root = alpine()?;
+        let mut shell = private_sh(script);
+        shell.arg(root.path()).arg(env!("CARGO_BIN_EXE_chrootx")).arg(option);
+        let ran = run(&mut shell);
+        assert_eq!(ran.stdout, seen.repeat(2), "{ran:?}");
+    }
+    Ok(())
+}
+
+/// `cd /proc/self/fd/0/..` would be outside.
+pub fn a_folder_is_no_input() -> Test {
+    let root = alpine()?;
+    for (option, name) in [("0", "input"), ("1", "output"), ("2", "error")] {
+        let ran = |options: &str| {
+            let script = format!("exec 3<\"$1\"; exec \"$2\" {options} \"$1\" true {option}>&3");
+            run(sh(&script).arg(root.path()).arg(env!("CARGO_BIN_EXE_chrootx")))
+        };
+        let refused = ran("");
+        assert_eq!(refused.status, 125, "{refused:?}");
+        // Whoever has a folder for standard error hears nothing.
+        if name != "error" {
+            refused.fails(125, "chrootx", &[name, "is a folder", &format!("--keep-fd {option}")]);
+        }
+        ran(&format!("--keep-fd {option}")).silent();
+    }
+    Ok(())
+}

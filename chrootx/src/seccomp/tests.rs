@@ -76,7 +76,7 @@ fn arguments_are_looked_at() {
         assert_eq!(first(libc::SYS_socket, family), wanted, "{family}");
     }
     for (command, wanted) in
-        [(0x5413, SECCOMP_RET_ALLOW), (0x5412, DENIED), (0xF_0000_541C, DENIED)]
+        [(0x5413, SECCOMP_RET_ALLOW), (0x5412, DENIED), (0x5423, DENIED), (0xF_0000_541C, DENIED)]
     {
         assert_eq!(second(libc::SYS_ioctl, command), wanted, "{command:x}");
     }
