@@ -1,5 +1,7 @@
 //! The five tools together: the chain, the scripts, the tutorial.
 
+#[path = "pipeline/options.rs"]
+mod options;
 #[path = "pipeline/tutorial.rs"]
 mod tutorial;
 
@@ -29,6 +31,8 @@ support::tests!(
     container_binds_read_write_and_read_only,
     container_shows_its_pipeline,
     container_refuses_wrong_usage,
+    options::a_value_may_stand_behind_an_equals_sign,
+    options::of_several_values_the_last_counts,
 );
 
 /// The folder that `scripts/build` prints. Built once.

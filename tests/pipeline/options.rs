@@ -1,0 +1,68 @@
+//! The options of `scripts/container run`, seen in the line that it prints.
+
+use support::{TempDir, Test, need_root, run, scratch};
+
+use crate::{container, script};
+
+/// What is printed for these options.
+#[track_caller]
+fn line(root: &TempDir, options: &[&str]) -> String {
+    container(&[&["-n"], options].concat(), root.path(), &["true"]).silent()
+}
+
+#[track_caller]
+fn fails(args: &[&str], parts: &[&str]) {
+    run(script("container").args(args)).fails(125, "container", parts);
+}
+
+/// As all five tools have it, and podman.
+pub fn a_value_may_stand_behind_an_equals_sign() -> Test {
+    let root = scratch();
+    let values = [
+        ("--mem", "10M"),
+        ("--cpu", "50%"),
+        ("--pids", "20"),
+        ("--hostname", "a=b"),
+        ("--network", "none"),
+        ("--tmpfs", "/tmp:mode=1777"),
+        ("--overlay", "upper:work"),
+        ("--cap-drop", "all"),
+        ("--cap-keep", "net_raw"),
+        ("--seccomp", "none"),
+    ];
+    for (option, value) in values {
+        let two_words = line(&root, &[option, value]);
+        assert_eq!(line(&root, &[&format!("{option}={value}")]), two_words);
+    }
+    for (option, value) in [("-e", "A=1"), ("-v", "/srv:/srv")] {
+        let two_words = line(&root, &[option, value]);
+        assert_eq!(line(&root, &[&format!("{option}{value}")]), two_words);
+        assert_eq!(line(&root, &[&format!("{option}={value}")]), two_words);
+    }
+    fails(&["run", "--mem=", "/"], &["read the option --mem: its value is empty", "hint: "]);
+    fails(&["run", "--network=some", "/"], &["\"some\"", "not none or host"]);
+    fails(&["run", "--bogus=1", "/"], &["no option is called \"--bogus\"", "hint: "]);
+    fails(&["run", "--privileged=1", "/"], &["--privileged: it takes no value", "hint: "]);
+    fails(&["run", "--mem=--help", "/"], &["read the option --mem: \"--help\"", "hint: "]);
+    need_root()?;
+    let two_words = line(&root, &["--userns", "1000000:65536"]);
+    assert_eq!(line(&root, &["--userns=1000000:65536"]), two_words);
+    Ok(())
+}
+
+pub fn of_several_values_the_last_counts() -> Test {
+    let root = scratch();
+    let values = [
+        ("--mem", "10M", "20M"),
+        ("--cpu", "50%", "2"),
+        ("--pids", "20", "30"),
+        ("--hostname", "a", "b"),
+        ("--network", "none", "host"),
+        ("--overlay", "a:b", "c:d"),
+        ("--seccomp", "none", "default"),
+    ];
+    for (option, first, last) in values {
+        assert_eq!(line(&root, &[option, first, option, last]), line(&root, &[option, last]));
+    }
+    Ok(())
+}
