@@ -1,5 +1,7 @@
 //! The five tools together: the chain, the scripts, the tutorial.
 
+#[path = "pipeline/container.rs"]
+mod container;
 #[path = "pipeline/options.rs"]
 mod options;
 #[path = "pipeline/tutorial.rs"]
@@ -31,6 +33,8 @@ support::tests!(
     container_binds_read_write_and_read_only,
     container_shows_its_pipeline,
     container_refuses_wrong_usage,
+    container::words_behind_the_root_are_the_commands,
+    container::another_user_and_folder,
     options::a_value_may_stand_behind_an_equals_sign,
     options::of_several_values_the_last_counts,
 );
@@ -274,7 +278,7 @@ fn container_shows_its_pipeline() -> Test {
             "cgset mem 10M -- nsenter-lite --init --mount --uts --ipc --cgroup --hostname \
              container --fd 9=/proc/self/ns/mnt -- bindmount --mkdir --std {path} -- \
              chrootx --in-place 9 --seccomp default --cap-default --no-new-privs --new-keyring \
-             --clear-env -e HOME=/root {path} /bin/sh -c 'echo  $$'\n"
+             --clear-env -e HOME=/root -- {path} /bin/sh -c 'echo  $$'\n"
         )
     );
     let line = |options: &[&str]| container(options, root.path(), &["true"]).silent();
@@ -283,7 +287,7 @@ fn container_shows_its_pipeline() -> Test {
             .contains("chrootx --in-place 9 --cap-default --no-new-privs")
     );
     let privileged = line(&["-n", "--privileged", "--read-only", "-e", "A=it's"]);
-    let options = "chrootx --in-place 9 --new-keyring --clear-env -e HOME=/root -e 'A=it'\\''s' --read-only /";
+    let options = "chrootx --in-place 9 --new-keyring --clear-env -e HOME=/root -e 'A=it'\\''s' --read-only -- /";
     assert!(privileged.contains(options), "{privileged}");
     let newlines = container(&["-n"], root.path(), &["echo", "it's\n\n"]).silent();
     assert!(newlines.ends_with(" echo 'it'\\''s\n\n'\n"), "{newlines}");

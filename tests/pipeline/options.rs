@@ -29,12 +29,14 @@ pub fn a_value_may_stand_behind_an_equals_sign() -> Test {
         ("--cap-drop", "all"),
         ("--cap-keep", "net_raw"),
         ("--seccomp", "none"),
+        ("--user", "bob"),
+        ("--workdir", "/srv"),
     ];
     for (option, value) in values {
         let two_words = line(&root, &[option, value]);
         assert_eq!(line(&root, &[&format!("{option}={value}")]), two_words);
     }
-    for (option, value) in [("-e", "A=1"), ("-v", "/srv:/srv")] {
+    for (option, value) in [("-e", "A=1"), ("-v", "/srv:/srv"), ("-u", "bob"), ("-w", "/srv")] {
         let two_words = line(&root, &[option, value]);
         assert_eq!(line(&root, &[&format!("{option}{value}")]), two_words);
         assert_eq!(line(&root, &[&format!("{option}={value}")]), two_words);
@@ -60,6 +62,8 @@ pub fn of_several_values_the_last_counts() -> Test {
         ("--network", "none", "host"),
         ("--overlay", "a:b", "c:d"),
         ("--seccomp", "none", "default"),
+        ("--user", "a", "b"),
+        ("-w", "/a", "/b"),
     ];
     for (option, first, last) in values {
         assert_eq!(line(&root, &[option, first, option, last]), line(&root, &[option, last]));

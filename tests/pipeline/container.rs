@@ -1,0 +1,32 @@
+//! What `scripts/container run` makes of its words, seen from inside.
+
+use std::fs;
+
+use support::Test;
+
+use crate::{alone, container, rootfs};
+
+/// They are COMMAND and its arguments, and never options of chrootx.
+pub fn words_behind_the_root_are_the_commands() -> Test {
+    let (_folder, root) = rootfs()?;
+    let _alone = alone();
+    for word in ["--help", "--cap-keep", "-u"] {
+        let told = container(&[], &root, &[word, "all", "/bin/sh", "-c", "echo run"]);
+        told.fails(127, "chrootx", &[&format!("run \"{word}\"")]);
+    }
+    assert_eq!(container(&[], &root, &["--", "/bin/echo", "--", "-n"]).silent(), "-- -n\n");
+    Ok(())
+}
+
+pub fn another_user_and_folder() -> Test {
+    let (_folder, root) = rootfs()?;
+    let _alone = alone();
+    fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nbob:x:12:34::/srv:/bin/sh\n")
+        .expect("our own root");
+    let look = ["/bin/sh", "-c", "id -u; id -g; pwd; echo $HOME"];
+    let look = |options: &[&str]| container(options, &root, &look).silent();
+    assert_eq!(look(&["--user", "bob", "--workdir", "/etc"]), "12\n34\n/etc\n/srv\n");
+    assert_eq!(look(&["-u", "bob:7", "-e", "HOME=/tmp"]), "12\n7\n/\n/tmp\n");
+    assert_eq!(look(&["-uroot", "-w/etc"]), "0\n0\n/etc\n/root\n");
+    Ok(())
+}
