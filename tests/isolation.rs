@@ -88,6 +88,7 @@ fn main() -> ExitCode {
         bites::mount_points_that_are_links,
         mapped::files_keep_their_owners,
         mapped::ids_are_those_that_are_given,
+        mapped::nothing_is_taken_from_the_root_file_system,
     ];
     let mut tests: Vec<(String, Boxed)> = Vec::new();
     for mode in Mode::ALL {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use support::{Test, private_sh, run, skip};
 
-use crate::bed::{Bed, Mode};
+use crate::bed::{Bed, Mode, TOOLS};
 
 pub fn files_keep_their_owners() -> Test {
     let bed = Bed::new(Mode::RootUserns)?;
@@ -72,5 +72,40 @@ pub fn ids_are_those_that_are_given() -> Test {
     let theirs = Bed::new(Mode::User)?;
     let mut user = theirs.container(&["--userns", "5:5"], &["/bin/true"]);
     run(&mut user).fails(125, "container", &["you are not root", "hint: "]);
+    Ok(())
+}
+
+/// The script enters the root file system before the tools do, and what is found in there is not
+/// what was meant out here.
+pub fn nothing_is_taken_from_the_root_file_system() -> Test {
+    let bed = Bed::new(Mode::RootUserns)?;
+    fs::set_permissions(bed.victim(), Permissions::from_mode(0o777)).expect("ours");
+    let mark = bed.victim().join("run");
+    let evil = format!("#!/bin/sh\ntouch {}\n", mark.display());
+    for name in TOOLS.iter().chain(&["sh"]) {
+        fs::write(bed.root().join(name), &evil).expect("ours");
+        let mode = Permissions::from_mode(0o755);
+        fs::set_permissions(bed.root().join(name), mode).expect("ours");
+    }
+    let rest = std::env::var("PATH").unwrap_or_default();
+    let tools = bed.path("tools").display().to_string();
+    for path in [
+        format!(":{tools}:{rest}"),
+        format!(".:{tools}:{rest}"),
+        format!("{tools}::{rest}:"),
+        format!("./:sub/folder:{tools}:{rest}"),
+        format!("../tools:.:{rest}"),
+    ] {
+        let mut command = bed.container(&[], &["/bin/true"]);
+        run(command.env("PATH", &path)).silent();
+        assert!(!mark.exists(), "{path}");
+    }
+    let look = ["/bin/sh", "-c", "echo $LD_LIBRARY_PATH"];
+    let mut command = bed.container(&["-e", "LD_LIBRARY_PATH"], &look);
+    assert_eq!(run(command.env("LD_LIBRARY_PATH", "lib::/usr/lib:")).silent(), "/usr/lib\n");
+    let program = run(bed.as_user("sh").args(["-c", "chrootx --print-seccomp >filter"]));
+    program.silent();
+    fs::write(bed.root().join("filter"), "no program").expect("ours");
+    run(&mut bed.container(&["--seccomp", "filter"], &["/bin/true"])).silent();
     Ok(())
 }
