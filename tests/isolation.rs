@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         paths::e5_resolv_conf_that_is_a_link,
         paths::e6_e7_device_files_that_are_links,
         paths::e8_a_proc_of_files,
+        paths::what_is_mounted_below_comes_along,
         root::e9_the_tools_own_files,
         root::e10_the_callers_terminal,
         kernel::e11_device_nodes,

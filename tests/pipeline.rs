@@ -35,8 +35,10 @@ support::tests!(
     container_refuses_wrong_usage,
     container::words_behind_the_root_are_the_commands,
     container::another_user_and_folder,
+    container::a_folder_with_a_colon_in_its_name,
     options::a_value_may_stand_behind_an_equals_sign,
     options::of_several_values_the_last_counts,
+    options::a_bind_shows_what_is_mounted_below,
 );
 
 /// The folder that `scripts/build` prints. Built once.

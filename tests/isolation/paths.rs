@@ -1,7 +1,7 @@
 //! E3 to E8: root file systems whose names lead elsewhere.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::sys;
 use nix::fcntl::AT_FDCWD;
-use support::{Test, run};
+use support::{Test, private_sh, run};
 
 use crate::bed::{Bed, fingerprint};
 
@@ -172,5 +172,31 @@ pub fn e8_a_proc_of_files(bed: &Bed) -> Test {
     alone.args(namespaces).args(["--", "chrootx", "--cap-default", "--seccomp", "default"]);
     assert_eq!(run(alone.arg(bed.root()).arg("/bin/true")).silent(), "");
     assert_eq!(fingerprint(&fake), before);
+    Ok(())
+}
+
+/// With `-v`, as docker's and podman's is rbind: nothing below is hidden, and `ro` holds for all of it.
+pub fn what_is_mounted_below_comes_along(bed: &Bed) -> Test {
+    let below = bed.victim().join("sub");
+    fs::create_dir(&below).expect("ours");
+    fs::set_permissions(bed.victim(), fs::Permissions::from_mode(0o755)).expect("ours");
+    let look = |options: &str| {
+        let spec = format!("{}:/mnt{options}", bed.victim().display());
+        let script = "cat /mnt/sub/file; echo new >/mnt/sub/file && echo writable";
+        let command = bed.container(&["-v", &spec], &["/bin/sh", "-c", script]);
+        let mut shell = private_sh(
+            "mount -t tmpfs sub \"$1\"; echo below >\"$1/file\"; chmod 666 \"$1/file\"
+            shift; exec \"$@\"",
+        );
+        shell.arg(&below).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            shell.env(name, value.unwrap_or_default());
+        }
+        run(shell.current_dir(bed.path("home")))
+    };
+    assert_eq!(look("").silent(), "below\nwritable\n", "{:?}", bed.mode);
+    let refused = look(":ro");
+    assert_eq!(refused.stdout, "below\n", "{:?}: {refused:?}", bed.mode);
+    assert!(refused.stderr.contains("Read-only"), "{:?}: {refused:?}", bed.mode);
     Ok(())
 }

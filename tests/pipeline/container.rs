@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use support::Test;
+use support::{Test, run};
 
-use crate::{alone, container, rootfs};
+use crate::{alone, container, rootfs, script};
 
 /// They are COMMAND and its arguments, and never options of chrootx.
 pub fn words_behind_the_root_are_the_commands() -> Test {
@@ -28,5 +28,18 @@ pub fn another_user_and_folder() -> Test {
     assert_eq!(look(&["--user", "bob", "--workdir", "/etc"]), "12\n34\n/etc\n/srv\n");
     assert_eq!(look(&["-u", "bob:7", "-e", "HOME=/tmp"]), "12\n7\n/\n/tmp\n");
     assert_eq!(look(&["-uroot", "-w/etc"]), "0\n0\n/etc\n/root\n");
+    Ok(())
+}
+
+/// What is relative is so to the folder that one is in, whatever its name.
+pub fn a_folder_with_a_colon_in_its_name() -> Test {
+    let (folder, root) = rootfs()?;
+    let _alone = alone();
+    let odd = folder.path().join(r"a:b\:c");
+    fs::create_dir_all(odd.join("srv")).expect("our own folder");
+    fs::write(odd.join("srv/file"), "hello\n").expect("our own folder");
+    let mut command = script("container");
+    command.args(["run", "-v", "srv:/mnt"]).arg(&root).args(["/bin/cat", "/mnt/file"]);
+    assert_eq!(run(command.current_dir(&odd)).silent(), "hello\n");
     Ok(())
 }

@@ -70,3 +70,26 @@ pub fn of_several_values_the_last_counts() -> Test {
     }
     Ok(())
 }
+
+/// As docker's and podman's: rbind, unless somebody says bind.
+pub fn a_bind_shows_what_is_mounted_below() -> Test {
+    let root = scratch();
+    for (spec, told) in [
+        ("/a:/b", "/a:/b:rbind"),
+        ("/a:/b:", "/a:/b:rbind"),
+        ("/a:/b:ro", "/a:/b:ro,rbind"),
+        ("/a:/b:ro,bind", "/a:/b:ro,bind"),
+        (r"/a\:b:/b", r"'/a\:b:/b:rbind'"),
+        (r"/a\\:/b:ro", r"'/a\\:/b:ro,rbind'"),
+    ] {
+        let seen = line(&root, &["-v", spec]);
+        assert!(seen.contains(&format!(" --bind {told} -- ")), "{seen}");
+    }
+    for empty in [":/srv", ":/srv:ro"] {
+        fails(&["run", "-v", empty, "/"], &["read the option -v", "SRC is empty", "hint: "]);
+    }
+    for none in ["/srv", "/srv:", r"/srv\:/srv"] {
+        fails(&["run", "-v", none, "/"], &["read the option -v", "no DST", "hint: "]);
+    }
+    Ok(())
+}
