@@ -36,6 +36,7 @@ support::tests!(
     container::words_behind_the_root_are_the_commands,
     container::another_user_and_folder,
     container::a_folder_with_a_colon_in_its_name,
+    container::the_tools_are_found_beside_it,
     options::a_value_may_stand_behind_an_equals_sign,
     options::of_several_values_the_last_counts,
     options::a_bind_shows_what_is_mounted_below,

@@ -100,6 +100,10 @@ pub fn nothing_is_taken_from_the_root_file_system() -> Test {
         run(command.env("PATH", &path)).silent();
         assert!(!mark.exists(), "{path}");
     }
+    fs::create_dir(bed.victim().join("rootfs")).expect("ours");
+    let mut command = bed.as_user(bed.path("scripts/container"));
+    command.args(["run", "--userns", "1000000:65536", "rootfs", "/bin/true"]);
+    run(command.current_dir(bed.path("")).env("CDPATH", bed.victim())).silent();
     let look = ["/bin/sh", "-c", "echo $LD_LIBRARY_PATH"];
     let mut command = bed.container(&["-e", "LD_LIBRARY_PATH"], &look);
     assert_eq!(run(command.env("LD_LIBRARY_PATH", "lib::/usr/lib:")).silent(), "/usr/lib\n");

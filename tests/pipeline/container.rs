@@ -1,10 +1,11 @@
 //! What `scripts/container run` makes of its words, seen from inside.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
-use support::{Test, run};
+use support::{Test, project, run, scratch, sh};
 
-use crate::{alone, container, rootfs, script};
+use crate::{alone, container, rootfs, script, tools};
 
 /// They are COMMAND and its arguments, and never options of chrootx.
 pub fn words_behind_the_root_are_the_commands() -> Test {
@@ -41,5 +42,23 @@ pub fn a_folder_with_a_colon_in_its_name() -> Test {
     let mut command = script("container");
     command.args(["run", "-v", "srv:/mnt"]).arg(&root).args(["/bin/cat", "/mnt/file"]);
     assert_eq!(run(command.current_dir(&odd)).silent(), "hello\n");
+    Ok(())
+}
+
+/// The tools that scripts/build has made, where PATH has none.
+pub fn the_tools_are_found_beside_it() -> Test {
+    tools();
+    let folder = scratch();
+    fs::create_dir(folder.path().join("scripts")).expect("our own folder");
+    let link = folder.path().join("container");
+    symlink(project().join("scripts/container"), &link).expect("our own folder");
+    let command = |script: &str| {
+        let mut command = sh(format!("cd \"$1\" && exec {script} run -n /"));
+        command.arg(project()).arg(&link);
+        run(command.env("CDPATH", folder.path())).silent()
+    };
+    for script in ["scripts/container", "./scripts/container", "\"$2\""] {
+        assert!(command(script).starts_with("nsenter-lite "), "{script}");
+    }
     Ok(())
 }
