@@ -240,6 +240,10 @@ fn container_leaves_root_little_power() -> Test {
     assert!(kept.contains("NoNewPrivs:\t1\nSeccomp:\t0\n"), "{kept}");
     let privileged = look(&["--privileged"]);
     assert!(privileged.contains("NoNewPrivs:\t0\nSeccomp:\t0\n"), "{privileged}");
+    for named in [["--privileged", "--seccomp=default"], ["--seccomp=default", "--privileged"]] {
+        assert!(look(&named).contains("Seccomp:\t2\n"), "a filter that is named holds");
+    }
+    assert!(look(&["--privileged", "--seccomp=none"]).contains("NoNewPrivs:\t0\nSeccomp:\t0\n"));
     let mount = ["/bin/mount", "-t", "tmpfs", "t", "/mnt"];
     let refused = container(&[], &root, &mount);
     assert!(refused.status != 0 && refused.stderr.contains("ermi"), "{refused:?}");
