@@ -40,6 +40,8 @@ support::tests!(
     options::a_value_may_stand_behind_an_equals_sign,
     options::of_several_values_the_last_counts,
     options::a_bind_shows_what_is_mounted_below,
+    options::a_root_that_is_none,
+    options::names_that_begin_with_a_dash,
 );
 
 /// The folder that `scripts/build` prints. Built once.
@@ -282,8 +284,8 @@ fn container_shows_its_pipeline() -> Test {
     assert_eq!(
         shown.silent(),
         format!(
-            "cgset mem 10M -- nsenter-lite --init --mount --uts --ipc --cgroup --hostname \
-             container --fd 9=/proc/self/ns/mnt -- bindmount --mkdir --std {path} -- \
+            "cgset mem 10M -- nsenter-lite --init --mount --uts --ipc --cgroup \
+             --hostname=container --fd 9=/proc/self/ns/mnt -- bindmount --mkdir --std {path} -- \
              chrootx --in-place 9 --seccomp default --cap-default --no-new-privs --new-keyring \
              --clear-env -e HOME=/root -- {path} /bin/sh -c 'echo  $$'\n"
         )

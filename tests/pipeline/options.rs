@@ -1,5 +1,9 @@
 //! The options of `scripts/container run`, seen in the line that it prints.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+
 use support::{TempDir, Test, need_root, run, scratch};
 
 use crate::{container, script};
@@ -90,6 +94,42 @@ pub fn a_bind_shows_what_is_mounted_below() -> Test {
     }
     for none in ["/srv", "/srv:", r"/srv\:/srv"] {
         fails(&["run", "-v", none, "/"], &["read the option -v", "no DST", "hint: "]);
+    }
+    Ok(())
+}
+
+/// The hint says what would help, in words that a shell can be given.
+pub fn a_root_that_is_none() -> Test {
+    let folder = scratch();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let missing = path("it's new");
+    fails(&["run", ""], &["open \"\": no such directory", "hint: is a shell variable empty?"]);
+    let quoted = format!("hint: make it: fetch-rootfs host '{}'", missing.replace('\'', "'\\''"));
+    fails(&["run", &missing], &["no such directory", &quoted]);
+    fs::write(path("a b.tar"), "").expect("our own folder");
+    let hint = format!("hint: extract an archive: fetch-rootfs '{}' DIR", path("a b.tar"));
+    fails(&["run", &path("a b.tar")], &["a b.tar\": not a directory", &hint]);
+    fails(&["run", &path("a b.tar/rootfs")], &["rootfs\": no such directory"]);
+    let mut command = script("container");
+    let dash = command.args(["run", "--", "-dash"]).current_dir(folder.path());
+    run(dash).fails(125, "container", &["open \"./-dash\"", "fetch-rootfs host ./-dash"]);
+    need_root()?;
+    fs::create_dir(path("rootfs")).expect("our own folder");
+    let mut user = script("container");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("ours");
+    let denied = run(user.args(["run", &path("rootfs")]).uid(65534).gid(65534));
+    denied.fails(125, "container", &["rootfs\": permission denied", "hint: "]);
+    Ok(())
+}
+
+pub fn names_that_begin_with_a_dash() -> Test {
+    let folder = scratch();
+    fs::create_dir(folder.path().join("-dash")).expect("our own folder");
+    let mut command = script("container");
+    command.args(["run", "-n", "--hostname", "-x", "--", "-dash", "true"]);
+    let seen = run(command.current_dir(folder.path())).silent();
+    for part in [" --hostname=-x ", " --std ./-dash ", " -- ./-dash true\n"] {
+        assert!(seen.contains(part), "{seen}");
     }
     Ok(())
 }
