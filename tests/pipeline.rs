@@ -25,6 +25,7 @@ support::tests!(
     tutorial::it_holds_on_the_embedded_default,
     tutorial::it_holds_on_published_archives,
     tutorial::it_shows_a_single_step,
+    tutorial::a_failed_fetch_ends_it,
     tutorial::interrupted_leaves_nothing,
     tutorial::interrupted_at_its_start_leaves_nothing,
     tutorial::it_refuses_wrong_usage,

@@ -122,12 +122,32 @@ pub fn interrupted_at_its_start_leaves_nothing() -> Test {
     Ok(())
 }
 
+/// Without a root file system there is nothing more to show.
+pub fn a_failed_fetch_ends_it() -> Test {
+    need_root()?;
+    let _alone = alone();
+    for step in ["--step=1", "--step=3"] {
+        let folder = scratch();
+        let ran = run(tutorial(folder.path()).args(["--rootfs=it's none", step]));
+        let told = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(told.contains("fetch-rootfs: open \"it's none\""), "{ran:?}");
+        let last = ran.stderr.lines().rev().nth(1).unwrap_or_default();
+        let known = ["tutorial: fetch a root file system", "fetch-rootfs: open"];
+        assert!(known.iter().any(|line| last.starts_with(line)), "{ran:?}");
+        assert!(ran.status == 1 && !told.contains(": NO\n"), "{ran:?}");
+        is_empty(folder.path());
+    }
+    Ok(())
+}
+
 pub fn it_refuses_wrong_usage() -> Test {
     let fails = |args: &[&str], parts: &[&str]| {
         run(script("tutorial").args(args)).fails(2, "tutorial", parts);
     };
     fails(&["--step", "10"], &["read --step \"10\"", "hint: "]);
+    fails(&["--step=10"], &["read --step \"10\"", "hint: "]);
     fails(&["--step"], &["not a step"]);
+    fails(&["--interactive=1"], &["nothing is called \"--interactive=1\""]);
     fails(&["--bogus"], &["nothing is called \"--bogus\"", "hint: "]);
     fails(&["--rootfs"], &["it needs a SOURCE"]);
     need_root()?;
