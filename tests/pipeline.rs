@@ -287,14 +287,14 @@ fn container_shows_its_pipeline() -> Test {
         format!(
             "cgset mem 10M -- nsenter-lite --init --mount --uts --ipc --cgroup \
              --hostname=container --fd 9=/proc/self/ns/mnt -- bindmount --mkdir --std {path} -- \
-             chrootx --in-place 9 --seccomp default --cap-default --no-new-privs --new-keyring \
+             chrootx --in-place 9 --seccomp default --nodev --cap-default --no-new-privs --new-keyring \
              --clear-env -e HOME=/root -- {path} /bin/sh -c 'echo  $$'\n"
         )
     );
     let line = |options: &[&str]| container(options, root.path(), &["true"]).silent();
     assert!(
         line(&["-n", "--seccomp", "none"])
-            .contains("chrootx --in-place 9 --cap-default --no-new-privs")
+            .contains("chrootx --in-place 9 --nodev --cap-default --no-new-privs")
     );
     let privileged = line(&["-n", "--privileged", "--read-only", "-e", "A=it's"]);
     let options = "chrootx --in-place 9 --new-keyring --clear-env -e HOME=/root -e 'A=it'\\''s' --read-only -- /";

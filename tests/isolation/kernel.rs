@@ -1,13 +1,26 @@
 //! E11 to E18 and E20: what the kernel would let root do.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
+use nix::sys::stat::{self, SFlag, makedev, mknod};
 use support::{Test, run};
 
 use crate::bed::{Bed, Mode, words_of};
 
 pub fn e11_device_nodes(bed: &Bed) -> Test {
     bed.contains_with_and_without_filter(&["mknod"]);
+    // One that came with the root file system: to open it takes no capability.
+    let zero = bed.root().join("zero");
+    mknod(&zero, SFlag::S_IFCHR, stat::Mode::empty(), makedev(1, 5)).expect("we are root");
+    fs::set_permissions(&zero, Permissions::from_mode(0o666)).expect("ours");
+    let look = |options: &[&str]| {
+        let look = "head -c 1 /zero | wc -c; head -c 1 /dev/zero | wc -c";
+        run(&mut bed.container(options, &["/bin/sh", "-c", look])).stdout
+    };
+    let (usual, privileged) = (look(&[]), look(&["--privileged"]));
+    fs::remove_file(&zero).expect("ours");
+    assert_eq!((usual.as_str(), privileged.as_str()), ("0\n1\n", "1\n1\n"), "{:?}", bed.mode);
     Ok(())
 }
 
