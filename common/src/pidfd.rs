@@ -13,7 +13,7 @@ use crate::sys;
 use crate::{file, pid};
 
 /// Opens a process. A PID in its place could come to mean another process, so nothing else will do
-/// where the call is denied, which the kernel itself does to nobody.
+/// where a filter denies the call; the kernel itself denies it to nobody.
 pub fn open(pid: Pid, what: impl FnOnce() -> String) -> Result<OwnedFd, Failure> {
     let lacking =
         || "it takes pidfd_open(2): Linux 5.3, and no filter (seccomp) that denies it".into();

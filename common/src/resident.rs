@@ -156,10 +156,11 @@ impl Post {
         fork: impl FnOnce() -> nix::Result<ForkResult>,
     ) -> Result<Side, Failure> {
         let terminal = Terminal::ours();
-        let us = tie.map(|_| witness()).transpose()?;
-        let fork = fork().tried(|| "fork").inspect_err(|_| {
+        let us = tie.map(|_| witness()).transpose();
+        let forked = us.and_then(|us| Ok((us, fork().tried(|| "fork")?)));
+        let (us, fork) = forked.inspect_err(|_| {
             // The caller goes on in this process, or ends by telling: either way as it was.
-            let _ = signal::block(self.callers_mask);
+            let _ = self.leave();
         })?;
         match fork {
             ForkResult::Parent { child } => {
@@ -178,7 +179,7 @@ impl Post {
     }
 
     /// For the process that becomes COMMAND: all as the caller had it.
-    pub fn leave(self) -> Result<(), Failure> {
+    pub fn leave(&self) -> Result<(), Failure> {
         if self.deaf {
             sys::ignore(Signal::SIGCHLD);
         }

@@ -306,7 +306,8 @@ pub fn new_mount_of(
     context.mount(attrs)
 }
 
-/// A time namespace is made for the children, so its flag is in no crate yet.
+/// nix has no name for it: the bit is part of the signal that clone(2) is given, so that only
+/// unshare(2), setns(2) and clone3(2) take it.
 pub const CLONE_NEWTIME_FLAG: nix::sched::CloneFlags =
     nix::sched::CloneFlags::from_bits_retain(CLONE_NEWTIME);
 

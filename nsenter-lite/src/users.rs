@@ -158,7 +158,7 @@ impl Known {
     }
 }
 
-/// By all that knows users on this machine.
+/// By getpwuid(3): glibc asks whatever /etc/nsswitch.conf names, musl /etc/passwd alone.
 fn own_name() -> Option<String> {
     User::from_uid(Uid::effective()).ok().flatten().map(|user| user.name)
 }

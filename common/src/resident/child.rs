@@ -18,8 +18,8 @@ use crate::sys::signal::{self, Arrived, Change, Set, set};
 use crate::terminal::Terminal;
 use crate::{pidfd, sys};
 
-/// A child that is waited for. Its PID can't come to mean another process before that; that of a
-/// child's child can, and so there is a descriptor for it.
+/// A child that is waited for. The PID of one's own child is not used again before that; that of a
+/// child's child may be, and so there is a descriptor for it.
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,

@@ -19,13 +19,14 @@ pub fn take(number: RawFd) -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Puts a descriptor at this number, in place of what is there; it is not passed on yet.
+/// Puts a descriptor at this number, in place of what is there; it is not passed on yet. That one must
+/// be the caller's, so nothing of our own may be open there.
 pub fn place(fd: OwnedFd, number: RawFd) -> nix::Result<()> {
     let from = fd.into_raw_fd();
     if from == number {
         return Ok(());
     }
-    // SAFETY: dup3 takes integers. What is closed at `number` is the caller's, as said above.
+    // SAFETY: dup3 takes integers. What is closed at `number` is none of ours, as said above.
     let done = Errno::result(unsafe { libc::dup3(from, number, libc::O_CLOEXEC) });
     // SAFETY: it was ours until `into_raw_fd`, and nobody has it since.
     drop(unsafe { OwnedFd::from_raw_fd(from) });

@@ -108,7 +108,7 @@ fn prctl(option: c_int, argument: c_ulong) -> nix::Result<c_int> {
     Errno::result(unsafe { libc::prctl(option, argument, 0, 0, 0) })
 }
 
-/// Has exec close these descriptors; with an `end` for the last. See `close_range(2)`, Linux 5.11.
+/// Has exec close the descriptors from `start` to `end`, this one too; without an `end` to the last. See `close_range(2)`, Linux 5.11.
 pub fn close_on_exec(start: u32, end: Option<u32>) -> nix::Result<()> {
     let end = end.unwrap_or(c_uint::MAX);
     // SAFETY: the call takes three integers. What is marked stays open until the program changes.

@@ -15,7 +15,7 @@ pub type Set = u64;
 /// Every signal.
 pub const ALL: Set = Set::MAX;
 
-/// The set of one.
+/// The set of this one, of 1 to 64.
 pub const fn set(signal: c_int) -> Set {
     1 << (signal - 1)
 }
@@ -53,7 +53,7 @@ pub struct Arrived {
     pub signal: c_int,
     /// Above 0 it comes from the kernel: the terminal's Ctrl-C, a child's end.
     pub code: c_int,
-    /// Who sent it; 0 who can't be seen from here.
+    /// The PID of who sent it; 0 of one who is in no PID namespace of ours, or below.
     pub from: u32,
     /// What sigqueue(3) has sent along.
     pub value: u64,
