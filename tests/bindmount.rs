@@ -87,6 +87,7 @@ support::tests!(
     unmount::the_order_is_that_of_the_mounts,
     unmount::what_is_shared_goes_with_its_twin,
     unmount::the_machines_root_is_refused,
+    unmount::a_root_stays_writable,
     unmount::a_user_namespace_keeps_trees_together,
     named::root_makes_what_is_named_and_no_more,
     named::memory_is_as_large_and_as_open_as_asked_for,

@@ -17,9 +17,11 @@ use crate::table;
 /// The steps that take away the mount at `target`, or all at and under it.
 pub fn plan(target: &Path, recursive: bool, lazy: bool) -> Result<Vec<Step>, Failure> {
     let dir = table::real(target)?;
-    if recursive && dir == Path::new("/") {
-        return Err(Failure::new("unmount \"/\": all mounts of the machine are under it")
-            .hint("is a shell variable empty? name the folder"));
+    if dir == Path::new("/") {
+        return Err(Failure::new(r#"unmount "/": it is the root of this process"#).hint(
+            "is a shell variable empty? name the folder (umount(2) would make the file system of / \
+             read-only, for all who use it)",
+        ));
     }
     let mounts = table::at_and_under(mountinfo::read()?, &dir);
     let mut order = order(&mounts, recursive && lazy);

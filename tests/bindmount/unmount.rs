@@ -51,6 +51,23 @@ pub fn the_machines_root_is_refused() -> Test {
     Ok(())
 }
 
+/// umount(2) of a process's own root makes that file system read-only, for all who use it, and no mount
+/// namespace contains that: so only ever tried where the root is memory of the test's own.
+pub fn a_root_stays_writable() -> Test {
+    let folder = tree()?;
+    let root = "mount -t tmpfs own dst; cp -L --parents $B $(ldd $B | grep -o '/[^ ]*') dst
+        mkdir dst/proc; mount --rbind /proc dst/proc; cd dst; [ $(stat -f -c %T .) = tmpfs ]";
+    for spelled in ["/", "///", "/.", "/..", "/proc/..", "/proc/self/root", "."] {
+        for lazy in ["", "-l"] {
+            let args = format!("-u {lazy} {spelled}");
+            let status = "status=0; chroot . $B $args || status=$?; touch writable; exit $status";
+            let ran = in_folder(folder.path(), &format!("{root}; args='{args}'; {status}"));
+            ran.fails(1, "bindmount", &["unmount \"/\": it is the root", "hint: "]);
+        }
+    }
+    Ok(())
+}
+
 pub fn a_user_namespace_keeps_trees_together() -> Test {
     let root = bare_root()?;
     let inside = |script: &str| {
