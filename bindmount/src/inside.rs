@@ -96,8 +96,8 @@ pub enum Dev {
 /// How much its /proc and /sys show of the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Proc {
-    /// without keys, kcore, timer_list and the like, and firmware in /sys, which are empty; sys,
-    /// bus, fs, irq and sysrq-trigger are read-only
+    /// without keys, kcore, timer_list and the like, and in /sys firmware, debug, tracing and what
+    /// else looks into the kernel, which are empty; sys, bus, fs, irq and sysrq-trigger are read-only
     #[default]
     Masked,
     /// all that the kernel has; root can write to it (/sys stays read-only)

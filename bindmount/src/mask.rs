@@ -43,7 +43,24 @@ const HIDDEN: [&str; 10] = [
     "timer_stats",
 ];
 const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
-const HIDDEN_IN_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
+/// Besides what sysfs itself tells, the file systems that are mounted in it, but for fs/cgroup: each
+/// is another interface to the kernel of the whole machine, and in containers their places are empty.
+/// To libselinux a selinuxfs that can only be read is as good as none. Places where nothing is mounted
+/// are covered, too: the copy of /sys is a slave, in which later mounts of the machine appear, and the
+/// kernel puts those below a cover.
+const HIDDEN_IN_SYS: [&str; 11] = [
+    "devices/virtual/powercap",
+    "firmware",
+    "fs/bpf",
+    "fs/fuse/connections",
+    "fs/pstore",
+    "fs/selinux",
+    "fs/smackfs",
+    "kernel/config",
+    "kernel/debug",
+    "kernel/security",
+    "kernel/tracing",
+];
 
 impl Part {
     fn names(self) -> &'static [&'static str] {
@@ -82,7 +99,10 @@ impl Part {
             Self::ReadOnly => {
                 "what changes the machine can only be read, also by root; mount_setattr(2)"
             }
-            Self::HiddenInSys => "what tells of the machine's firmware is empty; sysfs(5)",
+            Self::HiddenInSys => {
+                "what tells of the machine's firmware, and the file systems that are mounted in sys \
+                 to look into the kernel, are empty; sysfs(5)"
+            }
         }
     }
 

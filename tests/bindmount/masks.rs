@@ -95,6 +95,32 @@ pub fn the_masks_are_mounts_of_their_kinds() -> Test {
     Ok(())
 }
 
+/// What is mounted in /sys to look into the kernel; and what is mounted there later, on a machine
+/// whose mounts are shared.
+pub fn file_systems_in_sys_are_not_seen() -> Test {
+    const LOOK: &str = "for d in kernel/debug kernel/tracing kernel/security kernel/config \
+        fs/pstore fs/bpf fs/fuse/connections fs/selinux firmware
+        do [ ! -d sys/$d ] || find sys/$d -mindepth 1 2>&1 | sed 3q; done; ls -d sys/fs/cgroup";
+    const MOUNT: &str = "for d in kernel/debug kernel/tracing kernel/security kernel/config \
+        fs/pstore fs/bpf fs/fuse/connections fs/selinux fs/cgroup firmware; do d=/sys/$d
+        [ ! -d $d ] || { mount -t tmpfs secret $d; echo of the machine >$d/secret; }; done";
+    let root = bare_root()?;
+    for (args, user) in [("--std .", "$1 --std ."), ("--root . --sys", "$1 --root . --sys")] {
+        let seen = in_folder(root.path(), &format!("{MOUNT}; $B {args}; {LOOK}"));
+        assert_eq!(seen.silent(), "sys/fs/cgroup\n", "{args}");
+        let later = format!("mount --make-rshared /; $B {args}; {MOUNT}; {LOOK}");
+        assert_eq!(in_folder(root.path(), &later).silent(), "sys/fs/cgroup\n", "{args}");
+        let inside = format!("exec unshare -rmpf sh -e -c '{user}; {LOOK}' sh $B");
+        let seen = in_folder(root.path(), &format!("{MOUNT}; {inside}"));
+        if in_user_namespace(root.path(), "", "true").is_ok() {
+            assert_eq!(seen.silent(), "sys/fs/cgroup\n", "{args}");
+        }
+    }
+    let plain = in_folder(root.path(), &format!("{MOUNT}; $B --std . --proc=plain; {LOOK}"));
+    assert!(plain.stdout.contains("sys/kernel/debug/secret\n"), "{plain:?}");
+    Ok(())
+}
+
 /// Its cost is its own: it does not read the table of mounts, which may be long.
 pub fn the_table_of_mounts_is_not_read() -> Test {
     need_program("strace")?;
