@@ -24,6 +24,8 @@ mod overlay;
 mod resolver;
 #[path = "bindmount/script.rs"]
 mod script;
+#[path = "bindmount/signals.rs"]
+mod signals;
 #[path = "bindmount/standard.rs"]
 mod standard;
 #[path = "bindmount/target.rs"]
@@ -111,6 +113,9 @@ support::tests!(
     target::a_proc_of_another_pid_namespace_is_no_hindrance,
     target::a_proc_that_is_made_up_is_not_looked_at,
     target::the_target_is_the_one_that_we_call_so,
+    signals::one_that_ends_it_midway_leaves_nothing,
+    signals::command_has_the_callers_mask,
+    signals::a_limit_on_files_leaves_nothing,
     script::the_dry_run_script_does_the_same,
     script::the_script_does_the_same_in_a_user_namespace,
     script::an_odd_name_is_no_trap,

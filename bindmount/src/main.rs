@@ -6,6 +6,7 @@
 mod attach;
 mod cli;
 mod devices;
+mod held;
 mod idmap;
 mod inside;
 mod layers;
@@ -53,5 +54,9 @@ fn run(cli: cli::Cli) -> Result<u8, Failure> {
             .hint(format!("nsenter -t {pid} -m has only the SRC that is in there")));
     }
     let steps = plan::plan(request, cli.mkdir, cli.command)?;
-    perform(&steps, mode, &mut attach::Mounted::default())
+    let held = if mode == Mode::DryRun { None } else { Some(held::Held::new()?) };
+    let mut hands = step::Hands { held, ..step::Hands::default() };
+    let outcome = perform(&steps, mode, &mut hands);
+    hands.held.map_or(Ok(()), |held| held.let_act())?;
+    outcome
 }

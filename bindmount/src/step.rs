@@ -8,12 +8,20 @@ use nix::unistd::Pid;
 
 use crate::attach::Mounted;
 use crate::cli::Spec;
+use crate::held::Held;
 use crate::layers::Layers;
 use crate::memory::Memory;
 use crate::options::Options;
 use crate::place::Place;
 use crate::resolver::Servers;
 use crate::{devices, mask, overlay, procfs, queues, resolver, script, target, unmount};
+
+/// What is held while the steps are done: what they have made, and the signals, unless nothing is done.
+#[derive(Debug, Default)]
+pub struct Hands {
+    pub mounted: Mounted,
+    pub held: Option<Held>,
+}
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +57,7 @@ pub enum Step {
 }
 
 impl common::Step for Step {
-    type Hands = Mounted;
+    type Hands = Hands;
 
     fn line(&self) -> Line {
         match self {
@@ -121,7 +129,40 @@ impl common::Step for Step {
         .into()
     }
 
-    fn act(&self, mounted: &mut Mounted) -> Result<Flow, Failure> {
+    /// Where a signal has come meanwhile that will end us, it is undone at once.
+    fn act(&self, hands: &mut Hands) -> Result<Flow, Failure> {
+        self.make(hands)?;
+        if let Some(Err(failure)) = hands.held.as_ref().map(Held::none_has_come) {
+            self.undo(hands)?;
+            return Err(failure);
+        }
+        Ok(Flow::Next)
+    }
+
+    fn undo(&self, Hands { mounted, .. }: &mut Hands) -> Result<(), Failure> {
+        match self {
+            Self::Make { .. } => mounted.unmake(),
+            Self::Device { part: devices::Part::Memory, .. }
+            | Self::Bind { .. }
+            | Self::Proc { .. }
+            | Self::Overlay { .. }
+            | Self::Memory { .. }
+            | Self::Queues { .. }
+            | Self::Resolver { .. } => mounted.take_back(),
+            Self::Cover { .. } => mounted.take_back().and_then(|()| mounted.take_back()),
+            // What was mounted below a mount goes with it.
+            Self::Device { .. }
+            | Self::Mask { .. }
+            | Self::Unmount { .. }
+            | Self::BindIn { .. }
+            | Self::UnmountIn { .. }
+            | Self::Exec(_) => Ok(()),
+        }
+    }
+}
+
+impl Step {
+    fn make(&self, Hands { mounted, held }: &mut Hands) -> Result<(), Failure> {
         match self {
             Self::Make { place, folder } => mounted.make(place, *folder)?,
             Self::Bind { src, place, options } => mounted.bind(src, place, options)?,
@@ -141,31 +182,18 @@ impl common::Step for Step {
             Self::Resolver { servers, place } => resolver::cover_file(mounted, place, servers)?,
             Self::Cover { servers, etc, user } => overlay::cover(mounted, etc, servers, *user)?,
             Self::Unmount { id, target, lazy } => unmount::unmount(*id, target, *lazy)?,
-            Self::BindIn { pid, spec, mkdir } => target::bind(*pid, spec, *mkdir)?,
+            Self::BindIn { pid, spec, mkdir } => {
+                target::bind(*pid, spec, *mkdir, held.as_ref())?;
+            }
             Self::UnmountIn { pid, target, lazy } => target::unmount(*pid, target, *lazy)?,
-            Self::Exec(command) => return Err(exec::exec(command)),
+            Self::Exec(command) => {
+                let become_it = || exec::exec(command);
+                return Err(match held {
+                    Some(held) => held.but_for(become_it)?,
+                    None => become_it(),
+                });
+            }
         }
-        Ok(Flow::Next)
-    }
-
-    fn undo(&self, mounted: &mut Mounted) -> Result<(), Failure> {
-        match self {
-            Self::Make { .. } => mounted.unmake(),
-            Self::Device { part: devices::Part::Memory, .. }
-            | Self::Bind { .. }
-            | Self::Proc { .. }
-            | Self::Overlay { .. }
-            | Self::Memory { .. }
-            | Self::Queues { .. }
-            | Self::Resolver { .. } => mounted.take_back(),
-            Self::Cover { .. } => mounted.take_back().and_then(|()| mounted.take_back()),
-            // What was mounted below a mount goes with it.
-            Self::Device { .. }
-            | Self::Mask { .. }
-            | Self::Unmount { .. }
-            | Self::BindIn { .. }
-            | Self::UnmountIn { .. }
-            | Self::Exec(_) => Ok(()),
-        }
+        Ok(())
     }
 }

@@ -17,6 +17,7 @@ use nix::unistd::{Pid, fchdir};
 
 use crate::attach::{self, DESCRIPTORS, Mounted};
 use crate::cli::Spec;
+use crate::held::Held;
 use crate::overlay::in_user_namespace;
 use crate::place::{self, Made};
 use crate::unmount;
@@ -92,7 +93,7 @@ pub fn line(pid: Pid, spec: &Spec) -> String {
 }
 
 /// Mounts a copy of `src` at `dst` of the process's root.
-pub fn bind(pid: Pid, spec: &Spec, mkdir: bool) -> Result<(), Failure> {
+pub fn bind(pid: Pid, spec: &Spec, mkdir: bool, held: Option<&Held>) -> Result<(), Failure> {
     let Spec { src, dst, options } = spec;
     let target = Target::open(pid)?;
     let tree = attach::tree(src, options)?;
@@ -110,6 +111,7 @@ pub fn bind(pid: Pid, spec: &Spec, mkdir: bool) -> Result<(), Failure> {
         let mut mounted = Mounted::default();
         mounted.put(tree, &at, dst)?;
         let outcome = mounted.propagate(dst, options);
+        let outcome = outcome.and_then(|()| held.map_or(Ok(()), Held::none_has_come));
         outcome.inspect_err(|_| drop(mounted.take_back_by(Path::new("."))))
     });
     attached.inspect_err(|_| made.iter().rev().for_each(|made| drop(made.remove())))

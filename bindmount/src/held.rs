@@ -1,0 +1,70 @@
+//! Signals that wait while mounts are made: of one that ends this process all are taken away again.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use common::sys::signal::{self, Set};
+use common::{Failure, Tried, resident, sys};
+use nix::libc;
+use nix::unistd::getpid;
+
+/// What ends no process by default, can't be made to wait, or is ignored by us.
+const HARMLESS: [i32; 11] = [
+    libc::SIGCHLD,
+    libc::SIGCONT,
+    libc::SIGKILL,
+    libc::SIGPIPE,
+    libc::SIGSTOP,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGURG,
+    libc::SIGWINCH,
+    libc::SIGXFSZ,
+];
+
+/// They wait from [`Held::new`] on, until they are let act.
+#[derive(Debug)]
+pub struct Held {
+    callers_mask: Set,
+    /// What can be read as soon as one of those waits that will end us. It is not read.
+    ending: OwnedFd,
+}
+
+impl Held {
+    /// From here on signals wait. What the caller ignores, or has blocked, ends nobody, and nothing
+    /// does by default that ends the first process of a PID namespace.
+    pub fn new() -> Result<Self, Failure> {
+        let callers_mask = signal::block(signal::ALL).tried(|| "block signals")?;
+        let first = getpid().as_raw() == 1;
+        let ends =
+            |number: &i32| !first && !HARMLESS.contains(number) && !sys::caller_ignores(*number);
+        let ends = (1..=64).filter(ends).fold(0, |ends, number| ends | signal::set(number));
+        match signal::descriptor(ends & !callers_mask) {
+            Ok(ending) => Ok(Self { callers_mask, ending }),
+            Err(errno) => {
+                let _ = signal::block(callers_mask);
+                Err(Failure::errno("open a descriptor for signals", errno))
+            }
+        }
+    }
+
+    /// Fails if one has come that will end us.
+    pub fn none_has_come(&self) -> Result<(), Failure> {
+        match resident::is_readable(self.ending.as_fd()).tried(|| "look for signals")? {
+            false => Ok(()),
+            true => Err(Failure::new("go on: a signal has come")),
+        }
+    }
+
+    /// They act, as they would have before.
+    pub fn let_act(&self) -> Result<(), Failure> {
+        signal::block(self.callers_mask).tried(|| "restore the signal mask").map(drop)
+    }
+
+    /// For what becomes COMMAND all is as the caller had it. If it does not, they wait again.
+    pub fn but_for<T>(&self, becomes: impl FnOnce() -> T) -> Result<T, Failure> {
+        self.let_act()?;
+        let outcome = becomes();
+        signal::block(signal::ALL).tried(|| "block signals").map(|_| outcome)
+    }
+}
