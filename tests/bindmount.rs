@@ -119,6 +119,8 @@ support::tests!(
     script::the_dry_run_script_does_the_same,
     script::the_script_does_the_same_in_a_user_namespace,
     script::an_odd_name_is_no_trap,
+    script::the_script_finds_the_mounts_below,
+    script::a_script_maps_owners_or_fails,
     script::the_script_takes_away_the_same,
     script::explain_says_what_the_script_has,
     script::a_dry_run_changes_nothing,

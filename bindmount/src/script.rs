@@ -28,15 +28,36 @@ pub fn bind(src: &Path, place: &Place, options: &Options) -> String {
     let dst = place.word();
     let map = options.idmap.as_ref().map(|map| format!("{}{}", idmap::WORD, map.words()));
     let map = map.map(|map| format!(" -o {}", shell::word(map))).unwrap_or_default();
-    let bind = format!("mount {kind}{make}{map} {} {dst}", shell::operand(src));
+    let check = options.idmap.as_ref().map(|_| is_mapped(&dst, options.recursive));
+    let check = check.unwrap_or_default();
+    let bind = format!("mount {kind}{make}{map} {} {dst}{check}", shell::operand(src));
     match (options.words().as_str(), options.recursive) {
         ("", _) => bind,
         (words, false) => format!("{bind}; mount -o remount,bind,{words} {dst}"),
-        (words, true) => format!(
-            "{bind}; findmnt -Rnlo TARGET {dst} | while IFS= read -r t; do \
-             mount -o remount,bind,{words} \"$t\"; done"
-        ),
+        (words, true) => format!("{bind}; {}", remount_all(&dst, words)),
     }
+}
+
+/// An older mount(8) takes every word that begins with X- for a comment.
+fn is_mapped(dst: &str, recursive: bool) -> String {
+    let all = if recursive { "-R " } else { "" };
+    format!(
+        "; findmnt -no OPTIONS {dst} | grep -q idmapped || {{ umount {all}{dst}; \
+         echo 'mount(8) maps no owners: it is older than util-linux 2.39' >&2; exit 1; }}"
+    )
+}
+
+/// The mounts of the tree are told by their numbers from others that are hidden below it, and each
+/// stands before those that are on it. The octal escapes of the mount table are made those of printf's
+/// %b, and the x keeps a newline at the end. Of mounts that lie one on the other a path reaches the
+/// topmost alone, so those below it keep what they have.
+fn remount_all(dst: &str, words: &str) -> String {
+    format!(
+        "t=$(sed -n 's/^mnt_id:[[:space:]]*//p' /proc/self/fdinfo/3 3<{dst}); \
+         sed 's/\\\\/\\\\0/g' /proc/self/mountinfo | while read -r n on _ _ at _; do \
+         case \" $t \" in *\" $n \"* | *\" $on \"*) t=\"$t $n\"; at=$(printf '%bx' \"$at\"); \
+         mount -o remount,bind,{words} \"${{at%x}}\";; esac; done"
+    )
 }
 
 /// `cd` goes by the name again, and so to what is mounted on it.

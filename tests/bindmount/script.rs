@@ -104,6 +104,66 @@ pub fn an_odd_name_is_no_trap() -> Test {
     Ok(())
 }
 
+/// The mount table escapes some bytes of a path, and findmnt(8) what its locale does not show. Mounts
+/// that lie hidden below the new one are not meant.
+pub fn the_script_finds_the_mounts_below() -> Test {
+    let folder = tree()?;
+    for name in ["dst", "dé", "a b", "tab\tnew\nline", "0\n", "back\\040slash 1", "-x"] {
+        let below = folder.path().join("src/sub").join(name);
+        fs::create_dir_all(&below).expect("our own folder");
+        fs::create_dir_all(folder.path().join(name).join("sub")).expect("our own folder");
+        fs::write(folder.path().join("name"), format!("{name}.")).expect("our own folder");
+        let script = |how: &str| {
+            format!(
+                "export LC_ALL=C; n=$(cat name); n=./${{n%.}}; mount -t tmpfs hidden \"$n/sub\"
+                mount -t tmpfs t src/sub; mkdir \"src/sub/$n\"; mount -t tmpfs t \"src/sub/$n\"
+                mount -t tmpfs t \"src/sub/$n\"; {how}; {TABLE}"
+            )
+        };
+        // The lower one of two is not compared.
+        let table = |how: &str| {
+            let table = in_folder(folder.path(), &script(how)).silent();
+            let mut lines: Vec<_> = table.lines().map(str::to_owned).collect();
+            lines.remove(lines.len() - 2);
+            assert!(
+                lines[lines.len() - 2..].iter().all(|line| line.contains("ro,nosuid")),
+                "{table}"
+            );
+            lines
+        };
+        let ours = table("$B -R -o ro,nosuid src \"$n\"");
+        assert_eq!(ours, table("$B -n -R -o ro,nosuid src \"$n\" | sh"), "{name:?}");
+        for shell in ["bash", "busybox sh"] {
+            if need_program(shell.split(' ').next().unwrap_or_default()).is_ok() {
+                let how = format!("$B -n -R -o ro,nosuid src \"$n\" | {shell}");
+                assert_eq!(ours, table(&how), "{name:?} {shell}");
+            }
+        }
+    }
+    let args = "-R -o ro,nosuid src/file file";
+    same_tables(folder.path(), args);
+    Ok(())
+}
+
+/// An older mount(8) says nothing, and maps nothing.
+pub fn a_script_maps_owners_or_fails() -> Test {
+    let folder = tree()?;
+    for (args, below) in [("", ""), ("-R", "mount -t tmpfs t src/sub; ")] {
+        let script = format!(
+            "{below}$B -n {args} --map-users 0:7:1 src dst >script; status=0; sh script || status=$?
+            if [ $status = 0 ]; then stat -c %u dst/file; else {COUNT}; fi; exit $status"
+        );
+        let ran = in_folder(folder.path(), &script);
+        if ran.status == 0 {
+            assert_eq!(ran.stdout, "7\n", "{ran:?}");
+        } else {
+            assert_eq!(ran.stdout, if below.is_empty() { "0\n" } else { "1\n" }, "{ran:?}");
+            assert!(ran.stderr.contains("older than util-linux 2.39"), "{ran:?}");
+        }
+    }
+    Ok(())
+}
+
 pub fn the_script_takes_away_the_same() -> Test {
     let folder = tree()?;
     for args in ["-u dst", "-u -l dst", "-u -R dst", "-u -R -l ."] {
