@@ -49,7 +49,9 @@ impl Layers {
         }
         let dst = more.first().map(unescaped).unwrap_or_default();
         let own = more.get(1).map_or(Some(""), |own| std::str::from_utf8(own).ok());
-        let options = Options::parse(own.unwrap_or("?"))?;
+        // The kernel gives such a file system, but not its mount, the flag that says so.
+        let can_be_written = if upper.is_some() { "" } else { "ro" };
+        let options = Options::parse(can_be_written)?.and(own.unwrap_or("?"))?;
         if options.recursive || options.idmap.is_some() {
             return Err(wrong("an overlay has no mounts below it, and its owners can't be mapped"));
         }
@@ -311,6 +313,7 @@ mod tests {
             assert_eq!(layers.words(false), words, "{text}");
         }
         assert_eq!(parse("a:b:c:y:nodev,ro").expect("good").1.options().words(), "ro,nodev");
+        assert_eq!(parse("a,b:::/x:nodev").expect("good").1.options().words(), "ro,nodev");
         assert!(parse("a:b:c").expect("good").1.words(true).ends_with(",userxattr"));
     }
 

@@ -88,8 +88,10 @@ pub fn several_lower_folders_and_none_above() -> Test {
         );
         assert_eq!(in_folder(folder.path(), &script).silent(), seen, "{layers}");
     }
-    let script = "$B --root place --overlay more,lower::; ! touch place/x 2>&1";
-    assert!(in_folder(folder.path(), script).silent().contains("Read-only file system"));
+    let script = "$B --root place --overlay more,lower::; ! touch place/x 2>&1
+        $B --list place | tail -n 1 | tr ' ,' '\\n\\n' | grep -x -e ro -e rw";
+    let seen = in_folder(folder.path(), script).silent();
+    assert!(seen.contains("Read-only file system\nro\n"), "{seen}");
     Ok(())
 }
 
