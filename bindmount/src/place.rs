@@ -168,7 +168,7 @@ pub fn explain_link() -> String {
 }
 
 /// Where in the root an open file is. No path that was given leads there reliably.
-fn name_in(root: &OwnedFd, file: &OwnedFd) -> Result<PathBuf, Failure> {
+pub fn name_in(root: &OwnedFd, file: &OwnedFd) -> Result<PathBuf, Failure> {
     let (root, file) = (name(root)?, name(file)?);
     file.strip_prefix(&root).map(Path::to_owned).map_err(|_| {
         Failure::new(format!("look at {file:?}: it was moved out of the root file system {root:?}"))

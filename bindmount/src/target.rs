@@ -20,12 +20,14 @@ use crate::cli::Spec;
 use crate::held::Held;
 use crate::overlay::in_user_namespace;
 use crate::place::{self, Made};
-use crate::unmount;
+use crate::{table, unmount};
 
 /// The process whose mounts are changed.
 struct Target {
     pid: Pid,
     process: OwnedFd,
+    /// Its folder in /proc.
+    folder: PathBuf,
     /// Its root, which its own mount namespace need not begin with.
     root: OwnedFd,
 }
@@ -50,7 +52,7 @@ impl Target {
             failure.hint_if(Errno::EACCES, || "that takes root, or a process of yours".into())
         })?;
         match pidfd::has_ended(&process).tried(|| format!("look at process {pid}"))? {
-            false => Ok(Self { pid, process, root }),
+            false => Ok(Self { pid, process, folder, root }),
             true => Err(Failure::errno(format!("find process {pid}"), Errno::ESRCH)),
         }
     }
@@ -134,12 +136,17 @@ pub fn unmount(pid: Pid, dst: &Path, lazy: bool) -> Result<(), Failure> {
         })
 }
 
-/// The mounts that it sees, at and under a folder of its root.
+/// The mounts that it sees, at and under a folder of its root. Links are followed as it would, for
+/// nothing is done there.
 pub fn list(pid: Pid, dir: Option<&Path>) -> Result<Vec<Mount>, Failure> {
-    let (_process, folder) = find(pid)?;
-    let mounts = mountinfo::read_from(&folder.join("mountinfo"))?;
-    Ok(match dir {
-        Some(dir) => crate::table::at_and_under(mounts, &Path::new("/").join(dir)),
-        None => mounts,
-    })
+    let Some(dir) = dir else {
+        let (_process, folder) = find(pid)?;
+        return mountinfo::read_from(&folder.join("mountinfo"));
+    };
+    let target = Target::open(pid)?;
+    let there = inroot::open_in(&target.root, dir, OFlag::O_PATH)
+        .tried(|| format!("look at {dir:?} of process {pid}"))?;
+    let mounts = mountinfo::read_from(&target.folder.join("mountinfo"))?;
+    let dir = Path::new("/").join(place::name_in(&target.root, &there)?);
+    Ok(table::at_and_under(mounts, &dir))
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -70,6 +71,7 @@ fn data() -> TempDir {
 pub fn a_tree_of_here_is_seen_there_and_goes_again() -> Test {
     let (root, data) = (alpine()?, data());
     let outside = || fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
+    symlink("/etc/../mnt", root.path().join("lib/to-mnt")).expect("our own folder");
     let (before, table) = (fingerprint(root.path()), outside());
     let contained = Contained::start(root.path());
     let src = data.path().display().to_string();
@@ -81,7 +83,12 @@ pub fn a_tree_of_here_is_seen_there_and_goes_again() -> Test {
     assert_eq!(contained.says("cat /media/a/b"), "from outside\n");
     let listed = contained.bindmount(&["--list", "/mnt"]).silent();
     assert!(listed.contains("/mnt") && listed.contains("ro,nosuid"), "{listed}");
-    assert_eq!(contained.bindmount(&["--list", "--json", "/none"]).silent(), "[]\n");
+    assert_eq!(contained.bindmount(&["--list", "--json", "/srv"]).silent(), "[]\n");
+    let missing = contained.bindmount(&["--list", "/none"]);
+    missing.fails(1, "bindmount", &["look at \"/none\" of process", "(ENOENT)"]);
+    for led in ["mnt/", "/etc/../mnt", "/lib/to-mnt", "../.././mnt"] {
+        assert_eq!(contained.bindmount(&["--list", led]).silent(), listed, "{led}");
+    }
     assert_eq!(outside(), table, "nothing of it is seen here");
     contained.bindmount(&["--unmount", "/mnt"]).silent();
     contained.bindmount(&["-u", "-l", "media/a/b"]).silent();
@@ -97,7 +104,7 @@ pub fn a_hostile_root_gets_no_mount_elsewhere() -> Test {
     fs::create_dir(victim.path().join("dir")).expect("our own folder");
     let src = data.path().display().to_string();
     let link = |name: &str, to: &Path| {
-        std::os::unix::fs::symlink(to, root.path().join(name)).expect("our own folder");
+        symlink(to, root.path().join(name)).expect("our own folder");
     };
     link("away", victim.path());
     link("up", Path::new("../../../../../../.."));
