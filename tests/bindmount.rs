@@ -10,6 +10,8 @@ mod devices;
 mod faults;
 #[path = "bindmount/forms.rs"]
 mod forms;
+#[path = "bindmount/hints.rs"]
+mod hints;
 #[path = "bindmount/hostile.rs"]
 mod hostile;
 #[path = "bindmount/idmap.rs"]
@@ -116,6 +118,11 @@ support::tests!(
     signals::one_that_ends_it_midway_leaves_nothing,
     signals::command_has_the_callers_mask,
     signals::a_limit_on_files_leaves_nothing,
+    hints::a_covered_mount_is_told_of,
+    hints::who_keeps_a_mount_busy_is_named,
+    hints::a_user_is_told_what_can_help,
+    hints::a_place_of_a_container_is_named_as_it_is_here,
+    hints::what_can_not_be_mounted_is_named,
     script::the_dry_run_script_does_the_same,
     script::the_script_does_the_same_in_a_user_namespace,
     script::an_odd_name_is_no_trap,

@@ -4,16 +4,17 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use common::{Failure, Tried, shell, sys};
+use common::{Failure, Tried, mountinfo, shell, sys};
 use nix::errno::Errno;
-use nix::fcntl::AT_FDCWD;
+use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::libc;
 use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::Mode;
 use nix::unistd::{fchdir, geteuid};
 
 use crate::options::Options;
 use crate::overlay::in_user_namespace;
-use crate::place::{Made, Place};
+use crate::place::{self, Made, Place};
 
 /// Where the kernel has names for our open files.
 pub const DESCRIPTORS: &str = "/proc/self/fd";
@@ -138,7 +139,7 @@ pub fn tree(src: &Path, options: &Options) -> Result<OwnedFd, Failure> {
     let flags = sys::OPEN_TREE_CLONE | sys::OPEN_TREE_CLOEXEC | depth;
     sys::open_tree(AT_FDCWD, src, flags)
         .tried(|| format!("copy the mount of {src:?}"))
-        .map_err(explain_copy)
+        .map_err(|failure| explain_copy(failure, src))
 }
 
 /// Puts a detached mount on what lies in another one, and goes when that is taken away.
@@ -156,20 +157,41 @@ pub fn copy(from: &OwnedFd, name: &str, options: &Options) -> Result<OwnedFd, Fa
 
 /// Where the privilege is missing, or the call.
 pub fn explain_privilege(failure: Failure) -> Failure {
-    explain_kernel(failure).hint_if(Errno::EPERM, || match is_root() {
-        true => "root may do that, so a filter (seccomp) or a security module denies it, or \
+    explain_kernel(failure).hint_if(Errno::EPERM, || {
+        match Root::are_we() {
+        Root::OfTheMachine => {
+            "root may do that, so a filter (seccomp) or a security module denies it, or \
              CAP_SYS_ADMIN is missing; needed are open_tree, move_mount, mount_setattr, fsopen, \
              fsconfig, fsmount"
-            .into(),
-        false => "that takes root (sudo); or as yourself: nsenter-lite --map-root-user --mount -- \
+        }
+        Root::OfAUserNamespace => {
+            "root of a user namespace may do that where the mount namespace belongs to it, too: \
+             nsenter-lite --mount -- bindmount ...; or root outside may (sudo)"
+        }
+        Root::No => {
+            "that takes root (sudo); or as yourself: nsenter-lite --map-root-user --mount -- \
              bindmount ..."
-            .into(),
+        }
+    }
+    .into()
     })
 }
 
-/// Whether we are the machine's.
-fn is_root() -> bool {
-    geteuid().is_root() && !in_user_namespace()
+/// Whose root we are.
+pub enum Root {
+    OfTheMachine,
+    OfAUserNamespace,
+    No,
+}
+
+impl Root {
+    pub fn are_we() -> Self {
+        match (geteuid().is_root(), in_user_namespace()) {
+            (true, false) => Self::OfTheMachine,
+            (true, true) => Self::OfAUserNamespace,
+            (false, _) => Self::No,
+        }
+    }
 }
 
 /// Where the call is missing.
@@ -181,14 +203,29 @@ pub fn explain_kernel(failure: Failure) -> Failure {
     })
 }
 
-fn explain_copy(failure: Failure) -> Failure {
+fn explain_copy(failure: Failure, src: &Path) -> Failure {
     explain_privilege(failure)
         .hint_if(Errno::ENOENT, || "SRC must be there: what is to be seen at DST?".into())
         .hint_if(Errno::EINVAL, || {
-            "an unbindable mount can't be copied (findmnt -o TARGET,PROPAGATION); in a user \
-             namespace a tree that mounts of outside cover only whole: --recursive, or -o rbind"
-                .into()
+            if is_mounted_here(src) {
+                "an unbindable mount can't be copied (findmnt -o TARGET,PROPAGATION); in a user \
+                 namespace a tree that mounts of outside cover only whole: --recursive, or -o rbind"
+            } else {
+                "it is on none of the mounts here, as a pipe is, a socket, or what another mount \
+                 namespace has; SRC is a file or folder below a TARGET of bindmount --list"
+            }
+            .into()
         })
+}
+
+/// Whether a path leads to a mount of this mount namespace, as far as that can be seen.
+fn is_mounted_here(path: &Path) -> bool {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let number = open(path, flags, Mode::empty()).ok().and_then(|file| place::mount_number(&file));
+    match (number, mountinfo::read()) {
+        (Some(number), Ok(mounts)) => mounts.iter().any(|mount| mount.id == number),
+        _ => true,
+    }
 }
 
 fn explain_attributes(failure: Failure) -> Failure {
@@ -205,9 +242,12 @@ fn explain_attributes(failure: Failure) -> Failure {
 /// number of mounts is at its limit.
 fn explain_attach(failure: Failure, path: &Path) -> Failure {
     let path = shell::operand(path);
-    explain_attach_at(failure).hint_if(Errno::EINVAL, || {
-        format!("a folder goes on a folder, a file on a file; see what DST is: ls -ld {path}")
-    })
+    explain_attach_at(failure).hint_if(Errno::EINVAL, || other_kind(&path))
+}
+
+/// What is wrong with a mount point, as a word of a script.
+pub fn other_kind(path: &str) -> String {
+    format!("a folder goes on a folder, a file on a file; see what DST is: ls -ld {path}")
 }
 
 fn explain_attach_at(failure: Failure) -> Failure {

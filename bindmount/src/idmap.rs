@@ -165,20 +165,25 @@ fn wrong(text: &str) -> Failure {
 }
 
 fn explain_map(failure: Failure) -> Failure {
-    explain_privilege(failure).hint_if(Errno::EINVAL, || {
+    explain_in_user_namespace(explain_privilege(failure)).hint_if(Errno::EINVAL, || {
         "no two ranges may have a number in common, on either side".into()
     })
 }
 
 fn explain(failure: Failure) -> Failure {
-    let failure = explain_privilege(failure).hint_if(Errno::EINVAL, || {
+    explain_in_user_namespace(explain_privilege(failure)).hint_if(Errno::EINVAL, || {
         "this file system can't be mapped by this kernel, or is mapped already: ext4, xfs and FAT \
          can since Linux 5.12, btrfs 5.15, tmpfs 6.3"
             .into()
-    });
+    })
+}
+
+fn explain_in_user_namespace(failure: Failure) -> Failure {
     match in_user_namespace() {
         true => failure.hint_if(Errno::EPERM, || {
-            "in a user namespace only a file system that was mounted in it can be mapped".into()
+            "in a user namespace only a file system that was mounted in it can be mapped, and only \
+             to users that it has: cat /proc/self/uid_map"
+                .into()
         }),
         false => failure,
     }

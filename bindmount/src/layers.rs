@@ -2,12 +2,12 @@
 //! alone. See overlayfs in the kernel's documentation.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use common::sys::filesystem::Context;
-use common::{Failure, Tried, file, shell};
+use common::{Failure, Tried, shell};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -218,16 +218,10 @@ fn trap(upper: &OwnedFd, work: &OwnedFd) -> Option<String> {
     if upper_name.starts_with(work_name) || work_name.starts_with(upper_name) {
         return Some("UPPER and WORK must not be one in the other: name two neighbours".into());
     }
-    let mounts = [upper, work].map(|layer| mount_number(layer.as_fd().as_raw_fd()));
+    let mounts = [upper, work].map(place::mount_number);
     (mounts[0] != mounts[1]).then(|| {
         "WORK must be on the same mount as UPPER, for what is ready there is renamed into it".into()
     })
-}
-
-/// The number of the mount that a descriptor is open on; see proc_pid_fdinfo(5).
-fn mount_number(fd: i32) -> Option<String> {
-    let info = file::text(format!("/proc/self/fdinfo/{fd}")).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(|id| id.trim().to_owned())
 }
 
 /// What may be wrong of any overlay.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, inroot, pid, shell};
+use common::{Failure, Tried, file, inroot, pid, shell};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, mkdirat};
@@ -97,7 +97,13 @@ impl Place {
                 inroot::open_plain(root, path, OFlag::O_PATH).tried(failed)
             }
         }
-        .map_err(|failure| explain(failure, &self.word()))
+        .map_err(|failure| match self {
+            Self::Host(path) if path.is_symlink() => explain_kernel(failure)
+                .hint_if(Errno::ENOENT, || {
+                    format!("it is a link to what is not there: ls -l {}", self.word())
+                }),
+            _ => explain(failure, &self.word()),
+        })
     }
 
     /// Looks whether it can be opened, unless it is missing and may be.
@@ -181,6 +187,12 @@ pub fn name(file: &OwnedFd) -> Result<PathBuf, Failure> {
     std::fs::read_link(&link)
         .tried(|| format!("read {link:?}"))
         .map_err(|failure| failure.hint(pid::NO_PROC))
+}
+
+/// The number of the mount that a file is open on; see proc_pid_fdinfo(5).
+pub fn mount_number(file: &OwnedFd) -> Option<u64> {
+    let info = file::text(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
 }
 
 /// A mount point that was made, by its folder and its name in it.

@@ -57,6 +57,11 @@ impl Target {
         }
     }
 
+    /// What a place of its root is called here, as a word of a script.
+    fn word(&self, dst: &Path) -> String {
+        shell::operand(self.folder.join("root").join(dst.strip_prefix("/").unwrap_or(dst)))
+    }
+
     /// Makes a mount point in it.
     fn make(&self, dst: &Path, folder: bool, made: &mut Vec<Made>) -> Result<(), Failure> {
         let failed = || format!("make the mount point {dst:?} of process {}", self.pid);
@@ -108,10 +113,12 @@ pub fn bind(pid: Pid, spec: &Spec, mkdir: bool, held: Option<&Held>) -> Result<(
     let attached = outcome.and_then(|()| {
         let at = inroot::open_plain(&target.root, dst, OFlag::O_PATH)
             .tried(|| format!("open the mount point {dst:?} of process {pid}"))
-            .map_err(|failure| place::explain(failure, &shell::operand(dst)))?;
+            .map_err(|failure| place::explain(failure, &target.word(dst)))?;
         target.enter()?;
         let mut mounted = Mounted::default();
-        mounted.put(tree, &at, dst)?;
+        mounted.put(tree, &at, dst).map_err(|failure| {
+            failure.hint_if(Errno::EINVAL, || attach::other_kind(&target.word(dst)))
+        })?;
         let outcome = mounted.propagate(dst, options);
         let outcome = outcome.and_then(|()| held.map_or(Ok(()), Held::none_has_come));
         outcome.inspect_err(|_| drop(mounted.take_back_by(Path::new("."))))

@@ -6,13 +6,15 @@ use std::path::Path;
 use common::mountinfo::{self, Mount};
 use common::{Failure, Tried, inroot, shell};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::Mode;
 use nix::unistd::fchdir;
 
-use crate::attach::explain_privilege;
+use crate::attach::Root;
+use crate::overlay::in_user_namespace;
 use crate::step::Step;
-use crate::table;
+use crate::{place, table};
 
 /// The steps that take away the mount at `target`, or all at and under it.
 pub fn plan(target: &Path, recursive: bool, lazy: bool) -> Result<Vec<Step>, Failure> {
@@ -23,20 +25,36 @@ pub fn plan(target: &Path, recursive: bool, lazy: bool) -> Result<Vec<Step>, Fai
              read-only, for all who use it)",
         ));
     }
-    let mounts = table::at_and_under(mountinfo::read()?, &dir);
+    let mounts = mountinfo::read()?;
+    let reached = if recursive { None } else { reached(&mounts, &dir) };
+    let mounts = table::at_and_under(mounts, &dir);
     let mut order = order(&mounts, recursive && lazy);
     if !recursive {
         order.retain(|mount| mount.target == dir);
         order.truncate(1);
     }
-    if order.is_empty() {
-        let what =
-            if recursive { "nothing is mounted at or under it" } else { "not a mount point" };
-        return Err(Failure::new(format!("unmount {target:?}: {what}"))
-            .hint(format!("see what there is: bindmount --list {}", shell::operand(target))));
+    let none = |what: &str| Failure::new(format!("unmount {target:?}: {what}"));
+    let list = || format!("see what there is: bindmount --list {}", shell::operand(target));
+    match (order.as_slice(), reached) {
+        ([], _) if recursive => {
+            return Err(none("nothing is mounted at or under it").hint(list()));
+        }
+        ([], _) => return Err(none("not a mount point").hint(list())),
+        ([top], Some(cover)) if cover.id != top.id => {
+            return Err(none("not a mount point: another mount covers the one that was there")
+                .hint(format!("first bindmount -u {}", shell::operand(cover.target))));
+        }
+        _ => {}
     }
     let step = |mount: &Mount| Step::Unmount { id: mount.id, target: mount.target.clone(), lazy };
     Ok(order.into_iter().map(step).collect())
+}
+
+/// The mount that a path leads to.
+fn reached(mounts: &[Mount], dir: &Path) -> Option<Mount> {
+    let file = open(dir, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    let number = place::mount_number(&file)?;
+    mounts.iter().find(|mount| mount.id == number).cloned()
 }
 
 /// The mounts in an order in which each is reached by its path when its turn comes. With
@@ -74,7 +92,7 @@ pub fn unmount(id: u64, target: &Path, lazy: bool) -> Result<(), Failure> {
         Err(Errno::EINVAL) if mountinfo::read()?.iter().all(|mount| mount.id != id) => Ok(()),
         outcome => outcome
             .tried(|| format!("unmount {target:?}"))
-            .map_err(|failure| explain(failure, target)),
+            .map_err(|failure| explain(failure, target, lazy)),
     }
 }
 
@@ -89,19 +107,42 @@ pub fn by_folder(root: impl AsFd, target: &Path, lazy: bool) -> nix::Result<()> 
     umount2(name, MntFlags::UMOUNT_NOFOLLOW | lazy)
 }
 
-fn explain(failure: Failure, target: &Path) -> Failure {
+fn explain(failure: Failure, target: &Path, lazy: bool) -> Failure {
     let target = shell::operand(target);
-    explain_privilege(failure)
+    failure
+        .hint_if(Errno::EPERM, || {
+            match Root::are_we() {
+                Root::OfTheMachine => {
+                    "root may do that, so a filter (seccomp) or a security module denies it, or \
+                     CAP_SYS_ADMIN is missing"
+                }
+                Root::OfAUserNamespace => {
+                    "root of a user namespace may do that in a mount namespace that belongs to it; \
+                     what is mounted outside takes root there (sudo)"
+                }
+                Root::No => "that takes root (sudo)",
+            }
+            .into()
+        })
         .hint_if(Errno::EBUSY, || {
             format!(
-                "a process is in it, fuser -m {target} names it, or a mount is below: \
-                 bindmount -u -R {target}; -l takes it away all the same"
+                "a process is in it: ls -l /proc/[0-9]*/cwd /proc/[0-9]*/exe /proc/[0-9]*/fd/* \
+                 2>/dev/null | grep -F {target}; or a mount is below: bindmount -u -R {target}; -l \
+                 takes it away all the same"
             )
         })
-        .hint_if(Errno::EINVAL, || {
-            "in a user namespace mounts of outside stay together: add --lazy, and name the folder \
-             where the tree of them begins"
-                .into()
+        .hint_if(Errno::EINVAL, || match (in_user_namespace(), lazy) {
+            (true, false) => {
+                "in a user namespace mounts of outside stay together: add --lazy, and name the \
+                 folder where the tree of them begins"
+                    .into()
+            }
+            (true, true) => {
+                "in a user namespace mounts of outside stay together: name the folder where the \
+                 tree of them begins"
+                    .into()
+            }
+            (false, _) => format!("see what there is: bindmount --list {target}"),
         })
 }
 
