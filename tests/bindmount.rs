@@ -45,6 +45,7 @@ use support::{Ran, Skip, TempDir, alpine, need_root, private_sh, run, scratch};
 support::tests!(
     bind::a_folder_and_a_file_are_seen_at_a_second_place,
     bind::mounts_own_spellings_do_the_same,
+    bind::what_is_said_twice_or_means_nothing_is_no_mistake,
     bind::read_only_is_recursive_and_without_a_writable_moment,
     bind::options_are_set_as_mount_would,
     bind::what_was_read_only_can_be_made_writable,

@@ -1,8 +1,7 @@
 //! The command line: what is asked for, before anything of the system is looked at.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Parser;
 use common::{Failure, Narration, pid};
@@ -10,6 +9,7 @@ use nix::unistd::Pid;
 
 use crate::inside::{Inside, Tree};
 use crate::options::Options;
+use crate::spec::{Spec, is_spec, place_inside, spec};
 
 /// Make a tree visible at a second place
 ///
@@ -31,6 +31,7 @@ use crate::options::Options;
 #[command(
     name = "bindmount",
     version,
+    args_override_self = true,
     override_usage = "bindmount [OPTIONS] SRC DST [-- COMMAND [ARG]...]\n       \
         bindmount [OPTIONS] SRC:DST[:OPTIONS]... [-- COMMAND [ARG]...]\n       \
         bindmount [OPTIONS] --std ROOTFS [SRC:DST[:OPTIONS]]... [-- COMMAND [ARG]...]\n       \
@@ -112,14 +113,6 @@ pub struct Cli {
     pub command: Vec<OsString>,
 }
 
-/// A mount that is asked for: `SRC:DST[:OPTIONS]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spec {
-    pub src: PathBuf,
-    pub dst: PathBuf,
-    pub options: Options,
-}
-
 /// The command line, understood.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {
@@ -183,7 +176,7 @@ impl Cli {
         let paths: Vec<&PathBuf> = self.paths.iter().collect();
         if self.unmount || self.list {
             if !self.command.is_empty() {
-                return Err(Failure::usage("run a COMMAND: only after mounts are made"));
+                return Err(Failure::usage("run a COMMAND: only after mounts are made").hint(DASH));
             }
             return match (self.unmount, paths.as_slice()) {
                 (true, [target]) => Ok(Request::Unmount {
@@ -205,6 +198,9 @@ impl Cli {
             }
             (Some(_), _) => {
                 Err(wrong("--std and --root take one ROOTFS, and COMMAND stands behind --"))
+            }
+            (None, []) if !self.command.is_empty() => {
+                Err(Failure::usage("read the command line: SRC and DST are missing").hint(DASH))
             }
             (None, []) => Err(wrong("SRC and DST are missing")),
             (None, words) if words.iter().all(|word| is_spec(word)) => {
@@ -240,64 +236,11 @@ impl Cli {
     }
 }
 
+const DASH: &str = "behind -- stands a COMMAND; a path that begins with - is written ./-x";
+
 pub fn wrong(what: &str) -> Failure {
     Failure::usage(format!("read the command line: {what}"))
         .hint("bindmount --help shows the usage")
-}
-
-/// Whether it is of the form `SRC:DST[:OPTIONS]`, and no path.
-fn is_spec(word: &Path) -> bool {
-    parts(word.as_os_str()).len() > 1
-}
-
-/// At most three, at the first two colons that have no backslash before them; options may have more.
-fn parts(text: &OsStr) -> Vec<OsString> {
-    let mut parts = vec![Vec::new()];
-    let mut bytes = text.as_bytes().iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        let whole = parts.len() == 3;
-        if byte == b':' && !whole {
-            parts.push(Vec::new());
-            continue;
-        }
-        let escaped = bytes.next_if(|next| byte == b'\\' && !whole && b"\\:".contains(next));
-        parts.last_mut().into_iter().for_each(|part| part.push(escaped.unwrap_or(byte)));
-    }
-    parts.into_iter().map(OsString::from_vec).collect()
-}
-
-/// With the options that hold for all, and its own; as it is seen inside a root, or not.
-pub fn spec(text: &OsStr, options: &Options, inside: bool) -> Result<Spec, Failure> {
-    let parts = parts(text);
-    let (src, dst, own) = match parts.as_slice() {
-        [src, dst] => (src, dst, ""),
-        [src, dst, own] => (src, dst, own.to_str().unwrap_or("?")),
-        _ => return Err(wrong_spec(text)),
-    };
-    if src.is_empty() || dst.is_empty() {
-        return Err(wrong_spec(text));
-    }
-    let dst = if inside { place_inside(dst, text)? } else { dst.into() };
-    Ok(Spec { src: src.into(), dst, options: options.clone().and(own)? })
-}
-
-/// A path as it is seen in a root.
-pub fn place_inside(dst: &OsStr, text: &OsStr) -> Result<PathBuf, Failure> {
-    let mut names = Path::new(dst).components();
-    if names.clone().any(|name| name == Component::ParentDir)
-        || !names.any(|name| matches!(name, Component::Normal(_)))
-    {
-        return Err(Failure::usage(format!(
-            "read the mount {text:?}: {dst:?} is no place in ROOTFS"
-        ))
-        .hint("DST is a path as it is seen inside, without .. in it"));
-    }
-    Ok(dst.into())
-}
-
-fn wrong_spec(text: &OsStr) -> Failure {
-    Failure::usage(format!("read the mount {text:?}: not of the form SRC:DST[:OPTIONS]"))
-        .hint("as in --bind /srv/data:/data:ro; a colon in a path is written \\:")
 }
 
 #[cfg(test)]
@@ -388,7 +331,7 @@ mod tests {
             (&["-u", "a", "--", "sh"], "run a COMMAND"),
             (&["--list", "a", "b"], "--list takes one DIR"),
             (&["--json", "a", "b"], "--list"),
-            (&["-o", "ro,,x", "a", "b"], "no option is called \"\""),
+            (&["-o", "ro,,x", "a", "b"], "no option is called \"x\""),
         ] {
             let error = request(args).expect_err("nonsense");
             assert!(error.contains(why), "{args:?}: {error}");

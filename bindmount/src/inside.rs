@@ -2,16 +2,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use common::Failure;
 
-use crate::cli::{Spec, place_inside, spec, wrong};
+use crate::cli::wrong;
 use crate::layers::{self, Layers};
 use crate::memory::Memory;
 use crate::options::Options;
+use crate::spec::{Spec, parts, place_inside, spec};
 
 /// The options for it.
 #[derive(Args, Debug, Default)]
@@ -73,7 +73,7 @@ pub struct Inside {
     /// read. A colon or comma in a path is written \: or \,.
     #[arg(long, value_name = "LOWER[,LOWER]...:UPPER:WORK[:DST[:OPTIONS]]", requires = "inside")]
     overlay: Vec<OsString>,
-    /// A folder in memory at DST; its OPTIONS are also size=64M and mode=1777
+    /// A folder in memory at DST, with \: for a colon of it; its OPTIONS are also size=64M, mode=1777
     #[arg(long, value_name = "DST[:OPTIONS]", requires = "inside")]
     tmpfs: Vec<OsString>,
     /// Mount SRC, too, at DST of ROOTFS; any number of times
@@ -151,9 +151,9 @@ impl Inside {
 }
 
 fn memory(text: &OsStr) -> Result<(PathBuf, Memory), Failure> {
-    let at = text.as_bytes().iter().position(|byte| *byte == b':');
-    let (dst, options) = text.as_bytes().split_at(at.unwrap_or(text.len()));
-    let options = OsStr::from_bytes(options.get(1..).unwrap_or_default());
-    let memory = Memory::parse(options.to_str().unwrap_or("?"))?;
-    Ok((place_inside(OsStr::from_bytes(dst), text)?, memory))
+    let parts = parts(text, 2);
+    let dst = parts.first().map(OsString::as_os_str).unwrap_or_default();
+    let options = parts.get(1).map_or(Some(""), |options| options.to_str());
+    let memory = Memory::parse(options.unwrap_or("?"))?;
+    Ok((place_inside(dst, text)?, memory))
 }

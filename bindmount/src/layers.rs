@@ -15,9 +15,10 @@ use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
 use crate::attach::explain_privilege;
-use crate::cli::{place_inside, wrong};
+use crate::cli::wrong;
 use crate::options::Options;
 use crate::place;
+use crate::spec::place_inside;
 
 /// The layers of one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,6 +21,7 @@ mod queues;
 mod resolver;
 mod script;
 mod seen;
+mod spec;
 mod spelling;
 mod step;
 mod table;

@@ -96,7 +96,8 @@ impl Options {
         Ok(options)
     }
 
-    /// Adds a word; the last one said is the one that counts.
+    /// Adds a word; the last one said is the one that counts. To mount(8) an empty one is none, and
+    /// `defaults` sets nothing.
     pub fn add(&mut self, word: &str) -> Result<(), Failure> {
         if let Some(map) = word.strip_prefix(idmap::WORD) {
             return self.idmap.get_or_insert_default().add(map);
@@ -106,7 +107,7 @@ impl Options {
                 self.set = self.set & !clear | set;
                 self.clear |= clear;
             }
-            None if word == "bind" => {}
+            None if matches!(word, "" | "bind" | "defaults") => {}
             None if word == "rbind" => self.recursive = true,
             None => self.propagation = Some(Propagation::parse(word).ok_or_else(|| no(word))?),
         }
@@ -181,6 +182,7 @@ mod tests {
         assert!(all && attr.propagation == MsFlags::MS_SLAVE.bits());
         let plain = parse("bind");
         assert_eq!(plain, parse(""));
+        assert_eq!(parse("defaults,ro,"), parse("ro"));
         assert!(plain.attr().is_none() && plain.make().is_none());
     }
 

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use common::{Failure, inroot};
 
-use crate::cli::{Request, Spec};
+use crate::cli::Request;
 use crate::inside::{Dev, Proc, Tree};
 use crate::options::Options;
 use crate::place::{self, Place};
 use crate::resolver::{self, Found, Servers};
 use crate::seen::Seen;
+use crate::spec::Spec;
 use crate::step::Step;
 use crate::{devices, mask, overlay, unmount};
 

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
 use common::report;
 
@@ -16,7 +16,25 @@ pub fn parse(grammar: &mut Command, mut words: Vec<OsString>) -> Result<Cli, Err
         let what = "no COMMAND behind --: is a shell variable empty?";
         return Err(grammar.error(ErrorKind::MissingRequiredArgument, what));
     }
-    report::parse(grammar, ours(words).into_iter().chain(command.unwrap_or_default()))
+    let some_are_empty =
+        words.iter().any(|word| word.is_empty() || word.as_bytes().ends_with(b"="));
+    report::parse(grammar, ours(words).into_iter().chain(command.unwrap_or_default())).map_err(
+        |error| match empty(&error).filter(|_| some_are_empty) {
+            Some(what) => grammar.error(ErrorKind::InvalidValue, what),
+            None => error,
+        },
+    )
+}
+
+/// To clap a value that is empty is one that is missing.
+fn empty(error: &Error) -> Option<String> {
+    let said = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let (name, value) = (said(ContextKind::InvalidArg)?, said(ContextKind::InvalidValue)?);
+    let name = if name.starts_with('[') { "a path" } else { name };
+    value.is_empty().then(|| format!("{name} is empty: is a shell variable empty?"))
 }
 
 /// There, `--bind` is a switch, which asks for what is done here anyway, and a propagation is a

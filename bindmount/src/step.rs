@@ -7,13 +7,13 @@ use common::{Failure, Flow, Line, exec, shell};
 use nix::unistd::Pid;
 
 use crate::attach::Mounted;
-use crate::cli::Spec;
 use crate::held::Held;
 use crate::layers::Layers;
 use crate::memory::Memory;
 use crate::options::Options;
 use crate::place::Place;
 use crate::resolver::Servers;
+use crate::spec::Spec;
 use crate::{devices, mask, overlay, procfs, queues, resolver, script, target, unmount};
 
 /// What is held while the steps are done: what they have made, and the signals, unless nothing is done.

@@ -16,10 +16,10 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, fchdir};
 
 use crate::attach::{self, DESCRIPTORS, Mounted};
-use crate::cli::Spec;
 use crate::held::Held;
 use crate::overlay::in_user_namespace;
 use crate::place::{self, Made};
+use crate::spec::Spec;
 use crate::{table, unmount};
 
 /// The process whose mounts are changed.

@@ -14,6 +14,23 @@ pub fn a_folder_and_a_file_are_seen_at_a_second_place() -> Test {
     Ok(())
 }
 
+/// In scripts options come twice, once from a variable.
+pub fn what_is_said_twice_or_means_nothing_is_no_mistake() -> Test {
+    let folder = tree()?;
+    let options = "sed -n \"s|.* $1/dst \\([^ ]*\\) .*|\\1|p\" /proc/self/mountinfo";
+    for args in
+        ["-r -r", "-R --rbind -r", "-o ro -o defaults", "-o ro,", "-o ,defaults,,ro", "--ro -r"]
+    {
+        let script = format!("$B {args} src dst; {options}; $B -u -u -R -R dst; {options}");
+        let seen = in_folder(folder.path(), &script).silent();
+        assert!(seen.starts_with("ro,") && seen.lines().count() == 1, "{args}: {seen}");
+    }
+    let script =
+        "mkdir 'src/a:b'; $B --root src --tmpfs '/a\\:b:size=1M,mode=700'; stat -c %a src/a:b";
+    assert_eq!(in_folder(folder.path(), script).silent(), "700\n");
+    Ok(())
+}
+
 pub fn read_only_is_recursive_and_without_a_writable_moment() -> Test {
     let folder = tree()?;
     let script = "mount -t tmpfs t src/sub; $B -R -o ro src dst

@@ -73,8 +73,17 @@ pub fn wrong_usage_is_one_line() -> Test {
         ("--std dst", 1, &["dst/dev", "(ENOENT)", "hint: add --mkdir"]),
         ("--std /", 1, &["mount into \"/\"", "hint: is a shell variable empty?"]),
         ("--std /proc/.. -- true", 125, &["it is the root of this process"]),
-        ("--std ''", 2, &["a value is required for '--std <ROOTFS>'"]),
-        ("src ''", 2, &["a value is required"]),
+        ("--std ''", 2, &["--std <ROOTFS> is empty: is a shell variable empty?", "hint: "]),
+        ("--std=", 2, &["--std <ROOTFS> is empty"]),
+        ("--std", 2, &["a value is required for '--std <ROOTFS>'"]),
+        ("src ''", 2, &["a path is empty: is a shell variable empty?"]),
+        ("-u ''", 2, &["a path is empty: is a shell variable empty?"]),
+        (
+            "-u -- -x",
+            125,
+            &["run a COMMAND", "hint: ", "a path that begins with - is written ./-x"],
+        ),
+        ("-- src dst", 125, &["SRC and DST are missing", "hint: ", "./-x"]),
         ("--std nowhere -- true", 125, &["\"nowhere\""]),
     ] {
         let script = format!(
