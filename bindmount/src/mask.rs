@@ -28,6 +28,8 @@ pub enum Part {
     ReadOnly,
     /// The same as hidden, in sys, all of which is read-only.
     HiddenInSys,
+    /// That, and what is mounted in sys.
+    MountedInSys,
 }
 
 const HIDDEN: [&str; 10] = [
@@ -43,14 +45,14 @@ const HIDDEN: [&str; 10] = [
     "timer_stats",
 ];
 const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
-/// Besides what sysfs itself tells, the file systems that are mounted in it, but for fs/cgroup: each
-/// is another interface to the kernel of the whole machine, and in containers their places are empty.
-/// To libselinux a selinuxfs that can only be read is as good as none. Places where nothing is mounted
-/// are covered, too: the copy of /sys is a slave, in which later mounts of the machine appear, and the
-/// kernel puts those below a cover.
-const HIDDEN_IN_SYS: [&str; 11] = [
-    "devices/virtual/powercap",
-    "firmware",
+const HIDDEN_IN_SYS: [&str; 2] = ["devices/virtual/powercap", "firmware"];
+/// The file systems that are mounted in it, but for fs/cgroup: each is another interface to the kernel
+/// of the whole machine, and in containers their places are empty. To libselinux a selinuxfs that can
+/// only be read is as good as none. Places where nothing is mounted are covered, too: the copy of /sys
+/// is a slave, in which later mounts of the machine appear, and the kernel puts those below a cover.
+const MOUNTED_IN_SYS: [&str; 11] = [
+    HIDDEN_IN_SYS[0],
+    HIDDEN_IN_SYS[1],
     "fs/bpf",
     "fs/fuse/connections",
     "fs/pstore",
@@ -68,6 +70,7 @@ impl Part {
             Self::Hidden => &HIDDEN,
             Self::ReadOnly => &READ_ONLY,
             Self::HiddenInSys => &HIDDEN_IN_SYS,
+            Self::MountedInSys => &MOUNTED_IN_SYS,
         }
     }
 
@@ -79,7 +82,7 @@ impl Part {
                 "[ ! -e \"$f\" ] || {{ mount --bind \"$f\" \"$f\"; \
                  mount -o remount,bind,{text} \"$f\"; }}"
             ),
-            Self::Hidden | Self::HiddenInSys => format!(
+            Self::Hidden | Self::HiddenInSys | Self::MountedInSys => format!(
                 "if [ -d \"$f\" ]; then mount -t tmpfs -o {text},mode=0555 tmpfs \"$f\"; \
                  elif [ -e \"$f\" ]; then mount --bind /dev/null \"$f\"; \
                  mount -o remount,bind,{node} \"$f\"; fi"
@@ -99,7 +102,8 @@ impl Part {
             Self::ReadOnly => {
                 "what changes the machine can only be read, also by root; mount_setattr(2)"
             }
-            Self::HiddenInSys => {
+            Self::HiddenInSys => "what tells of the machine's firmware is empty; sysfs(5)",
+            Self::MountedInSys => {
                 "what tells of the machine's firmware, and the file systems that are mounted in sys \
                  to look into the kernel, are empty; sysfs(5)"
             }
@@ -113,7 +117,7 @@ impl Part {
             let Some(at) = Self::open(top, name)? else { continue };
             let cover = match self {
                 Self::ReadOnly => copy(&at, name, &Options::of_resolver())?,
-                Self::Hidden | Self::HiddenInSys => empty(&at)?,
+                Self::Hidden | Self::HiddenInSys | Self::MountedInSys => empty(&at)?,
             };
             attach_below(cover, &at, name)?;
         }

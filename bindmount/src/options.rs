@@ -65,6 +65,12 @@ impl Options {
         Self { set: Self::of_resolver().set, ..Self::of_dev() }
     }
 
+    /// That alone: of what the machine has mounted on it nothing comes along, now or later.
+    pub fn of_sys_alone() -> Self {
+        let private = Propagation { word: "private", flag: MsFlags::MS_PRIVATE, all: false };
+        Self { propagation: Some(private), ..Self::of_resolver() }
+    }
+
     /// What is asked for by --tmpfs.
     pub fn of_memory() -> Self {
         Self { set: sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV, ..Self::default() }

@@ -4,10 +4,12 @@
 //! overlay covers etc: its lower layer is the root's own, its upper one lies in memory and holds
 //! the file. A symbolic link of that name, wherever it leads, is hidden in the same way.
 
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 
-use common::{Failure, Tried, file};
+use common::{Failure, Tried};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
@@ -42,13 +44,13 @@ pub fn cover(
         .inspect_err(|_| drop(mounted.take_back()))
 }
 
-/// Whether we are root only in a user namespace: there not all user IDs of the machine are. It is
+/// Whether we are root only in a user namespace: the first one has a number that never changes. It is
 /// looked up once, for later /proc may be another's.
 pub fn in_user_namespace() -> bool {
+    const FIRST: u64 = 0xEFFF_FFFD; // PROC_USER_INIT_INO
     static SEEN: OnceLock<bool> = OnceLock::new();
     *SEEN.get_or_init(|| {
-        file::text("/proc/self/uid_map")
-            .is_ok_and(|map| map.split_ascii_whitespace().ne(["0", "0", "4294967295"]))
+        fs::metadata("/proc/self/ns/user").is_ok_and(|namespace| namespace.ino() != FIRST)
     })
 }
 

@@ -66,14 +66,24 @@ fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
     };
     let user = overlay::in_user_namespace();
     let mut procfs = Vec::from_iter(tree.proc.map(|_| Step::Proc { place: at("proc"), user }));
-    let mut sysfs = Vec::from_iter(tree.sys.then(|| copy("sys", Options::of_sys())));
     let mask = |path, part| Step::Mask { place: at(path), part };
     if tree.proc == Some(Proc::Masked) {
         procfs.extend([mask("proc", mask::Part::Hidden), mask("proc", mask::Part::ReadOnly)]);
     }
-    if tree.sys && tree.proc != Some(Proc::Plain) {
-        sysfs.push(mask("sys", mask::Part::HiddenInSys));
-    }
+    let sysfs = match (tree.sys, tree.proc) {
+        (false, _) => Vec::new(),
+        (true, Some(Proc::Plain)) => vec![copy("sys", Options::of_sys())],
+        // What another user namespace has mounted on it can't be left behind, but covered.
+        (true, _) if user => {
+            vec![copy("sys", Options::of_sys()), mask("sys", mask::Part::MountedInSys)]
+        }
+        (true, _) => {
+            let sys = [copy("sys", Options::of_sys_alone()), mask("sys", mask::Part::HiddenInSys)];
+            let groups = Path::new("/sys/fs/cgroup").is_dir();
+            let groups = groups.then(|| copy("sys/fs/cgroup", Options::of_sys()));
+            sys.into_iter().chain(groups).collect()
+        }
+    };
     let mut steps = Vec::new();
     let (covers, overlays): (Vec<_>, Vec<_>) =
         tree.overlays.into_iter().partition(|(at, _)| at.is_none());
