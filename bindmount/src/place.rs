@@ -192,7 +192,7 @@ pub fn name(file: &OwnedFd) -> Result<PathBuf, Failure> {
 /// The number of the mount that a file is open on; see proc_pid_fdinfo(5).
 pub fn mount_number(file: &OwnedFd) -> Option<u64> {
     let info = file::text(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
+    file::field(&info, "mnt_id:")?.parse().ok()
 }
 
 /// A mount point that was made, by its folder and its name in it.

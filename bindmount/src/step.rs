@@ -87,7 +87,7 @@ impl common::Step for Step {
                 let target = shell::operand(target);
                 Line::Run(format!("nsenter --target {pid} --mount --root umount{lazy} {target}"))
             }
-            Self::Exec(command) => Line::Exec(exec::line(command)),
+            Self::Exec(command) => Line::Exec(shell::line(command)),
         }
     }
 

@@ -26,7 +26,7 @@ pub fn or_gone(pid: Pid) -> impl Fn(Failure) -> Failure {
 /// Refuses what is no process that could be limited: a thread, one of the kernel's, a zombie.
 pub fn check(pid: Pid) -> Result<(), Failure> {
     let status = read(pid, "status")?;
-    let leader = field(&status, "Tgid:").unwrap_or_default();
+    let leader = file::field(&status, "Tgid:").unwrap_or_default();
     if leader != pid.to_string() {
         return Err(Failure::new(format!("limit process {pid}: it is a thread of {leader}"))
             .hint(format!("limit its process, with all threads: cgset ... {leader}")));
@@ -44,7 +44,7 @@ pub fn check(pid: Pid) -> Result<(), Failure> {
 /// The memory of a process that a group would count if it had been allocated there: not the files.
 pub fn memory(pid: Pid) -> Option<u64> {
     let status = read(pid, "status").ok()?;
-    let part = |name| field(&status, name)?.split_whitespace().next()?.parse::<u64>().ok();
+    let part = |name| file::field(&status, name)?.split_whitespace().next()?.parse::<u64>().ok();
     Some((part("RssAnon:")? + part("RssShmem:")?) * 1024)
 }
 
@@ -78,10 +78,6 @@ fn read(pid: Pid, file: &str) -> Result<String, Failure> {
         .tried(|| format!("look at process {pid}"))
         .map_err(or_gone(pid))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
 /// `42 (name) S 1 42 42 0 -1 4194560 …`, where the name may have spaces and parentheses.

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{Failure, Tried, shell, sys};
+use common::sys::{self, signal};
+use common::{Failure, Tried, shell};
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
+use nix::libc;
 use nix::unistd::{Pid, getpid};
 
 use crate::cli::INIT;
@@ -141,7 +142,7 @@ fn kill_each(dir: &Path) -> Result<(), Failure> {
     let still = inside(dir);
     for (_, pidfd) in held.iter().filter(|(pid, _)| still.contains(pid)) {
         // Over already, or not ours to kill: then the group stays busy, and that is said.
-        let _ = sys::pidfd_send_signal(pidfd, Signal::SIGKILL);
+        let _ = signal::pidfd_send_signal(pidfd, libc::SIGKILL, None);
     }
     // With v1 a frozen process takes no signal, not even this one.
     let freezer = dir.join("freezer.state");

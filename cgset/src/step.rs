@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Flow, Line, Tried, exec, report, shell};
+use common::{Failure, Flow, Line, Tried, report, shell};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{Pid, Uid};
 
@@ -119,7 +119,7 @@ impl common::Step for Step {
             Self::Run { command, doors } => {
                 let join: String = doors.iter().map(|door| echo("$$", door) + "; ").collect();
                 let script = shell::quote(&format!("{join}exec \"$@\""));
-                format!("status=0; sh -e -c {script} sh {} || status=$?", exec::line(command))
+                format!("status=0; sh -e -c {script} sh {} || status=$?", shell::line(command))
             }
             Self::Delegate { dir, user } => delegate::line(dir, *user),
             Self::Freeze { file, text } => echo(text, file),

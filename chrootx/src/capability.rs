@@ -106,8 +106,8 @@ impl Set {
         Ok(Self((start | out | listed(drop)?.0) & !listed(keep)?.0))
     }
 
-    /// Those of them that this kernel has. It has most likely as many as this program knows of, so
-    /// the end is looked for from there on.
+    /// Those of them that this kernel has: it numbers them without a gap. It has most likely as many as
+    /// this program knows of, so their end is looked for from there on.
     pub fn known(self) -> Result<Self, Failure> {
         let is_known = |number| bound(number).map(|bound| bound.is_some());
         let mut end = OURS;

@@ -149,7 +149,7 @@ impl common::Step for Step {
                 Line::Within(format!("setpriv --seccomp-filter {}", shell::operand(name)))
             }
             Self::PrintFilter(filter) => Line::Run(format!("printf '{}'", octal(&filter.bytes()))),
-            Self::Exec(command) => Line::Exec(exec::line(command)),
+            Self::Exec(command) => Line::Exec(shell::line(command)),
         }
     }
 

@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{AccessFlags, access, execv, execveat};
 
 use crate::report::Failure;
-use crate::{elf, inroot, shell, sys};
+use crate::{elf, inroot, sys};
 
 /// Becomes COMMAND. Returns only if it can't be: 127 if it is not there, else 126.
 ///
@@ -199,11 +199,6 @@ pub fn exec_opened(program: &OwnedFd, command: &[OsString]) -> Failure {
         // A shell would have to read it by its path.
         .hint_if(Errno::ENOEXEC, || TAKE_A_PROGRAM.into())
         .with_exec_status(if errno == Errno::ENOENT { 127 } else { 126 })
-}
-
-/// COMMAND as a line of shell.
-pub fn line(command: &[OsString]) -> String {
-    shell::line(command)
 }
 
 /// The kernel says ENOENT also when the file is there and what must load it is not.

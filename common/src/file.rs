@@ -22,6 +22,11 @@ pub fn bytes(file: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What stands in a line behind its name, as `NSpid:`.
+pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
 /// A file that is not asked for its size.
 fn endless(file: impl AsRef<Path>) -> io::Result<impl Read> {
     Ok(File::open(file)?.take(u64::MAX))

@@ -30,7 +30,7 @@ pub fn pid_in_proc(pidfd: impl AsFd, what: impl Fn() -> String) -> Result<Pid, F
     let info = file::text(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd()))
         .tried(&what)
         .map_err(|failure| failure.hint_if(Errno::ENOENT, || pid::NO_PROC.into()))?;
-    match info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()) {
+    match file::field(&info, "Pid:").and_then(|number| number.parse().ok()) {
         None => {
             Err(Failure::usage(format!("{}: it is no pidfd", what()))
                 .hint("pidfd_open(2) makes one"))
@@ -61,6 +61,5 @@ pub fn open_to_signal(pid: Pid, what: impl FnOnce() -> String) -> Result<OwnedFd
 /// `NSpid` has a number for the namespace of /proc, and one for each below it, down to ours.
 fn counts_as_we_do() -> bool {
     let status = file::text("/proc/self/status").unwrap_or_default();
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    numbers.is_some_and(|numbers| numbers.trim() == getpid().to_string())
+    file::field(&status, "NSpid:").is_some_and(|numbers| numbers == getpid().to_string())
 }

@@ -51,7 +51,7 @@ pub struct Post {
     signals: OwnedFd,
     callers_mask: Set,
     /// With SIGCHLD ignored, the kernel would throw the exit status away.
-    deaf: bool,
+    sigchld_was_ignored: bool,
 }
 
 /// What else is attended to while the child lives.
@@ -132,11 +132,11 @@ impl Post {
     pub fn new() -> Result<Self, Failure> {
         let signals = signal::descriptor(signal::ALL).tried(|| "open a descriptor for signals")?;
         let callers_mask = signal::block(signal::ALL).tried(|| "block signals")?;
-        let deaf = sys::ignores(Signal::SIGCHLD);
-        if deaf {
+        let sigchld_was_ignored = sys::ignores(Signal::SIGCHLD);
+        if sigchld_was_ignored {
             sys::reset(Signal::SIGCHLD);
         }
-        Ok(Self { signals, callers_mask, deaf })
+        Ok(Self { signals, callers_mask, sigchld_was_ignored })
     }
 
     /// Where signals are read, by whichever process asks.
@@ -180,7 +180,7 @@ impl Post {
 
     /// For the process that becomes COMMAND: all as the caller had it.
     pub fn leave(&self) -> Result<(), Failure> {
-        if self.deaf {
+        if self.sigchld_was_ignored {
             sys::ignore(Signal::SIGCHLD);
         }
         signal::block(self.callers_mask).tried(|| "restore the signal mask").map(drop)

@@ -196,22 +196,6 @@ pub fn pidfd_getfd(pidfd: impl AsFd, number: RawFd) -> nix::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, number, 0 as c_uint) })
 }
 
-/// Sends a signal to exactly that process. See `pidfd_send_signal(2)`, Linux 5.1.
-pub fn pidfd_send_signal(pidfd: impl AsFd, signal: Signal) -> nix::Result<()> {
-    let no_info = ptr::null::<libc::siginfo_t>();
-    // SAFETY: a null siginfo is allowed, and asks for what kill(2) would send.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_fd().as_raw_fd(),
-            signal as c_int,
-            no_info,
-            0 as c_uint,
-        )
-    };
-    Errno::result(done).map(drop)
-}
-
 /// rename(2) with flags such as `RENAME_NOREPLACE`, which nix has for glibc alone. See
 /// `renameat2(2)`, Linux 3.15.
 pub fn rename(

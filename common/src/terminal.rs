@@ -84,8 +84,8 @@ impl Terminal {
     /// The terminal of our session, wherever the standard descriptors lead and whoever is in its
     /// foreground: it may be our turn later, by the shell's `fg`.
     pub fn of_session() -> Option<Self> {
-        let options = OpenOptions::new().read(true).custom_flags(O_NOCTTY).open("/dev/tty");
-        match options {
+        let opened = OpenOptions::new().read(true).custom_flags(O_NOCTTY).open("/dev/tty");
+        match opened {
             Ok(file) => Some(Self { fd: file.into(), ours: getpgrp(), lent: None, last: None }),
             // A small /dev may have none.
             Err(_) => Self::ours(),
@@ -106,8 +106,8 @@ impl Terminal {
             }
             return false;
         }
-        let last = self.last.filter(|last| tcsetpgrp(&self.fd, *last).is_ok());
-        self.lent = last.or_else(|| tcsetpgrp(&self.fd, group).is_ok().then_some(group));
+        let mut candidates = [self.last, Some(group)].into_iter().flatten();
+        self.lent = candidates.find(|group| tcsetpgrp(&self.fd, *group).is_ok());
         self.lent.is_some()
     }
 

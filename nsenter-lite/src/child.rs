@@ -54,16 +54,16 @@ impl Child {
         hands: &mut Hands,
         first: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Flow, Failure> {
-        let words = hands.herald.pipe()?;
+        let words = hands.reporter.pipe()?;
         if self.init {
             return init::fork(self, hands, words, first);
         }
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to the child")?;
         let counter = self.pty.map(|_| Counter::open()).transpose()?;
-        match Post::new()?.fork(hands.herald.tie(self.tie)).map_err(hint::for_fork)? {
+        match Post::new()?.fork(hands.reporter.tie(self.tie)).map_err(hint::for_fork)? {
             Side::Parent(child) => {
                 drop(reader);
-                let listener = hands.herald.listener(words.map(|(reader, _)| reader));
+                let listener = hands.reporter.listener(words.map(|(reader, _)| reader));
                 let mut held = Held::new(None, listener);
                 if let Err(failure) = held.get_terminal(counter) {
                     child.end();
@@ -95,7 +95,7 @@ impl Child {
                     .read_exact(&mut bytes)
                     .tried(|| "learn the PID from the parent")?;
                 hands.outer_pid = Some(Pid::from_raw(i32::from_ne_bytes(bytes)));
-                hands.herald.speak_by(words.map(|(_, writer)| writer));
+                hands.reporter.speak_by(words.map(|(_, writer)| writer));
                 Ok(Flow::Next)
             }
         }

@@ -76,7 +76,7 @@ pub fn fork(
     let side = sys::fork().tried(|| "fork PID 1").map_err(hint::for_fork)?;
     if let ForkResult::Parent { child } = side {
         drop(inside);
-        let listener = hands.herald.listener(words.map(|(reader, _)| reader));
+        let listener = hands.reporter.listener(words.map(|(reader, _)| reader));
         let init = Init { pid: child, wire: outside };
         let mut held = Held::new(Some(init), listener);
         let status = set_dumpable(traceable)
@@ -104,7 +104,7 @@ pub fn fork(
             hands.terminal = asked.make_terminal(counter)?;
             read(&let_go, &mut [0]).tried(|| "wait for PID 1")?;
             hands.outer_pid = Some(inside.meet()?);
-            hands.herald.speak_by(words.map(|(_, writer)| writer));
+            hands.reporter.speak_by(words.map(|(_, writer)| writer));
             Ok(Flow::Next)
         }
     }
@@ -151,7 +151,7 @@ fn run(post: &Post, wire: &Inside, tie: Option<Signal>) -> ! {
 
 /// Reaps all that have ended; gives COMMAND's status if it is among them.
 fn reap(wire: &Inside) -> Option<u8> {
-    while let Ok(Some((child, change))) = signal::look_at_any() {
+    while let Ok(Some((child, change))) = signal::try_wait_any() {
         if child == COMMAND {
             wire.report(change);
             match change {

@@ -48,5 +48,5 @@ fn run(cli: cli::Cli) -> Result<u8, Failure> {
         shield::raise()?;
     }
     let (steps, mut hands) = plan::plan(cli)?;
-    perform(&steps, mode, &mut hands).inspect_err(|failure| hands.herald.failed(failure))
+    perform(&steps, mode, &mut hands).inspect_err(|failure| hands.reporter.failed(failure))
 }

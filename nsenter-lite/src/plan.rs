@@ -21,7 +21,7 @@ use crate::pidfile;
 use crate::place::{Inside, Place};
 use crate::procfs::Folder;
 use crate::pty::Devpts;
-use crate::report::Herald;
+use crate::report::Reporter;
 use crate::step::{Hands, Step};
 use crate::target::Target;
 use crate::users::{Known, Mapping, Setgroups};
@@ -38,15 +38,16 @@ pub fn plan(cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
     }
     reports.check(&cli.joins.fd)?;
     // The caller's descriptors are taken before we open any of our own.
-    let mut herald = match mode {
+    let mut reporter = match mode {
         Mode::DryRun => {
             check_script(&cli)?;
-            Herald::default()
+            Reporter::default()
         }
-        Mode::Act | Mode::Explain => reports.herald()?,
+        Mode::Act | Mode::Explain => reports.reporter()?,
     };
-    let (steps, hands) = prepare(cli, &mut herald).inspect_err(|failure| herald.failed(failure))?;
-    Ok((steps, Hands { herald, ..hands }))
+    let (steps, hands) =
+        prepare(cli, &mut reporter).inspect_err(|failure| reporter.failed(failure))?;
+    Ok((steps, Hands { reporter, ..hands }))
 }
 
 /// Refuses a script of what no shell can do.
@@ -59,14 +60,21 @@ fn check_script(cli: &Cli) -> Result<(), Failure> {
              --outside-command out",
         ));
     }
+    let keeps = cli.persist.is_some() || !cli.namespaces.files().is_empty();
+    if cli.owning.owner.is_some() && keeps {
+        return Err(Failure::new(
+            "write a script of this: unshare(1) would mount the namespaces on files as their owner, \
+             who can't; leave --owner out, or what keeps them",
+        ));
+    }
     Ok(())
 }
 
 /// What COMMAND is to get is placed before we open anything of our own, so that no number is ours.
-fn prepare(cli: Cli, herald: &mut Herald) -> Result<(Vec<Step>, Hands), Failure> {
+fn prepare(cli: Cli, reporter: &mut Reporter) -> Result<(Vec<Step>, Hands), Failure> {
     if cli.mode() != Mode::DryRun {
         cli.joins.fd.iter().try_for_each(Passed::open)?;
-        herald.look_at_proc()?;
+        reporter.look_at_proc()?;
     }
     whole(cli)
 }
@@ -144,12 +152,6 @@ fn create(mut cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
     let denied = cli.users.setgroups == Some(Setgroups::Deny)
         || mapping.by.is_none() && !mapping.map.groups.is_empty();
     let keep = keep(&cli, &kinds)?;
-    if cli.mode() == Mode::DryRun && owner.is_some() && keep != Keep::default() {
-        return Err(Failure::new(
-            "write a script of this: unshare(1) would mount the namespaces on files as their owner, \
-             who can't; leave --owner out, or what keeps them",
-        ));
-    }
     let mut creation = Creation {
         files: keep.all(),
         kinds,
@@ -191,20 +193,8 @@ fn create(mut cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
     if !creation.kinds.is_empty() || forks || creation.inside.is_some() {
         steps.push(Step::Create(creation));
     }
-    steps.extend(cli.pid_file.map(Step::PidFile));
-    let shared = matches!(cli.propagation, Propagation::Shared | Propagation::Unchanged);
-    let root = cli.place.root;
-    steps.extend(
-        cli.mount_proc.map(|dir| Step::Proc { at: Folder::new(root.as_ref(), dir), shared }),
-    );
-    steps.extend(cli.mount_binfmt.map(|dir| Step::Binfmt {
-        at: Folder::new(root.as_ref(), dir),
-        interpreter: cli.load_interp,
-    }));
-    steps.extend(cli.hostname.map(Step::Hostname));
-    steps.extend(cli.domainname.map(Step::Domainname));
-    steps.extend(cli.network.loopback.then_some(Step::Loopback));
-    steps.extend(cli.network.ping.map(Step::Ping));
+    steps.extend(cli.pid_file.take().map(Step::PidFile));
+    steps.extend(furnish(cli));
     steps.extend(pty.into_iter().flat_map(terminal));
     if inside != Inside::default() {
         steps.push(Step::Inside(inside));
@@ -214,6 +204,25 @@ fn create(mut cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
             .hint("say which, as nsenter-lite --pid --mount; nsenter-lite --help lists them"));
     }
     Ok(steps)
+}
+
+/// What is mounted and set in the namespaces that were made.
+fn furnish(cli: Cli) -> impl Iterator<Item = Step> {
+    let shared = matches!(cli.propagation, Propagation::Shared | Propagation::Unchanged);
+    let root = cli.place.root;
+    let at = |dir| Folder::new(root.as_ref(), dir);
+    let proc = cli.mount_proc.map(|dir| Step::Proc { at: at(dir), shared });
+    let interpreter = cli.load_interp;
+    let binfmt = cli.mount_binfmt.map(|dir| Step::Binfmt { at: at(dir), interpreter });
+    let steps = [
+        proc,
+        binfmt,
+        cli.hostname.map(Step::Hostname),
+        cli.domainname.map(Step::Domainname),
+        cli.network.loopback.then_some(Step::Loopback),
+        cli.network.ping.map(Step::Ping),
+    ];
+    steps.into_iter().flatten()
 }
 
 /// The steps of `--pty`, the last before COMMAND.

@@ -116,7 +116,7 @@ impl Reports {
     }
 
     /// Takes the descriptors over. Before anything else is opened: see [`descriptor::take`].
-    pub fn herald(self) -> Result<Herald, Failure> {
+    pub fn reporter(self) -> Result<Reporter, Failure> {
         let take = |option, number: Option<RawFd>| {
             number.map(|number| descriptor::take(option, number)).transpose()
         };
@@ -124,7 +124,7 @@ impl Reports {
         let status = take("--status-fd", self.status_fd)?.map(File::from);
         let gate = take("--block-fd", self.block_fd)?.map(File::from);
         let follows = self.forks();
-        Ok(Herald { ready, status, gate, follows, detach: self.detach, ..Herald::default() })
+        Ok(Reporter { ready, status, gate, follows, detach: self.detach, ..Reporter::default() })
     }
 
     /// Refuses a script of what no shell can do.
@@ -163,7 +163,7 @@ pub fn ready_line(number: RawFd) -> Line {
 
 /// Who tells. After a fork there is one on either side.
 #[derive(Debug, Default)]
-pub struct Herald {
+pub struct Reporter {
     ready: Option<File>,
     status: Option<File>,
     gate: Option<File>,
@@ -181,7 +181,7 @@ mod word {
     pub const FAILED: char = 'f';
 }
 
-impl Herald {
+impl Reporter {
     /// Opens the /proc that we know now: what is entered may have another, or none.
     pub fn look_at_proc(&mut self) -> Result<(), Failure> {
         if self.status.is_some() {

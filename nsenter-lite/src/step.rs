@@ -19,7 +19,7 @@ use crate::persist::{Keep, Keeper};
 use crate::place::Inside;
 use crate::procfs::Folder;
 use crate::pty::{self, Terminal};
-use crate::report::{self, Herald};
+use crate::report::{self, Reporter};
 use crate::users::Mapping;
 use crate::{cgroup, hint, idmap, pidfile, procfs};
 
@@ -84,7 +84,7 @@ pub struct Hands {
     /// Where the PID file goes, found before another mount table is entered.
     pub pid_place: Option<pidfile::Place>,
     /// Who tells the caller.
-    pub herald: Herald,
+    pub reporter: Reporter,
     /// What is entered.
     pub target: Option<Held>,
     /// Who writes the map of users.
@@ -98,7 +98,7 @@ pub struct Hands {
 impl Hands {
     /// To be said directly before COMMAND is executed.
     fn executes(&mut self) -> Result<(), Failure> {
-        self.herald.executes();
+        self.reporter.executes();
         self.keeper.as_mut().map_or(Ok(()), Keeper::executes)
     }
 }
@@ -143,7 +143,7 @@ impl common::Step for Step {
             Self::Ready(number) => report::ready_line(*number),
             Self::Devpts => Line::Run(pty::line()),
             Self::Terminal => Line::Whole("script -qe /dev/null -c".into()),
-            Self::Exec(command) | Self::ExecOpened(command) => Line::Exec(exec::line(command)),
+            Self::Exec(command) | Self::ExecOpened(command) => Line::Exec(shell::line(command)),
         }
     }
 
@@ -226,7 +226,7 @@ impl common::Step for Step {
             }
             Self::Fd(passed) => passed.pass()?,
             Self::ClearEnv => sys::clear_env(),
-            Self::Block(number) => hands.herald.wait_at_gate(*number)?,
+            Self::Block(number) => hands.reporter.wait_at_gate(*number)?,
             // The parent tells, when it is so.
             Self::Ready(_) => {}
             Self::Exec(command) => {

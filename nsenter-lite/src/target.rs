@@ -115,13 +115,18 @@ impl Target {
     pub fn differing(&self, asked: &[Kind]) -> Result<Vec<Kind>, Failure> {
         let mut kinds = Vec::new();
         for kind in ALL {
-            let ours = place_of(&PathBuf::from(format!("/proc/self/ns/{}", kind.link())));
-            match (ours, place_of(&self.path(kind)), self) {
-                (Ok(ours), Ok(theirs), _) if ours == theirs && !asked.contains(&kind) => {}
-                (Ok(_), Ok(_), _) => kinds.push(kind),
-                // A kernel without this kind has no such link; a folder has what was made.
-                (Err(Errno::ENOENT), ..) | (_, Err(Errno::ENOENT), Self::Folder(_)) => {}
-                (_, Err(errno), _) | (Err(errno), ..) => return Err(self.unseen(errno)),
+            let ours = match place_of(&PathBuf::from(format!("/proc/self/ns/{}", kind.link()))) {
+                // The kernel has not this kind.
+                Err(Errno::ENOENT) => continue,
+                ours => ours.map_err(|errno| self.unseen(errno))?,
+            };
+            let theirs = match (place_of(&self.path(kind)), self) {
+                // A folder has those that were made.
+                (Err(Errno::ENOENT), Self::Folder(_)) => continue,
+                (theirs, _) => theirs.map_err(|errno| self.unseen(errno))?,
+            };
+            if ours != theirs || asked.contains(&kind) {
+                kinds.push(kind);
             }
         }
         match self {
@@ -206,10 +211,7 @@ pub fn ids(folder: impl AsFd) -> Result<(u32, u32), Failure> {
     let mut status = File::from(openat(folder, "status", flags, Mode::empty()).tried(what)?);
     let mut text = String::new();
     status.read_to_string(&mut text).tried(what)?;
-    let effective = |name| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_ascii_whitespace().nth(1)?.parse().ok()
-    };
+    let effective = |name| file::field(&text, name)?.split_ascii_whitespace().nth(1)?.parse().ok();
     effective("Uid:")
         .zip(effective("Gid:"))
         .ok_or_else(|| Failure::new(format!("{}: its status has no line for it", what())))

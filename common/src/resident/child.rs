@@ -98,7 +98,7 @@ impl Child {
 
     /// [`Child::wait`], with something else to attend to.
     pub fn wait_beside(mut self, beside: &mut dyn Beside) -> Result<u8, Failure> {
-        take_up(beside);
+        acquire_terminal(beside);
         let change = match self.watch(beside) {
             // It is another's child now.
             Ok(None) => return Ok(0),
@@ -149,8 +149,8 @@ impl Child {
                     // Of two that wait the kernel keeps one: one that somebody has sent may stand
                     // for our child's, too.
                     if is_chld && self.grandchild.is_none() {
-                        let change =
-                            signal::look(self.pid).tried(|| format!("wait for {}", self.pid))?;
+                        let change = signal::try_wait(self.pid)
+                            .tried(|| format!("wait for {}", self.pid))?;
                         if let Some(end) = self.react(change, beside) {
                             return Ok(Some(end));
                         }
@@ -186,11 +186,11 @@ impl Child {
             // A terminal that is not ours stops nobody there: it is us who are sent away from ours.
             signal @ (SIGTSTP | SIGTTIN | SIGTTOU) if self.group == Group::Session => {
                 beside.pause();
-                lie_down(signal);
-                take_up(beside);
+                stop_self(signal);
+                acquire_terminal(beside);
             }
             SIGCONT => {
-                take_up(beside);
+                acquire_terminal(beside);
                 if self.terminal.as_ref().is_some_and(Terminal::is_here) && Terminal::is_all_ours()
                 {
                     self.lend();
@@ -258,8 +258,8 @@ impl Child {
             // The terminal has stopped the job that it was lent to, and not the caller's.
             let _ = signal::send(whole(getpgrp()), signal);
         }
-        let continued = lie_down(signal);
-        take_up(beside);
+        let continued = stop_self(signal);
+        acquire_terminal(beside);
         let here = self.terminal.as_ref().is_some_and(Terminal::is_here);
         if here && (lent || Terminal::is_all_ours()) {
             self.lend();
@@ -283,7 +283,7 @@ impl Child {
     fn send_with(&self, signal: c_int, value: Option<u64>) {
         // One that has ended meanwhile is waited for.
         let _ = match (&self.grandchild, value) {
-            (Some(pidfd), value) => signal::send_exactly(pidfd, signal, value),
+            (Some(pidfd), value) => signal::pidfd_send_signal(pidfd, signal, value),
             (None, Some(value)) => signal::queue(self.pid, signal, value),
             (None, None) => signal::send(self.pid, signal),
         };
@@ -305,7 +305,7 @@ impl Child {
 
 /// Lets the default action of this signal stop us. In a job that nobody could continue the kernel
 /// leaves it out; says whether we were stopped, and continued.
-fn lie_down(signal: c_int) -> bool {
+fn stop_self(signal: c_int) -> bool {
     let _ = signal::send(getpid(), signal);
     let _ = signal::block(signal::ALL & !set(signal));
     let _ = signal::block(signal::ALL);
@@ -313,9 +313,9 @@ fn lie_down(signal: c_int) -> bool {
 }
 
 /// Whoever reads from a terminal in the background is stopped until it is in the foreground.
-fn take_up(beside: &mut dyn Beside) {
+fn acquire_terminal(beside: &mut dyn Beside) {
     while !beside.go_on() {
-        if !lie_down(SIGTTIN) {
+        if !stop_self(SIGTTIN) {
             return beside.do_without();
         }
     }

@@ -10,6 +10,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
+use crate::file;
 use crate::sys::signal::set;
 
 /// A child that may be one, and the `/proc` in which that is looked up.
@@ -57,19 +58,15 @@ impl Perhaps {
     }
 }
 
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
-}
-
 /// The PIDs that a process has, in the namespace that the proc is of and in those below.
 fn numbers(status: &str) -> Vec<&str> {
-    field(status, "NSpid:").unwrap_or_default().split_whitespace().collect()
+    file::field(status, "NSpid:").unwrap_or_default().split_whitespace().collect()
 }
 
 /// Neither caught nor ignored, nor blocked until somebody fetches it, as by sigwait(3).
 fn is_default(status: &str, signal: c_int) -> bool {
     ["SigBlk:", "SigIgn:", "SigCgt:"].into_iter().all(|name| {
-        let found = field(status, name).and_then(|found| u64::from_str_radix(found, 16).ok());
+        let found = file::field(status, name).and_then(|found| u64::from_str_radix(found, 16).ok());
         found.is_some_and(|found| found & set(signal) == 0)
     })
 }

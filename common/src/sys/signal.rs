@@ -132,7 +132,7 @@ pub fn queue(to: Pid, signal: c_int, value: u64) -> nix::Result<()> {
 
 /// Sends a signal, perhaps with a value, to exactly that process. See `pidfd_send_signal(2)`, Linux
 /// 5.1.
-pub fn send_exactly(pidfd: impl AsFd, signal: c_int, value: Option<u64>) -> nix::Result<()> {
+pub fn pidfd_send_signal(pidfd: impl AsFd, signal: c_int, value: Option<u64>) -> nix::Result<()> {
     let info = value.map(|value| Queued::new(signal, value));
     let info = info.as_ref().map_or(ptr::null(), ptr::from_ref);
     let (fd, flags) = (pidfd.as_fd().as_raw_fd(), 0);
@@ -163,21 +163,21 @@ impl Change {
 }
 
 /// What is new of a child, without waiting for it. A child that has ended is gone then.
-pub fn look(child: Pid) -> nix::Result<Option<Change>> {
-    Ok(look_by(child, libc::WNOHANG | libc::WUNTRACED)?.map(|(_, change)| change))
+pub fn try_wait(child: Pid) -> nix::Result<Option<Change>> {
+    Ok(wait_by(child, libc::WNOHANG | libc::WUNTRACED)?.map(|(_, change)| change))
 }
 
 /// The same of any child.
-pub fn look_at_any() -> nix::Result<Option<(Pid, Change)>> {
-    look_by(Pid::from_raw(-1), libc::WNOHANG | libc::WUNTRACED)
+pub fn try_wait_any() -> nix::Result<Option<(Pid, Change)>> {
+    wait_by(Pid::from_raw(-1), libc::WNOHANG | libc::WUNTRACED)
 }
 
 /// Waits for its end.
 pub fn wait(child: Pid) -> nix::Result<Change> {
-    look_by(child, 0)?.map(|(_, change)| change).ok_or(Errno::ECHILD)
+    wait_by(child, 0)?.map(|(_, change)| change).ok_or(Errno::ECHILD)
 }
 
-fn look_by(child: Pid, flags: c_int) -> nix::Result<Option<(Pid, Change)>> {
+fn wait_by(child: Pid, flags: c_int) -> nix::Result<Option<(Pid, Change)>> {
     let mut status = 0;
     // SAFETY: the status is ours to write to.
     let found = unsafe { libc::waitpid(child.as_raw(), &raw mut status, flags) };
