@@ -67,6 +67,13 @@ pub fn e14_settings_of_the_machine(bed: &Bed) -> Test {
 
 pub fn e15_secrets_of_the_machine(bed: &Bed) -> Test {
     bed.contains_with_and_without_filter(&["read"]);
+    // What is mounted in /sys looks into the whole kernel.
+    let look =
+        "for dir in debug tracing security config; do ls -A /sys/kernel/$dir; done 2>/dev/null";
+    for options in [&[][..], &["--seccomp", "none", "--cap-keep", "all"]] {
+        let ran = run(&mut bed.container(options, &["/bin/sh", "-c", look]));
+        assert_eq!(ran.stdout, "", "{options:?}: {ran:?}");
+    }
     Ok(())
 }
 

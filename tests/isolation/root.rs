@@ -33,9 +33,9 @@ pub fn e1_no_process_inside_has_another_root(bed: &Bed) -> Test {
     Ok(())
 }
 
-/// The same command with a folder of the machine's open as descriptor 9.
-fn with_descriptor(command: &Command) -> Command {
-    let mut outer = sh(format!("exec 9</; exec {}", words_of(command)));
+/// The same command with a folder of the machine's open as this descriptor.
+fn with_descriptor(command: &Command, number: u32) -> Command {
+    let mut outer = sh(format!("exec {number}</; exec {}", words_of(command)));
     for (name, value) in command.get_envs() {
         outer.env(name, value.unwrap_or_default());
     }
@@ -44,11 +44,14 @@ fn with_descriptor(command: &Command) -> Command {
 
 pub fn e2_descriptors_and_working_directory(bed: &Bed) -> Test {
     let fds = ["/bin/probe", "fds"];
-    bed.is_contained(&run(&mut with_descriptor(&bed.container(&[], &fds))), "fds");
+    bed.is_contained(&run(&mut with_descriptor(&bed.container(&[], &fds), 9)), "fds");
+    // `cd /proc/self/fd/0/..` would lead out.
+    let input = run(&mut with_descriptor(&bed.container(&["--privileged"], &fds), 0));
+    input.fails(125, "chrootx", &["standard input", "is a folder", "hint: "]);
     for place in ["/proc/self/fd/9", "/proc/self/cwd", "/proc/self/root", "/proc/1/cwd"] {
         let workdir = format!("--workdir {place}");
         let command = bed.changed(&[], &[("-- chrootx", &workdir)], &fds);
-        let ran = run(&mut with_descriptor(&command));
+        let ran = run(&mut with_descriptor(&command, 9));
         match ran.status {
             0 => bed.is_contained(&ran, place),
             _ => ran.fails(125, "chrootx", &[place]),
