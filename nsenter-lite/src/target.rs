@@ -237,6 +237,12 @@ fn place_of(path: &Path) -> Result<(u64, u64), Errno> {
     Ok((found.dev(), found.ino()))
 }
 
+/// Whether this is the user namespace that we are in, which the kernel lets nobody enter again.
+pub fn is_our_user(namespace: impl AsFd) -> bool {
+    let ours = place_of(Path::new("/proc/self/ns/user"));
+    fstat(namespace).is_ok_and(|found| ours == Ok((found.st_dev, found.st_ino)))
+}
+
 /// A pidfd that was handed on to us.
 fn inherited(text: &str, number: &str) -> Result<Target, Failure> {
     let what = || format!("use the descriptor {text:?}");

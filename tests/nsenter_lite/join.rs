@@ -129,6 +129,13 @@ pub fn the_user_namespace_above_is_entered() -> Test {
     let owner = with(&["-t", &pid, "-u", "--user-parent", "--preserve-credentials"], look).silent();
     let theirs = links_of(container.pid);
     assert_eq!(owner.lines().collect::<Vec<_>>(), [&theirs[5], &theirs[1], "0"]);
+    // With --all what is ours already is left out, and so is this one.
+    let plain = Container::start(&["-u", "--hostname", "box"], &["sh", "-c", "read line"]);
+    let pid = plain.pid.to_string();
+    let ran = with(&["-t", &pid, "-a", "--user-parent"], "hostname").silent();
+    assert_eq!(ran, "box\n");
+    let refused = with(&["-t", &pid, "-u", "--user-parent"], "hostname");
+    refused.fails(125, "nsenter-lite", &["(EINVAL)", "-a"]);
     Ok(())
 }
 

@@ -29,6 +29,7 @@ pub fn enter(cli: &Cli, target: &Target) -> Result<(Vec<Step>, Hands), Failure> 
     let parent = cli.entering.user_parent;
     asked.retain(|kind| !named.contains(kind));
     let user_parent = parent.then(|| target.user_parent(&asked)).transpose()?;
+    let user_parent = user_parent.filter(|namespace| !cli.all || !target::is_our_user(namespace));
     let net_socket = cli.entering.net_socket;
     asked.retain(|kind| match kind {
         Kind::User => !parent,
@@ -37,7 +38,7 @@ pub fn enter(cli: &Cli, target: &Target) -> Result<(Vec<Step>, Hands), Failure> 
     });
     let mut entry = Entry {
         files,
-        user_parent: parent,
+        user_parent: user_parent.is_some(),
         net_socket,
         follow_context: cli.entering.follow_context,
         root: cli.place.root.clone(),
