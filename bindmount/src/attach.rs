@@ -157,24 +157,7 @@ pub fn copy(from: &OwnedFd, name: &str, options: &Options) -> Result<OwnedFd, Fa
 
 /// Where the privilege is missing, or the call.
 pub fn explain_privilege(failure: Failure) -> Failure {
-    explain_kernel(failure).hint_if(Errno::EPERM, || {
-        match Root::are_we() {
-        Root::OfTheMachine => {
-            "root may do that, so a filter (seccomp) or a security module denies it, or \
-             CAP_SYS_ADMIN is missing; needed are open_tree, move_mount, mount_setattr, fsopen, \
-             fsconfig, fsmount"
-        }
-        Root::OfAUserNamespace => {
-            "root of a user namespace may do that where the mount namespace belongs to it, too: \
-             nsenter-lite --mount -- bindmount ...; or root outside may (sudo)"
-        }
-        Root::No => {
-            "that takes root (sudo); or as yourself: nsenter-lite --map-root-user --mount -- \
-             bindmount ..."
-        }
-    }
-    .into()
-    })
+    explain_kernel(failure).hint_if(Errno::EPERM, || Root::are_we().missing().into())
 }
 
 /// Whose root we are.
@@ -190,6 +173,25 @@ impl Root {
             (true, false) => Self::OfTheMachine,
             (true, true) => Self::OfAUserNamespace,
             (false, _) => Self::No,
+        }
+    }
+
+    /// What it may be that such a one is denied.
+    fn missing(self) -> &'static str {
+        match self {
+            Self::OfTheMachine => {
+                "root may do that, so a filter (seccomp) or a security module denies it, or \
+                 CAP_SYS_ADMIN is missing; needed are open_tree, move_mount, mount_setattr, fsopen, \
+                 fsconfig, fsmount"
+            }
+            Self::OfAUserNamespace => {
+                "root of a user namespace may do that where the mount namespace belongs to it, too: \
+                 nsenter-lite --mount -- bindmount ...; or root outside may (sudo)"
+            }
+            Self::No => {
+                "that takes root (sudo); or as yourself: nsenter-lite --map-root-user --mount -- \
+                 bindmount ..."
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ pub enum Part {
     ReadOnly,
     /// The same as hidden, in sys, all of which is read-only.
     HiddenInSys,
-    /// That, and what is mounted in sys.
+    /// What is mounted in sys.
     MountedInSys,
 }
 
@@ -50,9 +50,7 @@ const HIDDEN_IN_SYS: [&str; 2] = ["devices/virtual/powercap", "firmware"];
 /// of the whole machine, and in containers their places are empty. To libselinux a selinuxfs that can
 /// only be read is as good as none. Places where nothing is mounted are covered, too: the copy of /sys
 /// is a slave, in which later mounts of the machine appear, and the kernel puts those below a cover.
-const MOUNTED_IN_SYS: [&str; 11] = [
-    HIDDEN_IN_SYS[0],
-    HIDDEN_IN_SYS[1],
+const MOUNTED_IN_SYS: [&str; 9] = [
     "fs/bpf",
     "fs/fuse/connections",
     "fs/pstore",
@@ -104,8 +102,7 @@ impl Part {
             }
             Self::HiddenInSys => "what tells of the machine's firmware is empty; sysfs(5)",
             Self::MountedInSys => {
-                "what tells of the machine's firmware, and the file systems that are mounted in sys \
-                 to look into the kernel, are empty; sysfs(5)"
+                "what is mounted in sys to look into the kernel is empty; sysfs(5)"
             }
         }
     }

@@ -70,17 +70,19 @@ fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
     if tree.proc == Some(Proc::Masked) {
         procfs.extend([mask("proc", mask::Part::Hidden), mask("proc", mask::Part::ReadOnly)]);
     }
+    let hidden = || mask("sys", mask::Part::HiddenInSys);
     let sysfs = match (tree.sys, tree.proc) {
         (false, _) => Vec::new(),
         (true, Some(Proc::Plain)) => vec![copy("sys", Options::of_sys())],
         // What another user namespace has mounted on it can't be left behind, but covered.
         (true, _) if user => {
-            vec![copy("sys", Options::of_sys()), mask("sys", mask::Part::MountedInSys)]
+            let mounted = mask("sys", mask::Part::MountedInSys);
+            vec![copy("sys", Options::of_sys()), hidden(), mounted]
         }
         (true, _) => {
-            let sys = [copy("sys", Options::of_sys_alone()), mask("sys", mask::Part::HiddenInSys)];
             let groups = Path::new("/sys/fs/cgroup").is_dir();
             let groups = groups.then(|| copy("sys/fs/cgroup", Options::of_sys()));
+            let sys = [copy("sys", Options::of_sys_alone()), hidden()];
             sys.into_iter().chain(groups).collect()
         }
     };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat, mode_t};
 use nix::unistd::{AccessFlags, access, execv, execveat};
 
 use crate::report::Failure;
@@ -108,13 +108,12 @@ pub fn find(
 
 fn runnable(root: impl AsFd, path: &Path) -> nix::Result<()> {
     let file = inroot::open_in(root, path, OFlag::O_PATH)?;
-    let may = fstat(&file)?.st_mode & 0o111 != 0;
-    if may && is_regular(&file)? { Ok(()) } else { Err(Errno::EACCES) }
+    let mode = fstat(file)?.st_mode;
+    if mode & 0o111 != 0 && is_regular(mode) { Ok(()) } else { Err(Errno::EACCES) }
 }
 
-fn is_regular(file: &OwnedFd) -> nix::Result<bool> {
-    let mode = fstat(file)?.st_mode;
-    Ok(SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFREG)
+fn is_regular(mode: mode_t) -> bool {
+    SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFREG
 }
 
 /// Finds COMMAND as [`exec`] does, and opens it, for [`exec_opened`] in another root or mount table.
@@ -131,7 +130,7 @@ pub fn open(command: &[OsString]) -> Result<OwnedFd, Failure> {
         Err(errno) => return Err(tried(errno).with_exec_status(126)),
     };
     // What execve(2) says of a FIFO, which would wait for a writer, or a device.
-    if !is_regular(&fd).map_err(tried)? {
+    if !is_regular(fstat(&fd).map_err(tried)?.st_mode) {
         return Err(tried(Errno::EACCES).with_exec_status(126));
     }
     let mut head = [0; 2];

@@ -8,7 +8,6 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +18,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, pipe2};
 
 use crate::namespace::Kind;
+use crate::target::place_of;
 use crate::{hint, idmap};
 
 const NOTHING: Option<&str> = None;
@@ -107,10 +107,9 @@ impl Keep {
 
     /// Mounts all, or nothing; says what was mounted.
     fn bind(&self, pid: Pid) -> Result<Vec<Bound>, Failure> {
-        let bound = self
-            .all()
-            .into_iter()
-            .filter_map(|(kind, file)| Some(Bound { namespace: number(&of(pid, kind))?, file }));
+        let bound = self.all().into_iter().filter_map(|(kind, file)| {
+            Some(Bound { namespace: place_of(&of(pid, kind)).ok()?, file })
+        });
         let bound = bound.collect::<Vec<_>>();
         let files = self.files.iter().try_for_each(|(kind, file)| bind(pid, *kind, file));
         let dir = || self.dir.as_ref().map_or(Ok(()), |(dir, kinds)| bind_all(pid, kinds, dir));
@@ -134,7 +133,7 @@ struct Bound {
 
 impl Bound {
     fn is_there(&self) -> bool {
-        number(&self.file) == Some(self.namespace)
+        place_of(&self.file) == Ok(self.namespace)
     }
 }
 
@@ -153,11 +152,6 @@ fn bind(pid: Pid, kind: Kind, file: &Path) -> Result<(), Failure> {
     mount(Some(&of(pid, kind)), file, NOTHING, MsFlags::MS_BIND, NOTHING)
         .tried(|| format!("keep the namespace {} on {file:?}", kind.option()))
         .map_err(|failure| hint::for_keeping(failure, file))
-}
-
-/// Two files are the same namespace if they have the same numbers.
-fn number(file: &Path) -> Option<(u64, u64)> {
-    fs::metadata(file).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// The folder is put together beside its place, and comes there at once: whoever looks finds all of

@@ -231,7 +231,7 @@ pub fn open_file(file: &Path) -> Result<OwnedFd, Failure> {
 }
 
 /// Two files are the same namespace if they have the same number.
-fn place_of(path: &Path) -> Result<(u64, u64), Errno> {
+pub fn place_of(path: &Path) -> Result<(u64, u64), Errno> {
     let found = fs::metadata(path);
     let found = found.map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
     Ok((found.dev(), found.ino()))

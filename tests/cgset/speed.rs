@@ -63,7 +63,8 @@ pub fn each_group_more_costs_ls_the_same_few_calls() -> Test {
     let more: Vec<usize> = counts.windows(2).map(|pair| pair[1] - pair[0]).collect();
     // For each: open, look, read, read that nothing more comes, close; and now and then memory. By
     // musl each descriptor is told once more that it ends with the exec.
-    assert!(more.iter().all(|more| (50..=75).contains(more)), "{counts:?}");
+    let most = if cfg!(target_env = "musl") { 75 } else { 60 };
+    assert!(more.iter().all(|more| (50..=most).contains(more)), "{counts:?}");
     assert!(more[2] <= more[0] + 10, "not more with more groups: {counts:?}");
     Ok(())
 }
