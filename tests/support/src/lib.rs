@@ -147,6 +147,20 @@ impl fmt::Debug for Ran {
 
 #[allow(clippy::missing_panics_doc, reason = "to panic is what they are for")]
 impl Ran {
+    /// It was silent but for so many lines of `--explain`, each with a command of this script.
+    #[track_caller]
+    pub fn explains(&self, lines: usize, script: &str) {
+        assert_eq!((self.status, self.stdout.as_str()), (0, ""));
+        assert_eq!(self.stderr.lines().count(), lines, "{self:?}");
+        for line in self.stderr.lines() {
+            let command = line.strip_prefix("+ ").and_then(|line| line.split("  # ").next());
+            assert!(
+                script.contains(command.expect("a command and its reason")),
+                "{line}\n{script}"
+            );
+        }
+    }
+
     /// Insists on success, with nothing said; gives what was printed.
     #[track_caller]
     pub fn silent(self) -> String {
