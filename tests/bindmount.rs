@@ -125,6 +125,7 @@ support::tests!(
     hints::a_place_of_a_container_is_named_as_it_is_here,
     hints::what_can_not_be_mounted_is_named,
     script::the_dry_run_script_does_the_same,
+    script::a_relative_name_is_one_from_here,
     script::the_script_does_the_same_in_a_user_namespace,
     script::an_odd_name_is_no_trap,
     script::the_script_finds_the_mounts_below,

@@ -96,6 +96,6 @@ pub fn cover_folder(servers: &Servers, etc: &Place, user: bool) -> String {
          chmod --reference=/proc/self/fd/3/. upper; {write}; \
          chmod 644 upper/{name}; mount -t overlay -o \
          lowerdir=/proc/self/fd/3,upperdir=upper,workdir=work{user} overlay \"$PWD\")",
-        etc.word()
+        shell::folder(etc.path())
     )
 }

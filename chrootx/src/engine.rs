@@ -76,7 +76,7 @@ impl Search {
 
     /// The same in shell: found by the root's own, which has our PATH; and told.
     pub fn line(&self, fd: u32) -> String {
-        let (command, workdir) = (shell::word(&self.command), folder(&self.workdir));
+        let (command, workdir) = (shell::word(&self.command), shell::folder(&self.workdir));
         let (set, path) = match &self.path {
             Some(path) => ("PATH=$3; ", format!(" {}", shell::word(path))),
             None => ("", String::new()),
@@ -91,13 +91,5 @@ impl Search {
              125) echo err enter {workdir} in the new root >&{fd}; exit 125 ;; \
              *) echo err run {command}: not found >&{fd}; exit 127 ;; esac{close}"
         )
-    }
-}
-
-/// A directory for cd: a relative one is looked for here, not in CDPATH.
-pub fn folder(dir: &Path) -> String {
-    match dir.is_absolute() {
-        true => shell::word(dir),
-        false => shell::word(Path::new(".").join(dir)),
     }
 }

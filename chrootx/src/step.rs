@@ -121,8 +121,8 @@ impl common::Step for Step {
             Self::OwnMounts => Line::Within("unshare --mount --propagation private".into()),
             // The path again, for the mount on it is entered only so.
             Self::MountOnItself => Line::Run("mount --rbind . .; cd \"$PWD\"".into()),
-            Self::Enter(dir) => Line::Run(format!("cd -P {}", engine::folder(dir))),
-            Self::Workdir(dir) => Line::Run(format!("cd {} || exit 125", engine::folder(dir))),
+            Self::Enter(dir) => Line::Run(format!("cd -P {}", shell::folder(dir))),
+            Self::Workdir(dir) => Line::Run(format!("cd {} || exit 125", shell::folder(dir))),
             Self::Attributes(mount, attributes) => Line::Run(attributes.line(mount)),
             Self::Keyring => Line::Within("keyctl session -".into()),
             Self::NoNewPrivileges => Line::Within("setpriv --no-new-privs".into()),

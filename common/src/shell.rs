@@ -39,6 +39,15 @@ pub fn operand(path: impl AsRef<Path>) -> String {
     word(path)
 }
 
+/// A directory for cd, with `-P` or without: a relative one is looked for here, not in CDPATH.
+pub fn folder(dir: impl AsRef<Path>) -> String {
+    let dir = dir.as_ref();
+    match dir.is_absolute() {
+        true => word(dir),
+        false => word(Path::new(".").join(dir)),
+    }
+}
+
 /// Puts text between single quotes.
 pub fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))

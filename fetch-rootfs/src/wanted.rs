@@ -142,7 +142,7 @@ impl Check {
                     shell::operand(folder),
                     shell::operand(std::path::absolute(archive).unwrap_or_else(|_| archive.into())),
                     shell::operand(&link),
-                    shell::operand(&sums),
+                    shell::folder(&sums),
                 )
             }
         }

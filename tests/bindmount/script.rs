@@ -72,6 +72,22 @@ pub fn the_dry_run_script_does_the_same() -> Test {
     Ok(())
 }
 
+/// What the caller has exported leads the script's cd nowhere else.
+pub fn a_relative_name_is_one_from_here() -> Test {
+    let root = alpine()?;
+    symlink("../tmp/resolv.conf", root.path().join("etc/resolv.conf")).expect("our own folder");
+    let table = |how: &str| {
+        let script = format!(
+            "n=${{PWD##*/}}; mkdir -p \"tmp/$n/etc\"; export CDPATH=\"$PWD/tmp\"; cd ..; {how}; {TABLE}"
+        );
+        in_folder(root.path(), &script).silent()
+    };
+    let (ours, theirs) = (table("$B --std \"$n\""), table("$B -n --std \"$n\" | sh -e"));
+    assert_eq!(ours, theirs);
+    assert!(ours.contains("/etc rw,") && ours.contains("overlay"), "{ours}");
+    Ok(())
+}
+
 /// There, the nodes are the machine's, and no group is tty.
 pub fn the_script_does_the_same_in_a_user_namespace() -> Test {
     let root = alpine()?;
