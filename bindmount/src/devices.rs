@@ -10,10 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use common::terminal::{DEVPTS, TTY, has_tty, new_devpts};
-use common::{Failure, Tried, mountinfo, sys};
+use common::{Failure, Tried, file, mountinfo, sys};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
-use nix::libc;
 use nix::sys::stat::{Mode, SFlag, fstat, makedev, mkdirat, mknodat, stat, umask};
 use nix::unistd::symlinkat;
 
@@ -81,7 +80,7 @@ pub fn parts() -> [Part; 5] {
 /// The mount table is long, and read only if standard input is a terminal of our `/dev/pts`.
 fn has_own_terminal() -> bool {
     let same = fstat(stdin()).is_ok_and(|input| {
-        let is_device = input.st_mode & libc::S_IFMT == libc::S_IFCHR;
+        let is_device = file::is(&input, SFlag::S_IFCHR);
         is_device && stat(PTS).is_ok_and(|pts| pts.st_dev == input.st_dev)
     });
     same && mountinfo::read().is_ok_and(|table| {
@@ -228,8 +227,7 @@ impl Node {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let node = open(&path, flags, Mode::empty()).tried(failed)?;
         let stat = fstat(&node).tried(failed)?;
-        let is_device = stat.st_mode & libc::S_IFMT == libc::S_IFCHR;
-        if is_device && stat.st_rdev == makedev(self.major, self.minor) {
+        if file::is(&stat, SFlag::S_IFCHR) && stat.st_rdev == makedev(self.major, self.minor) {
             return Ok(node);
         }
         let (major, minor) = (self.major, self.minor);

@@ -8,11 +8,10 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use common::{Failure, Tried, inroot};
+use common::{Failure, Tried, file, inroot};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::libc;
-use nix::sys::stat::fstat;
+use nix::sys::stat::{SFlag, fstat};
 
 use crate::attach::{Mounted, attach_below, copy, explain_kernel};
 use crate::options::Options;
@@ -134,7 +133,7 @@ impl Part {
 /// Something empty of the same kind.
 fn empty(at: &OwnedFd) -> Result<OwnedFd, Failure> {
     let stat = fstat(at).tried(|| "look at what is to be hidden")?;
-    if stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
+    if !file::is(&stat, SFlag::S_IFDIR) {
         let null = devices::NULL.of_the_machine()?;
         return copy(&null, "/dev/null", &Options::of_node());
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use common::{Failure, Tried, file, inroot, shell, sys};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat};
 
 use crate::attach::{Mounted, explain_privilege};
 use crate::memory;
@@ -63,7 +63,7 @@ fn behind_links(rootfs: &Path) -> Result<Found, Failure> {
 }
 
 fn is_regular(file: &OwnedFd) -> bool {
-    fstat(file).is_ok_and(|stat| stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG)
+    fstat(file).is_ok_and(|stat| file::is(&stat, SFlag::S_IFREG))
 }
 
 /// Where it is in a root.

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use common::sys::{descriptor, tty};
-use common::{Failure, Tried, inroot, sys};
+use common::{Failure, Tried, file, inroot, sys};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, fstat, major, minor};
@@ -56,7 +56,7 @@ fn master(root: impl AsFd) -> Result<OwnedFd, Failure> {
             })
         })?;
     let (stat, system) = (fstat(&found).tried(what)?, fstatfs(&found).tried(what)?);
-    let is_device = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR;
+    let is_device = file::is(&stat, SFlag::S_IFCHR);
     let numbers = (major(stat.st_rdev), minor(stat.st_rdev));
     if !is_device || numbers != (5, 2) || system.filesystem_type() != DEVPTS_SUPER_MAGIC {
         return Err(Failure::new(format!("{}: it is no ptmx of a devpts", what())));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use common::sys::{self, power};
-use common::{Failure, Tried};
+use common::{Failure, Tried, file};
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 
@@ -24,10 +24,8 @@ pub fn close_all_but(keep: &BTreeSet<u32>) -> Result<(), Failure> {
 }
 
 fn refuse_folder(fd: u32) -> Result<(), Failure> {
-    let is_folder = sys::inherited(fd).and_then(fstat).is_ok_and(|found| {
-        SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
-    });
-    if !is_folder {
+    let found = sys::inherited(fd).and_then(fstat);
+    if !found.is_ok_and(|found| file::is(&found, SFlag::S_IFDIR)) {
         return Ok(());
     }
     let name = ["input", "output", "error"][fd as usize];

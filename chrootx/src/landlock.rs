@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use common::sys::landlock::{self, Handled};
-use common::{Failure, Tried, inroot, shell};
+use common::{Failure, Tried, file, inroot, shell};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{SFlag, fstat};
@@ -92,12 +92,11 @@ impl Rules {
         for rule in &mut self.0 {
             let Rule::Path(rights, path) = rule else { continue };
             let what = || format!("open {path:?} of the root file system for a Landlock rule");
-            let file = inroot::open_in(&root, path, OFlag::O_PATH).tried(what)?;
-            let mode = SFlag::from_bits_truncate(fstat(&file).tried(what)?.st_mode);
-            if mode & SFlag::S_IFMT != SFlag::S_IFDIR {
+            let place = inroot::open_in(&root, path, OFlag::O_PATH).tried(what)?;
+            if !file::is(&fstat(&place).tried(what)?, SFlag::S_IFDIR) {
                 *rights &= rights_of(&OF_A_FILE);
             }
-            opened.push(file);
+            opened.push(place);
         }
         Ok(opened)
     }

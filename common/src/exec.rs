@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{Mode, SFlag, fstat, mode_t};
+use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{AccessFlags, access, execv, execveat};
 
 use crate::report::Failure;
-use crate::{elf, inroot, sys};
+use crate::{elf, file, inroot, sys};
 
 /// Becomes COMMAND. Returns only if it can't be: 127 if it is not there, else 126.
 ///
@@ -108,12 +108,9 @@ pub fn find(
 
 fn runnable(root: impl AsFd, path: &Path) -> nix::Result<()> {
     let file = inroot::open_in(root, path, OFlag::O_PATH)?;
-    let mode = fstat(file)?.st_mode;
-    if mode & 0o111 != 0 && is_regular(mode) { Ok(()) } else { Err(Errno::EACCES) }
-}
-
-fn is_regular(mode: mode_t) -> bool {
-    SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFREG
+    let stat = fstat(file)?;
+    let runnable = stat.st_mode & 0o111 != 0 && file::is(&stat, SFlag::S_IFREG);
+    if runnable { Ok(()) } else { Err(Errno::EACCES) }
 }
 
 /// Finds COMMAND as [`exec`] does, and opens it, for [`exec_opened`] in another root or mount table.
@@ -130,7 +127,7 @@ pub fn open(command: &[OsString]) -> Result<OwnedFd, Failure> {
         Err(errno) => return Err(tried(errno).with_exec_status(126)),
     };
     // What execve(2) says of a FIFO, which would wait for a writer, or a device.
-    if !is_regular(fstat(&fd).map_err(tried)?.st_mode) {
+    if !file::is(&fstat(&fd).map_err(tried)?, SFlag::S_IFREG) {
         return Err(tried(Errno::EACCES).with_exec_status(126));
     }
     let mut head = [0; 2];

@@ -1,9 +1,16 @@
-//! Files that the kernel makes up as they are read. They say that they are empty, from which Rust's
-//! own `read_to_string` concludes that a few bytes at a time will do.
+//! What a file is, and what is in it, if the kernel makes that up as it is read: such a file says that
+//! it is empty, from which Rust's own `read_to_string` concludes that a few bytes at a time will do.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+
+use nix::sys::stat::{FileStat, SFlag};
+
+/// Whether it is a folder (`S_IFDIR`), a link (`S_IFLNK`) or whatever is asked.
+pub fn is(stat: &FileStat, kind: SFlag) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
+}
 
 /// What fits into this is read at once.
 const USUAL: usize = 4096;

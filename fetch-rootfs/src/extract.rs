@@ -18,6 +18,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use common::file::is;
 use common::{Failure, Tried, inroot};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -37,7 +38,7 @@ use data::fill;
 use devices::Devices;
 use filler::Filler;
 use path::{inner_path, plain_path};
-use place::{clear_inherited, folder_of, in_the_way, is, is_folder, look, make_way, same};
+use place::{clear_inherited, folder_of, in_the_way, is_folder, look, make_way, same};
 
 /// What is known while a tree is being filled.
 pub struct Extractor<'a> {

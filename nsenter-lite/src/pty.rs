@@ -9,9 +9,8 @@ use std::path::Path;
 
 use common::sys::{descriptor, tty};
 use common::terminal::{DEVPTS, TTY, has_tty, new_devpts};
-use common::{Failure, Tried, sys};
+use common::{Failure, Tried, file, sys};
 use nix::fcntl::{OFlag, open, openat};
-use nix::libc;
 use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 use nix::sys::termios::{LocalFlags, OutputFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
@@ -99,8 +98,7 @@ fn from_here() -> Result<OwnedFd, Failure> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let master = open("/dev/ptmx", flags, Mode::empty()).tried(what)?;
     let found = fstat(&master).tried(what)?;
-    let is_node = found.st_mode & libc::S_IFMT == SFlag::S_IFCHR.bits();
-    if !is_node || found.st_rdev != makedev(5, 2) {
+    if !file::is(&found, SFlag::S_IFCHR) || found.st_rdev != makedev(5, 2) {
         return Err(Failure::new("make a terminal by \"/dev/ptmx\": it is another file"));
     }
     Ok(master)

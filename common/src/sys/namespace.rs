@@ -6,6 +6,8 @@ use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::stat::{SFlag, fstat};
 
+use crate::file;
+
 const NS_GET_USERNS: libc::Ioctl = 0xb701;
 const NS_GET_PARENT: libc::Ioctl = 0xb702;
 const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
@@ -32,7 +34,7 @@ pub fn kind(namespace: impl AsFd) -> nix::Result<CloneFlags> {
 /// The network namespace that a socket is of; `ENOTSOCK` if it is none, to which the question might
 /// be a command.
 pub fn of_socket(socket: impl AsFd) -> nix::Result<OwnedFd> {
-    match fstat(&socket)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFSOCK.bits() {
+    match file::is(&fstat(&socket)?, SFlag::S_IFSOCK) {
         true => ask(socket, SIOCGSKNS),
         false => Err(Errno::ENOTSOCK),
     }

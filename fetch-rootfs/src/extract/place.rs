@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use common::file::is;
 use common::{Failure, Tried, inroot};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
@@ -13,10 +14,6 @@ use xattr::FileExt;
 
 use super::tried;
 use crate::entry::Entry;
-
-pub fn is(stat: &FileStat, kind: SFlag) -> bool {
-    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
-}
 
 pub fn is_folder(folder: &OwnedFd, name: &Path) -> bool {
     look(folder, name).is_ok_and(|stat| stat.is_some_and(|stat| is(&stat, SFlag::S_IFDIR)))
