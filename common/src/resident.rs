@@ -84,7 +84,7 @@ pub trait Beside {
     fn news(&mut self) -> Result<Option<Change>, Failure> {
         Ok(None)
     }
-    /// COMMAND has ended; whether that was asked for, by a signal.
+    /// COMMAND has ended; whether by a signal that was passed on to it.
     fn end(&mut self, _asked: bool) {}
 }
 

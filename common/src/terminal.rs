@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
-use nix::libc::O_NOCTTY;
+use nix::libc::{O_NOCTTY, O_NONBLOCK};
 use nix::sys::signal::killpg;
 use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
 
@@ -82,14 +82,17 @@ impl Terminal {
     }
 
     /// The terminal of our session, wherever the standard descriptors lead and whoever is in its
-    /// foreground: it may be our turn later, by the shell's `fg`.
+    /// foreground: it may be our turn later, by the shell's `fg`. To be called before another mount
+    /// namespace is entered, whose /dev/tty may be anything.
     pub fn of_session() -> Option<Self> {
-        let opened = OpenOptions::new().read(true).custom_flags(O_NOCTTY).open("/dev/tty");
-        match opened {
-            Ok(file) => Some(Self { fd: file.into(), ours: getpgrp(), lent: None, last: None }),
+        let opened =
+            OpenOptions::new().read(true).custom_flags(O_NOCTTY | O_NONBLOCK).open("/dev/tty");
+        opened
+            .ok()
+            .map(|file| Self { fd: file.into(), ours: getpgrp(), lent: None, last: None })
+            .filter(|terminal| terminal.foreground().is_some())
             // A small /dev may have none.
-            Err(_) => Self::ours(),
-        }
+            .or_else(Self::ours)
     }
 
     /// Whether COMMAND gets it before it asks: not in a pipeline, where another may need it too.

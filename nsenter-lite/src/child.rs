@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use common::resident::{Beside, Group, Post, Side};
 use common::sys::signal::Change;
-use common::{Failure, Flow, Tried};
+use common::{Failure, Flow, Tried, terminal};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc::SIGKILL;
@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, pipe2, setpgid};
 
+use crate::cli::Cli;
 use crate::hint;
 use crate::init::{self, Init};
 use crate::pty::{Counter, Devpts, Terminal};
@@ -29,9 +30,32 @@ pub struct Child {
     pub init: bool,
     /// Where it gets a terminal of its own from, if it gets one.
     pub pty: Option<Devpts>,
-    /// Whether it leads a process group of its own. Who is in another PID namespace reaches our group
-    /// all the same, by kill(0, ...), as long as it is theirs, too.
-    pub leads: bool,
+    /// Whether it leads a process group of its own.
+    pub leads: Leads,
+}
+
+/// Who is in another PID namespace reaches our group all the same, by kill(0, ...), as long as it is
+/// theirs, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// It shares ours.
+    Never,
+    /// For PID 1: the kernel would neither stop it when it reads from the terminal in the background,
+    /// nor end it by Ctrl-C.
+    WithoutTerminal,
+    /// The terminal is lent to it.
+    Always,
+}
+
+impl Leads {
+    /// For a PID namespace that is made, and one that is entered.
+    pub fn choose(cli: &Cli, made: bool, entered: bool) -> Self {
+        match (cli.reports.detach, made, entered) {
+            (false, _, true) => Self::Always,
+            (false, true, _) => Self::WithoutTerminal,
+            _ => Self::Never,
+        }
+    }
 }
 
 impl Child {
@@ -70,7 +94,12 @@ impl Child {
                     return Err(failure);
                 }
                 // Who has a terminal of its own leads a session, besides.
-                let leads = self.leads && held.relay.is_none();
+                let leads = held.relay.is_none()
+                    && match self.leads {
+                        Leads::Never => false,
+                        Leads::WithoutTerminal => hands.callers_terminal.is_none(),
+                        Leads::Always => true,
+                    };
                 if leads && let Err(errno) = setpgid(child.pid(), child.pid()) {
                     child.end();
                     return Err(Failure::errno("make a process group for the command", errno));
@@ -79,8 +108,8 @@ impl Child {
                 let _ = File::from(writer).write_all(&child.pid().as_raw().to_ne_bytes());
                 held.knows(child.pid());
                 let child = match held.relay {
-                    Some(_) => child.leading(Group::Session),
-                    None if leads => child.leading(Group::Own),
+                    Some(_) => child.leading(Group::Session, None),
+                    None if leads => child.leading(Group::Own, hands.callers_terminal.take()),
                     None => child,
                 };
                 let status = child.wait_beside(&mut held)?;
@@ -140,13 +169,18 @@ impl Held {
     }
 
     /// Waits for the child of PID 1, and gives its status.
-    pub fn wait(&mut self, post: Post, group: Group) -> Result<u8, Failure> {
+    pub fn wait(
+        &mut self,
+        post: Post,
+        group: Group,
+        terminal: Option<terminal::Terminal>,
+    ) -> Result<u8, Failure> {
         let Some(init) = &self.init else { return Err(Failure::new("wait without a PID 1")) };
         let Some(pid) = init.wire.meet()? else {
             // Whichever of the two has failed has told why.
             return self.lost().map(Change::status);
         };
-        let child = post.watch(pid).grandchild()?.leading(group);
+        let child = post.watch(pid).grandchild()?.leading(group, terminal);
         init.wire.tell(pid)?;
         self.knows(pid);
         child.wait_beside(self)

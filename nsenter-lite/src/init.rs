@@ -82,7 +82,7 @@ pub fn fork(
         let status = set_dumpable(traceable)
             .tried(|| "let this process be traced again")
             .and_then(|()| held.get_terminal(counter))
-            .and_then(|()| held.wait(post, waited_for));
+            .and_then(|()| held.wait(post, waited_for, hands.callers_terminal.take()));
         // Before the wire is cut: then COMMAND has nothing to tell of that.
         held.end(true);
         return status.and_then(|status| held.told(status).map(|()| Flow::Done(status)));

@@ -7,10 +7,11 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use common::idmap::{By, IdMap};
+use common::terminal::Terminal;
 use common::{Failure, Mode, exec};
 use nix::sys::signal::Signal;
 
-use crate::child::Child;
+use crate::child::{Child, Leads};
 use crate::cli::{BINFMT, Cli, Propagation};
 use crate::create::Creation;
 use crate::descriptor::Passed;
@@ -103,6 +104,9 @@ fn whole(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
         (steps, Hands { joined, ..Hands::default() })
     };
     (hands.pid_place, hands.program) = (pid_place, program);
+    if mode != Mode::DryRun {
+        hands.callers_terminal = Terminal::of_session();
+    }
     let mut steps: Vec<_> = joins.fd.into_iter().map(Step::Fd).chain(next).collect();
     steps.extend(reports.block_fd.map(Step::Block));
     steps.extend(reports.ready_fd.map(Step::Ready));
@@ -132,6 +136,7 @@ fn create(mut cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
             .hint("leave --init out; --kill-child ends the command with nsenter-lite"));
     }
     let (kinds, tie) = (kinds(&cli), tie(&cli));
+    let leads = Leads::choose(&cli, kinds.contains(&Kind::Pid), cli.joins.has(Kind::Pid));
     let pty = cli.life.pty.then(|| Devpts::choose(kinds.contains(&Kind::Mount)));
     let joined = cli.joins.ordered(&kinds)?;
     let born = |kind| kinds.contains(&kind) || cli.joins.has(kind);
@@ -160,12 +165,7 @@ fn create(mut cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
         setgroups: cli.users.setgroups,
         clocks: cli.clocks,
         propagation: cli.propagation,
-        child: forks.then_some(Child {
-            tie,
-            init: cli.life.init,
-            pty,
-            leads: cli.joins.has(Kind::Pid) && !cli.reports.detach,
-        }),
+        child: forks.then_some(Child { tie, init: cli.life.init, pty, leads }),
         ..Creation::default()
     };
     let mut inside = inside(&cli, denied)?;
@@ -249,7 +249,7 @@ fn kinds(cli: &Cli) -> Vec<Kind> {
 }
 
 fn tie(cli: &Cli) -> Option<Signal> {
-    let pid = cli.namespaces.pid.is_some() || cli.life.init;
+    let pid = cli.namespaces.pid.is_some() || cli.joins.has(Kind::Pid) || cli.life.init;
     cli.kill_child.or((pid && !cli.reports.detach).then_some(Signal::SIGKILL))
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use common::idmap::Writer;
-use common::{Failure, Flow, Line, Tried, exec, shell, sys};
+use common::{Failure, Flow, Line, Tried, exec, shell, sys, terminal};
 use nix::errno::Errno;
 use nix::unistd::{Pid, getpid, sethostname};
 
@@ -93,6 +93,8 @@ pub struct Hands {
     pub keeper: Option<Keeper>,
     /// COMMAND's own terminal, if it gets one.
     pub terminal: Option<Terminal>,
+    /// The caller's, opened while its name leads there.
+    pub callers_terminal: Option<terminal::Terminal>,
 }
 
 impl Hands {

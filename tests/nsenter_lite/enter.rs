@@ -2,11 +2,13 @@
 
 use std::process::Command;
 
-use support::{Test, eventually, need_root, run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::{Test, eventually, need_root, run, scratch};
 
 use crate::setup::{
-    Container, KINDS, LINKS, as_nobody, links_of, need_user_namespaces, own_links, to_be_entered,
-    with,
+    Container, KINDS, LINKS, as_nobody, is_alive, links_of, need_user_namespaces, own_links,
+    to_be_entered, with,
 };
 
 pub fn a_process_is_entered_in_all_its_namespaces() -> Test {
@@ -59,12 +61,47 @@ pub fn who_is_inside_reaches_no_group_outside() -> Test {
     need_root()?;
     let container = to_be_entered();
     let pid = container.pid.to_string();
-    for options in ["-t $1 -a", "-t $1 -p -m", "--join pid=/proc/$1/ns/pid", "--init"] {
+    for (options, status) in [
+        ("-t $1 -a", 137),
+        ("-t $1 -p -m", 137),
+        ("--join pid=/proc/$1/ns/pid", 137),
+        ("--init", 137),
+        // Nobody inside kills PID 1.
+        ("--pid", 0),
+    ] {
         let script = format!("\"$0\" {options} -- sh -c 'kill -KILL 0'; echo survives $?");
         let mut shell = Command::new("setsid");
         shell.args(["--wait", "sh", "-c", &script]).arg(env!("CARGO_BIN_EXE_nsenter-lite"));
-        assert_eq!(run(shell.arg(&pid)).ok(), "survives 137\n", "{options}");
+        assert_eq!(run(shell.arg(&pid)).ok(), format!("survives {status}\n"), "{options}");
     }
+    Ok(())
+}
+
+/// Its own process group is not one that is killed with its launcher's.
+pub fn who_is_inside_ends_with_the_launchers_group() -> Test {
+    need_root()?;
+    let container = to_be_entered();
+    let pid = container.pid.to_string();
+    let entered = Container::start(&["-t", &pid, "-a"], &["sh", "-c", "read line"]);
+    let group = i32::try_from(entered.launcher.id()).expect("a PID");
+    kill(Pid::from_raw(-group), Signal::SIGKILL).expect("our own child's group");
+    eventually("it has ended", || (!is_alive(entered.pid)).then_some(()));
+    Ok(())
+}
+
+/// The launcher looks for no terminal in there.
+pub fn a_false_terminal_inside_keeps_nobody() -> Test {
+    need_root()?;
+    let folder = scratch();
+    let mark = folder.path().join("ready");
+    let script =
+        format!("mount -t tmpfs t /dev && mkfifo /dev/tty && : >{} && read line", mark.display());
+    let container = Container::start(&["-mp", "--mount-proc"], &["sh", "-c", &script]);
+    eventually("it is set up", || mark.exists().then_some(()));
+    let mut shell = Command::new("timeout");
+    shell.args(["-k", "1", "5", "setsid", "--wait", env!("CARGO_BIN_EXE_nsenter-lite")]);
+    shell.args(["-t", &container.pid.to_string(), "-a", "echo", "hi"]);
+    assert_eq!(run(&mut shell).silent(), "hi\n");
     Ok(())
 }
 

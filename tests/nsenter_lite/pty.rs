@@ -68,6 +68,24 @@ pub fn what_nobody_reads_keeps_nobody() -> Test {
     Ok(())
 }
 
+/// A signal that COMMAND has lived through, or has ended by itself for.
+pub fn what_is_written_after_a_signal_is_not_lost() -> Test {
+    need_user_namespaces()?;
+    for options in ["--pty", "--init --pty"] {
+        for (trap, after) in [("trap : HUP", "; seq 15000"), ("trap 'seq 15000; exit' HUP", "")] {
+            let ran = with_tool(&format!(
+                "mkfifo f; exec 7<>f
+                \"$0\" {options} sh -c \"{trap}; >ready; while ! [ -e go ]; do sleep 0.1; done{after}\" \
+                    >f </dev/null 7>&- & tool=$!
+                until [ -e ready ]; do sleep 0.1; done; kill -HUP $tool; sleep 0.5; >go; sleep 1
+                exec 8<f 7>&-; wc -c <&8; wait $tool; rm f ready go"
+            ));
+            assert_eq!(ran.silent(), "78894\n", "{options}: {trap}");
+        }
+    }
+    Ok(())
+}
+
 pub fn output_that_is_lost_is_told() -> Test {
     need_user_namespaces()?;
     for options in ["--pty", "--init --pty"] {

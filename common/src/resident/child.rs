@@ -60,12 +60,12 @@ impl Child {
         Self { _alive: alive, ..self }
     }
 
-    /// Leads a group of its own, and gets the terminal.
+    /// Leads a group of its own, and gets the terminal, which is our session's.
     #[must_use]
-    pub fn leading(mut self, group: Group) -> Self {
+    pub fn leading(mut self, group: Group, terminal: Option<Terminal>) -> Self {
         self.group = group;
         if group == Group::Own {
-            self.terminal = Terminal::of_session();
+            self.terminal = terminal;
             if Terminal::is_all_ours() {
                 self.lend();
             }
@@ -105,13 +105,13 @@ impl Child {
             Ok(Some(change)) => Ok(change),
             Err(failure) => Err(failure),
         };
-        let ends = set(SIGHUP) | set(SIGINT) | set(SIGQUIT) | set(SIGTERM);
-        beside.end(self.passed_on & ends != 0);
-        let was_away = self.terminal.as_mut().is_some_and(Terminal::take_back);
-        let change = match change? {
+        let change = change.map(|change| match change {
             Change::Killed(SIGKILL) => Change::Killed(self.killed_for.unwrap_or(SIGKILL)),
             change => change,
-        };
+        });
+        beside.end(change.as_ref().is_ok_and(|change| self.was_asked_for(*change)));
+        let was_away = self.terminal.as_mut().is_some_and(Terminal::take_back);
+        let change = change?;
         if let Change::Killed(by @ (SIGINT | SIGQUIT)) = change
             && was_away
             && self.passed_on & set(by) == 0
@@ -121,6 +121,14 @@ impl Child {
             let _ = signal::send(whole(getpgrp()), by);
         }
         Ok(change.status())
+    }
+
+    /// Whether it has ended by a signal that somebody sent us to end us both.
+    fn was_asked_for(&self, change: Change) -> bool {
+        let Change::Killed(by @ (SIGHUP | SIGINT | SIGQUIT | SIGTERM)) = change else {
+            return false;
+        };
+        self.killed_for == Some(by) || self.passed_on & set(by) != 0
     }
 
     fn watch(&mut self, beside: &mut dyn Beside) -> Result<Option<Change>, Failure> {

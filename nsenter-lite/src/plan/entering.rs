@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use common::{Failure, Tried, pidfd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::sys::signal::Signal;
 use nix::sys::stat;
 
 use super::terminal;
 use crate::cgroup;
-use crate::child::Child;
+use crate::child::{Child, Leads};
 use crate::cli::Cli;
 use crate::enter::{Entry, Held};
 use crate::namespace::Kind;
@@ -77,8 +78,10 @@ pub fn enter(cli: &Cli, target: &Target) -> Result<(Vec<Step>, Hands), Failure> 
         || cli.kill_child.is_some()
         || cli.reports.forks()
         || pty.is_some();
-    let leads = kinds.contains(&Kind::Pid) && !cli.reports.detach;
-    let child = Child { tie: cli.kill_child, init: false, pty, leads };
+    let leads = Leads::choose(cli, false, kinds.contains(&Kind::Pid));
+    // What ends our group by SIGKILL does not reach it.
+    let tie = cli.kill_child.or((leads == Leads::Always).then_some(Signal::SIGKILL));
+    let child = Child { tie, init: false, pty, leads };
     entry.child = (forks && !cli.no_fork).then_some(child);
     let mut steps = Vec::new();
     if cli.entering.join_cgroup {
