@@ -101,6 +101,7 @@ support::tests!(
     pty::the_callers_input_is_out_of_reach,
     pty::a_stopped_launcher_leaves_the_terminal_as_it_was,
     pty::in_the_background_it_reads_no_keys,
+    pty::in_the_background_it_ends_by_a_signal,
     faults::each_call_that_fails_leaves_nothing,
     enter::a_process_is_entered_in_all_its_namespaces,
     enter::a_process_is_entered_by_letters,

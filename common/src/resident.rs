@@ -74,12 +74,10 @@ pub trait Beside {
     fn pause(&mut self) -> bool {
         false
     }
-    /// We go on. Says whether the terminal is there if it is needed, and not in the caller's hands.
-    fn go_on(&mut self) -> bool {
-        true
+    /// Takes the terminal, if there is one, and it is our turn. Says whether it has to be asked again.
+    fn waits_for_terminal(&mut self) -> bool {
+        false
     }
-    /// Nobody is there who could give us the terminal.
-    fn do_without(&mut self) {}
     /// What has become of a COMMAND that is another's child, if there is news.
     fn news(&mut self) -> Result<Option<Change>, Failure> {
         Ok(None)

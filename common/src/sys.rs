@@ -315,6 +315,29 @@ pub fn clear_env() {
     unsafe { libc::clearenv() };
 }
 
+/// Overwrites them all, for a process that will not look at them: whoever may look into it finds
+/// what execve(2) has given it.
+pub fn erase_env() {
+    unsafe extern "C" {
+        static mut environ: *mut *mut libc::c_char;
+    }
+    // SAFETY: no other thread changes what C's library has here.
+    let mut entry = unsafe { environ };
+    while !entry.is_null() {
+        // SAFETY: the list goes on until a null pointer.
+        let string = unsafe { *entry };
+        if string.is_null() {
+            break;
+        }
+        // SAFETY: it is a string of C's.
+        let length = unsafe { libc::strlen(string) };
+        // SAFETY: they are on our stack, or C's library has made them, and nobody holds one.
+        unsafe { ptr::write_bytes(string, 0, length) };
+        // SAFETY: what ends the list is not reached yet.
+        entry = unsafe { entry.add(1) };
+    }
+}
+
 fn owned(fd: libc::c_long) -> nix::Result<OwnedFd> {
     let fd = Errno::result(fd)?;
     let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;

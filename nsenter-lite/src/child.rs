@@ -232,12 +232,8 @@ impl Beside for Held {
         self.relay.as_mut().is_some_and(Relay::leave_terminal)
     }
 
-    fn go_on(&mut self) -> bool {
-        self.relay.as_mut().is_none_or(Relay::take_terminal)
-    }
-
-    fn do_without(&mut self) {
-        self.relay.iter_mut().for_each(Relay::end_input);
+    fn waits_for_terminal(&mut self) -> bool {
+        self.relay.as_mut().is_some_and(|relay| !relay.take_terminal())
     }
 
     /// What is left is killed first: then nobody writes any more.

@@ -177,6 +177,7 @@ fn settle(post: &Post, wire: &Inside, tie: Option<Signal>) {
     // What is sent to the group of the process outside, that one passes on.
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     let _ = chdir("/");
+    sys::erase_env();
     power::close_all_but([post.signals(), wire.fd()]);
 }
 

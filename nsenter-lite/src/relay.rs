@@ -94,11 +94,6 @@ impl Relay {
         true
     }
 
-    /// There are no more keys.
-    pub fn end_input(&mut self) {
-        self.input = Input::Ended;
-    }
-
     /// Sets it as it was. Says whether it was otherwise.
     pub fn leave_terminal(&mut self) -> bool {
         let Some(mode) = self.callers.take() else { return false };
@@ -123,7 +118,10 @@ impl Relay {
         let Some(master) = &self.master else { return Vec::new() };
         let mut ports = Vec::with_capacity(3);
         if self.input != Input::Ended && self.inward.is_empty() {
-            ports.push((Port::Input, self.stdin.as_fd(), PollFlags::POLLIN));
+            // In the background only that the terminal hangs up is for us.
+            let theirs = self.input == (Input::Open { terminal: true }) && self.callers.is_none();
+            let events = if theirs { PollFlags::empty() } else { PollFlags::POLLIN };
+            ports.push((Port::Input, self.stdin.as_fd(), events));
         }
         let mut events = PollFlags::empty();
         events.set(PollFlags::POLLIN, self.outward.is_empty());

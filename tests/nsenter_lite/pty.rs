@@ -227,14 +227,26 @@ pub fn a_stopped_launcher_leaves_the_terminal_as_it_was() -> Test {
     Ok(())
 }
 
-/// In the background it stops, as whatever reads from the terminal does.
+/// timeout(1) puts what it runs into the background, with a script's terminal.
+pub fn in_the_background_it_ends_by_a_signal() -> Test {
+    need_sessions()?;
+    for options in ["--pty -m", "--init --pty -m", "-p -m"] {
+        let command = if options.contains("pty") { "sleep 60" } else { "cat" };
+        let script = format!("timeout -k 5 1 $TOOL {options} {command}; echo ended $?");
+        let mut session = Session::start(&["sh", "-c", &script]);
+        session.expect("ended 124");
+    }
+    Ok(())
+}
+
+/// In the background COMMAND runs, and writes; its keys it gets in the foreground.
 pub fn in_the_background_it_reads_no_keys() -> Test {
     need_sessions()?;
     let mut session = Session::bash();
-    session.line("$TOOL --pty sh -c 'read word; echo \"<$word>\"' &");
-    session.expect("@ ");
+    session.line("$TOOL --pty sh -c 'echo be\"\"gun; read word; echo \"<$word>\"' &");
+    session.expect("begun");
     session.pause();
-    assert!(session.run("jobs").contains("topped"));
+    assert!(session.run("jobs").contains("unning"));
     session.line("fg");
     session.expect("read word");
     session.pause();

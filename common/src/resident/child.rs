@@ -18,6 +18,10 @@ use crate::sys::signal::{self, Arrived, Change, Set, set};
 use crate::terminal::Terminal;
 use crate::{pidfd, sys};
 
+/// How many milliseconds pass until we look whether it is our turn at the terminal: a shell's `fg`
+/// tells only those that are stopped.
+const TURN: u8 = 200;
+
 /// A child that is waited for. The PID of one's own child is not used again before that; that of a
 /// child's child may be, and so there is a descriptor for it.
 #[derive(Debug)]
@@ -98,7 +102,6 @@ impl Child {
 
     /// [`Child::wait`], with something else to attend to.
     pub fn wait_beside(mut self, beside: &mut dyn Beside) -> Result<u8, Failure> {
-        acquire_terminal(beside);
         let change = match self.watch(beside) {
             // It is another's child now.
             Ok(None) => return Ok(0),
@@ -133,10 +136,14 @@ impl Child {
 
     fn watch(&mut self, beside: &mut dyn Beside) -> Result<Option<Change>, Failure> {
         loop {
+            let timeout = match beside.waits_for_terminal() {
+                true => PollTimeout::from(TURN),
+                false => PollTimeout::NONE,
+            };
             let events = {
                 let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
                 fds.extend(beside.watched());
-                match poll(&mut fds, PollTimeout::NONE) {
+                match poll(&mut fds, timeout) {
                     Ok(_) | Err(Errno::EINTR) => {}
                     Err(errno) => return Err(Failure::errno("wait for a signal", errno)),
                 }
@@ -195,10 +202,8 @@ impl Child {
             signal @ (SIGTSTP | SIGTTIN | SIGTTOU) if self.group == Group::Session => {
                 beside.pause();
                 stop_self(signal);
-                acquire_terminal(beside);
             }
             SIGCONT => {
-                acquire_terminal(beside);
                 if self.terminal.as_ref().is_some_and(Terminal::is_here) && Terminal::is_all_ours()
                 {
                     self.lend();
@@ -218,6 +223,8 @@ impl Child {
             match signal {
                 SIGWINCH | SIGURG | SIGCHLD => {}
                 SIGCONT => self.send(SIGCONT),
+                // It is to end, and will not wait for us to go on.
+                SIGTSTP | SIGTTIN | SIGTTOU if self.killed_for.is_some() => {}
                 SIGTSTP | SIGTTIN | SIGTTOU => {
                     self.send(SIGSTOP);
                     self.suspend(signal, &mut ());
@@ -267,7 +274,6 @@ impl Child {
             let _ = signal::send(whole(getpgrp()), signal);
         }
         let continued = stop_self(signal);
-        acquire_terminal(beside);
         let here = self.terminal.as_ref().is_some_and(Terminal::is_here);
         if here && (lent || Terminal::is_all_ours()) {
             self.lend();
@@ -318,15 +324,6 @@ fn stop_self(signal: c_int) -> bool {
     let _ = signal::block(signal::ALL & !set(signal));
     let _ = signal::block(signal::ALL);
     signal::take_back(set(SIGCONT))
-}
-
-/// Whoever reads from a terminal in the background is stopped until it is in the foreground.
-fn acquire_terminal(beside: &mut dyn Beside) {
-    while !beside.go_on() {
-        if !stop_self(SIGTTIN) {
-            return beside.do_without();
-        }
-    }
 }
 
 /// A process group, to kill(2).
