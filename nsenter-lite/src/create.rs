@@ -175,7 +175,10 @@ impl Creation {
         if kinds.is_empty() {
             return Ok(());
         }
+        let is_kept = self.files.iter().any(|(kind, _)| *kind == Kind::Mount);
+        let outer = (is_kept && kinds.contains(&Kind::Mount)).then(persist::mount_id).flatten();
         unshare(namespace::flags(kinds))
+            .and_then(|()| outer.map_or(Ok(()), persist::be_younger_than))
             .tried(|| format!("make new namespaces ({})", namespace::options(kinds)))
             .map_err(|failure| hint::for_new(failure, &self.kinds))
     }

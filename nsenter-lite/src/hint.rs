@@ -184,19 +184,20 @@ pub fn for_root(failure: Failure) -> Failure {
 /// A namespace could not be mounted on a file.
 pub fn for_keeping(failure: Failure, file: &Path) -> Failure {
     let folder = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    failure
-        .hint_if(Errno::EPERM, || {
-            "that takes root where the file is: as yourself, in a user and a mount namespace of \
-             yours"
-                .into()
-        })
-        .hint_if(Errno::EINVAL, || {
-            format!(
-                "a mount namespace is kept only in an older one, and where mounts are private: \
-                 mount --bind {folder:?} {folder:?}; mount --make-private {folder:?}; if that is \
-                 so, Linux 6.18 may misjudge its age, and taskset -c 0 for all of it helps"
-            )
-        })
+    for_keeping_in_folder(failure).hint_if(Errno::EINVAL, || {
+        format!(
+            "a mount namespace is kept only where mounts are private: mount --bind {folder:?} \
+             {folder:?}; mount --make-private {folder:?}; and only in an older one"
+        )
+    })
+}
+
+/// The same in a folder of ours, whose mounts are private.
+pub fn for_keeping_in_folder(failure: Failure) -> Failure {
+    failure.hint_if(Errno::EPERM, || {
+        "that takes root where the file is: as yourself, in a user and a mount namespace of yours"
+            .into()
+    })
 }
 
 /// A folder for binfmt_misc, or the file system itself.

@@ -11,9 +11,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, shell, sys};
+use common::sys::{self, namespace};
+use common::{Failure, Tried, shell};
 use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, pipe2};
 
@@ -111,7 +113,9 @@ impl Keep {
             Some(Bound { namespace: place_of(&of(pid, kind)).ok()?, file })
         });
         let bound = bound.collect::<Vec<_>>();
-        let files = self.files.iter().try_for_each(|(kind, file)| bind(pid, *kind, file));
+        let files = self.files.iter().try_for_each(|(kind, file)| {
+            bind(pid, *kind, file, file).map_err(|failure| hint::for_keeping(failure, file))
+        });
         let dir = || self.dir.as_ref().map_or(Ok(()), |(dir, kinds)| bind_all(pid, kinds, dir));
         files.and_then(|()| dir()).inspect_err(|_| self.unbind(&bound)).map(|()| bound)
     }
@@ -137,6 +141,32 @@ impl Bound {
     }
 }
 
+/// The number of our mount namespace, where the kernel tells it.
+pub fn mount_id() -> Option<u64> {
+    File::open("/proc/self/ns/mnt").ok().and_then(|file| namespace::mount_id(file).ok())
+}
+
+/// Makes our new mount namespace anew until it has a higher number than the one that it is kept in.
+/// By that the kernel sees which is older, and keeps none in a younger one; but from Linux 6.18 on
+/// each CPU hands out numbers of its own. The CPU that the outer one has its number from has higher
+/// ones left.
+pub fn be_younger_than(outer: u64) -> nix::Result<()> {
+    let us = Pid::from_raw(0);
+    let Ok(all) = sched_getaffinity(us) else { return Ok(()) };
+    for cpu in (0..CpuSet::count()).filter(|cpu| all.is_set(*cpu) == Ok(true)) {
+        if mount_id().is_none_or(|ours| ours > outer) {
+            break;
+        }
+        let mut only = CpuSet::new();
+        only.set(cpu)?;
+        sched_setaffinity(us, &only)?;
+        let made = unshare(CloneFlags::CLONE_NEWNS);
+        sched_setaffinity(us, &all)?;
+        made?;
+    }
+    Ok(())
+}
+
 /// In a script, what is there until the file of a user namespace is bound.
 pub fn waiting(file: &Path) -> PathBuf {
     let mut name = file.file_name().unwrap_or_default().to_owned();
@@ -148,10 +178,10 @@ fn of(pid: Pid, kind: Kind) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/ns/{}", kind.link()))
 }
 
-fn bind(pid: Pid, kind: Kind, file: &Path) -> Result<(), Failure> {
+/// `shown` is its name in messages.
+fn bind(pid: Pid, kind: Kind, file: &Path, shown: &Path) -> Result<(), Failure> {
     mount(Some(&of(pid, kind)), file, NOTHING, MsFlags::MS_BIND, NOTHING)
-        .tried(|| format!("keep the namespace {} on {file:?}", kind.option()))
-        .map_err(|failure| hint::for_keeping(failure, file))
+        .tried(|| format!("keep the namespace {} on {shown:?}", kind.option()))
 }
 
 /// The folder is put together beside its place, and comes there at once: whoever looks finds all of
@@ -162,23 +192,24 @@ fn bind_all(pid: Pid, kinds: &[Kind], dir: &Path) -> Result<(), Failure> {
     name.push(format!(".{pid}"));
     let staging = dir.with_file_name(name);
     fs::create_dir(&staging).tried(|| format!("make the folder {staging:?}"))?;
-    let done = fill(pid, kinds, &staging).and_then(|()| attach(&staging, dir));
+    let done = fill(pid, kinds, &staging, dir)
+        .map_err(hint::for_keeping_in_folder)
+        .and_then(|()| attach(&staging, dir));
     detach(&staging);
     let _ = fs::remove_dir(&staging);
     done
 }
 
 /// Private: a mount that others get a copy of can have no mount namespace on it.
-fn fill(pid: Pid, kinds: &[Kind], staging: &Path) -> Result<(), Failure> {
-    let what = || format!("mount a folder on {staging:?}");
+fn fill(pid: Pid, kinds: &[Kind], staging: &Path, dir: &Path) -> Result<(), Failure> {
+    let what = || format!("mount a folder for the namespaces in {dir:?}");
     mount(Some("namespaces"), staging, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
         .and_then(|()| mount(NOTHING, staging, NOTHING, MsFlags::MS_PRIVATE, NOTHING))
-        .tried(what)
-        .map_err(|failure| hint::for_keeping(failure, staging))?;
+        .tried(what)?;
     for kind in kinds {
-        let file = staging.join(kind.link());
-        File::create_new(&file).tried(|| format!("make the file {file:?}"))?;
-        bind(pid, *kind, &file)?;
+        let (file, shown) = (staging.join(kind.link()), dir.join(kind.link()));
+        File::create_new(&file).tried(|| format!("make the file {shown:?}"))?;
+        bind(pid, *kind, &file, &shown)?;
     }
     Ok(())
 }

@@ -11,14 +11,19 @@ use crate::setup::{as_nobody, need_user_namespaces, tool};
 const TOOL: &str = env!("CARGO_BIN_EXE_nsenter-lite");
 
 /// In a mount namespace of the test's own: `$1` is a scratch folder, `$2` the tool.
-///
-/// On one CPU: a mount namespace can be kept only in an older one, and from Linux 6.18 on each CPU
-/// hands out numbers of its own, by which the kernel may take the newer for the older.
 fn kept(folder: &Path, script: &str) -> Command {
-    let shell = private_sh(script);
+    let mut command = private_sh(script);
+    command.arg(folder).arg(TOOL);
+    command
+}
+
+/// On one CPU: a mount namespace can be kept only in an older one, and from Linux 6.18 on each CPU
+/// hands out numbers of its own, by which the kernel may take the newer for the older. unshare(1) does
+/// not look.
+fn kept_by_script(folder: &Path, script: &str) -> Command {
+    let shell = kept(folder, script);
     let mut command = Command::new("taskset");
     command.args(["-c", "0"]).arg(shell.get_program()).args(shell.get_args());
-    command.arg(folder).arg(TOOL);
     command
 }
 
@@ -160,7 +165,7 @@ pub fn the_script_keeps_the_same() -> Test {
         let look = look.replace("-a", if letters.contains('p') { "-u" } else { "-a" });
         let by_script = format!("cd \"$1\"; sh -c \"$3\"; {look}");
         let by_tool = format!("cd \"$1\"; \"$2\" {}; {look}", options.join(" "));
-        let theirs = run(kept(folder.path(), &by_script).arg(&script));
+        let theirs = run(kept_by_script(folder.path(), &by_script).arg(&script));
         let ours = run(&mut kept(folder.path(), &by_tool));
         assert_eq!(ours, theirs, "{script}");
         assert!(ours.silent().ends_with("\nbox\n"));

@@ -11,6 +11,7 @@ use crate::file;
 const NS_GET_USERNS: libc::Ioctl = 0xb701;
 const NS_GET_PARENT: libc::Ioctl = 0xb702;
 const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+const NS_GET_MNTNS_ID: libc::Ioctl = libc::_IOR::<u64>(0xb7, 5);
 const SIOCGSKNS: libc::Ioctl = 0x894c;
 
 /// The user namespace that a namespace belongs to.
@@ -29,6 +30,14 @@ pub fn kind(namespace: impl AsFd) -> nix::Result<CloneFlags> {
     // SAFETY: the question takes no argument, and is answered by a number.
     let flag = unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_NSTYPE) };
     Errno::result(flag).map(CloneFlags::from_bits_retain)
+}
+
+/// By which the kernel tells which of two mount namespaces is the older one. Linux 6.11.
+pub fn mount_id(namespace: impl AsFd) -> nix::Result<u64> {
+    let mut id = 0;
+    // SAFETY: the answer is written to a number of this size.
+    let done = unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_MNTNS_ID, &raw mut id) };
+    Errno::result(done).map(|_| id)
 }
 
 /// The network namespace that a socket is of; `ENOTSOCK` if it is none, to which the question might
