@@ -142,6 +142,7 @@ support::tests!(
     hints::no_user_namespace_in_a_chroot,
     hints::what_only_another_kernel_says_is_explained,
     hints::a_root_or_an_identity_that_is_not_to_be_had,
+    hints::a_folder_or_room_for_descriptors_that_is_missing,
     hints::clocks_have_a_range,
     network::loopback_comes_up_when_it_is_asked_for,
     network::groups_may_ping_as_far_as_they_are_mapped,

@@ -70,7 +70,8 @@ impl Failure {
     /// A system call failed while trying `what`.
     pub fn errno(what: impl Into<String>, errno: Errno) -> Self {
         let why = format!("{} ({errno:?})", errno.desc());
-        Self { errno: Some(errno), ..Self::from(anyhow!(why).context(what.into())) }
+        let failure = Self { errno: Some(errno), ..Self::from(anyhow!(why).context(what.into())) };
+        failure.hint_if(Errno::EMFILE, || "more open files are allowed by ulimit -n".into())
     }
 
     /// COMMAND can't be run: `status` is 126 or 127.

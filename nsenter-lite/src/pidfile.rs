@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use common::{Failure, Tried};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
@@ -38,7 +39,9 @@ impl Place {
             _ => Path::new("."),
         };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let folder = open(folder, flags, Mode::empty()).tried(what)?;
+        let folder = open(folder, flags, Mode::empty()).tried(what).map_err(|failure| {
+            failure.hint_if(Errno::ENOENT, || format!("make its folder: mkdir -p {folder:?}"))
+        })?;
         Ok(Self::Name { folder, name: name.to_owned(), file: owned })
     }
 

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 
 use crate::hint;
 use crate::namespace::{ALL, Kind};
@@ -72,8 +72,8 @@ impl Target {
         if let Some(number) = number {
             return inherited(text, number);
         }
-        let has_digits = text.bytes().any(|byte| byte.is_ascii_digit());
-        if text.contains('/') || !text.is_empty() && !has_digits {
+        let is_number = text.is_empty() || text.starts_with(|first: char| first.is_ascii_digit());
+        if text.contains('/') || !is_number {
             return Err(Failure::usage(format!("enter {text:?}: no such folder"))
                 .hint("nsenter-lite --persist DIR ... keeps namespaces in a folder"));
         }
@@ -144,7 +144,12 @@ impl Target {
             Self::Folder(dir) => format!("in {dir:?}"),
         };
         Failure::errno(format!("look at the namespaces {whose}"), errno)
-            .hint_if(Errno::EACCES, || "that takes root, or a process of your own".into())
+            .hint_if(Errno::EACCES, || match geteuid().is_root() {
+                true => {
+                    "that takes CAP_SYS_PTRACE there, and a security module that lets it".into()
+                }
+                false => "that takes root, or a process of your own".into(),
+            })
             .hint_if(Errno::ENOENT, || {
                 "the process has ended, and waits for its parent; or /proc hides those of others \
                  (hidepid)"

@@ -110,6 +110,16 @@ pub fn a_root_or_an_identity_that_is_not_to_be_had() -> Test {
     Ok(())
 }
 
+pub fn a_folder_or_room_for_descriptors_that_is_missing() -> Test {
+    need_user_namespaces()?;
+    let ran = run(tool().args(["-r", "--pid-file", "/nowhere/pid", "true"]));
+    ran.fails(125, "nsenter-lite", &["(ENOENT)", "mkdir -p \"/nowhere\""]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 4; exec \"$0\" -r --init true", TOOL]);
+    run(&mut shell).fails(125, "nsenter-lite", &["(EMFILE)", "ulimit -n"]);
+    Ok(())
+}
+
 pub fn clocks_have_a_range() -> Test {
     need_root()?;
     let ran = run(tool().args(["--monotonic=-999999999", "true"]));

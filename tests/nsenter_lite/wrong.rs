@@ -78,6 +78,7 @@ pub fn wrong_pids_are_told_apart() -> Test {
         (["-t", &own, "--boottime=5"], "--boottime"),
         (["-t", "/nowhere/at/all", "-a"], "no such folder"),
         (["-t", "kept", "-a"], "no such folder"),
+        (["-t", "box1", "-a"], "no such folder"),
         (["-t", "/etc", "-a"], "there are no namespaces in it"),
         (["-t", "fd:77", "-a"], "(EBADF)"),
         (["-t", "fd:0", "-a"], "no pidfd"),
