@@ -104,7 +104,7 @@ fn whole(mut cli: Cli) -> Result<(Vec<Step>, Hands), Failure> {
         (steps, Hands { joined, ..Hands::default() })
     };
     (hands.pid_place, hands.program) = (pid_place, program);
-    if mode != Mode::DryRun {
+    if mode != Mode::DryRun && next.iter().any(Step::forks) {
         hands.callers_terminal = Terminal::of_session();
     }
     let mut steps: Vec<_> = joins.fd.into_iter().map(Step::Fd).chain(next).collect();

@@ -72,6 +72,17 @@ pub enum Step {
     ExecOpened(Vec<OsString>),
 }
 
+impl Step {
+    /// Whether the next ones are a child's.
+    pub fn forks(&self) -> bool {
+        match self {
+            Self::Create(creation) => creation.child.is_some(),
+            Self::Enter(entry) => entry.child.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// What is held while the steps are done.
 #[derive(Debug, Default)]
 pub struct Hands {

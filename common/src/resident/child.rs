@@ -227,7 +227,11 @@ impl Child {
                 SIGTSTP | SIGTTIN | SIGTTOU if self.killed_for.is_some() => {}
                 SIGTSTP | SIGTTIN | SIGTTOU => {
                     self.send(SIGSTOP);
-                    self.suspend(signal, &mut ());
+                    // It goes on asking for the terminal as soon as it is continued, by signals that
+                    // would stop us once more before we see for what we were. The kernel has looked
+                    // that there is somebody to continue us.
+                    let asks = signal != SIGTSTP && arrived.code > 0;
+                    self.suspend(if asks { SIGSTOP } else { signal }, &mut ());
                 }
                 _ => {
                     self.killed_for = Some(signal);
