@@ -1,7 +1,7 @@
 //! How an archive is compressed: told by its first bytes, for a name says nothing for sure, and a
 //! pipe has none.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Cursor, Read};
 
 use common::{Failure, Tried};
 
@@ -12,11 +12,15 @@ const LZ4: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 
 /// The decoders read from the source in pieces of this size.
 const PIECE: usize = 128 * 1024;
+/// A tar header. The magic numbers are in its first bytes; old tars have only its sum to tell them.
+const HEAD: u64 = 512;
 
 /// Wraps the source in its decoder.
-pub fn decoder<'a>(source: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Failure> {
-    let mut source = BufReader::with_capacity(PIECE, source);
-    let head = peek(&mut source)?;
+pub fn decoder<'a>(mut source: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Failure> {
+    // One read(2) of a pipe gives what is in it, which may be a single byte.
+    let mut head = Vec::new();
+    source.by_ref().take(HEAD).read_to_end(&mut head).tried(|| "read the source")?;
+    let source = Cursor::new(head.clone()).chain(BufReader::with_capacity(PIECE, source));
     Ok(match head.as_slice() {
         [0x1f, 0x8b, ..] => Box::new(Members::<flate2::bufread::GzDecoder<_>>::of(source)?),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(Members::<Xz<_>>::of(source)?),
@@ -35,14 +39,6 @@ pub fn decoder<'a>(source: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Failure
 pub fn is_lz4(mut source: impl Read) -> bool {
     let mut head = [0; 4];
     source.read_exact(&mut head).is_ok() && head == LZ4
-}
-
-/// The first bytes, at most a tar header, without consuming them.
-fn peek(source: &mut BufReader<impl Read>) -> Result<Vec<u8>, Failure> {
-    // A pipe gives what it has; the first piece is the whole header in all but odd cases, and the
-    // magic numbers are in its first six bytes.
-    let head = source.fill_buf().tried(|| "read the source")?;
-    Ok(head[..head.len().min(512)].to_vec())
 }
 
 /// ustar and GNU have a magic number; what old tars write has but a checksum, which the reader
@@ -104,6 +100,49 @@ mod tests {
     fn read(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
         let mut out = Vec::new();
         decoder(bytes).expect("an archive").read_to_end(&mut out).map(|_| out)
+    }
+
+    /// As a slow pipe gives it: one piece, and what is left with the next read.
+    struct Split<'a>(&'a [u8], &'a [u8]);
+
+    impl Read for Split<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            if self.0.is_empty() {
+                self.0 = std::mem::take(&mut self.1);
+            }
+            self.0.read(buffer)
+        }
+    }
+
+    #[test]
+    fn the_first_piece_may_be_of_any_size() {
+        let tar = [&[b'a'; 100][..], &[0; 157], b"ustar", &[0; 762]].concat();
+        let gzip = {
+            let mut packed = Vec::new();
+            let level = flate2::Compression::fast();
+            flate2::read::GzEncoder::new(&tar[..], level)
+                .read_to_end(&mut packed)
+                .expect("in memory");
+            packed
+        };
+        let mut xz = Vec::new();
+        liblzma::read::XzEncoder::new(&tar[..], 1).read_to_end(&mut xz).expect("in memory");
+        let mut bzip2 = Vec::new();
+        let best = bzip2::Compression::best();
+        bzip2::read::BzEncoder::new(&tar[..], best).read_to_end(&mut bzip2).expect("in memory");
+        let zstd = zstd::encode_all(&tar[..], 1).expect("in memory");
+        for bytes in [tar.clone(), gzip, xz, bzip2, zstd, lz4(&tar)] {
+            for cut in [1, 2, 3, 5, 100, 511, 512, 513].into_iter().filter(|cut| *cut < bytes.len())
+            {
+                let mut out = Vec::new();
+                let (first, rest) = bytes.split_at(cut);
+                let decoded = decoder(Split(first, rest));
+                let decoded = decoded.map_err(|failure| failure.lines("t"));
+                let mut decoded = decoded.unwrap_or_else(|why| panic!("cut at {cut}: {why}"));
+                decoded.read_to_end(&mut out).expect("it is whole");
+                assert!(out == tar, "{:?} cut at {cut}", &bytes[..2]);
+            }
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Request {
 impl Server {
     /// Serves `body` under these paths: `/good`, `/moved` (redirects to it), `/loop` (to itself),
     /// `/truncated` (closes early), `/stalls` (stops midway, and says nothing more), `/slow` (a
-    /// little at a time), `/chunked`, `/error`; `/tagged…` with an `ETag`, in parts, and with the
+    /// little at a time), `/chunked`, `/chunked=N` (the first chunk of N bytes), `/error`; `/tagged…` with an `ETag`, in parts, and with the
     /// faults that are told; anything else is not found. It ends with the test.
     pub fn start(body: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port of loopback");
@@ -135,12 +135,15 @@ fn answer(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
                 write(&mut stream, piece)
             })
         }
-        "/chunked" => {
+        path if path.starts_with("/chunked") => {
             write(
                 &mut stream,
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
             )?;
-            body.chunks(1000).try_for_each(|piece| {
+            let first = path.split_once('=').and_then(|(_, size)| size.parse().ok()).unwrap_or(0);
+            let (first, rest) = body.split_at(first);
+            let first = Some(first).filter(|first| !first.is_empty());
+            first.into_iter().chain(rest.chunks(1000)).try_for_each(|piece| {
                 write(&mut stream, format!("{:x}\r\n", piece.len()).as_bytes())?;
                 write(&mut stream, piece)?;
                 write(&mut stream, b"\r\n")

@@ -27,6 +27,33 @@ pub fn a_url_is_a_source() -> Test {
     Ok(())
 }
 
+/// One read(2) of a pipe or a socket gives what has come by then.
+pub fn a_source_may_come_in_pieces_of_any_size() -> Test {
+    for (body, cuts) in [
+        (large(), &[1, 5, 100, 511][..]),
+        (compressed("gzip", &large())?, &[1]),
+        (compressed("xz", &large())?, &[1, 3]),
+        (compressed("bzip2", &large())?, &[3]),
+        (compressed("zstd", &large())?, &[2]),
+    ] {
+        let server = Server::start(body.clone());
+        let folder = scratch();
+        let (file, root) = (folder.path().join("file"), folder.path().join("root"));
+        fs::write(&file, &body).expect("our own folder");
+        for cut in cuts {
+            let slow = "(head -c \"$2\" \"$1\"; sleep 0.1; tail -c \"+$(($2 + 1))\" \"$1\") |";
+            let mut command = support::sh(format!("{slow} \"$3\" - \"$4\""));
+            command.arg(&file).arg(cut.to_string()).arg(env!("CARGO_BIN_EXE_fetch-rootfs"));
+            run(command.arg(&root)).silent();
+            fs::remove_dir_all(&root).expect("it was made");
+            run(fetch().arg(server.url(&format!("chunked={cut}"))).arg(&root)).silent();
+            assert_eq!(names(&root), ["etc", "last", "noise"], "{cut}");
+            fs::remove_dir_all(&root).expect("it was made");
+        }
+    }
+    Ok(())
+}
+
 pub fn a_server_that_fails_is_told_in_a_line() -> Test {
     let plain = Server::start(large());
     let packed = Server::start(compressed("gzip", &large())?);
