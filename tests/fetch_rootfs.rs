@@ -85,6 +85,7 @@ support::tests!(
     usage::standard_input_is_a_source,
     sources::a_url_is_a_source,
     sources::a_source_may_come_in_pieces_of_any_size,
+    sources::what_is_no_port_is_refused,
     sources::a_server_that_fails_is_told_in_a_line,
     downloads::a_download_that_breaks_off_at_any_tenth_goes_on,
     downloads::a_server_without_ranges_is_read_from_the_start,

@@ -8,7 +8,7 @@ use nix::unistd::geteuid;
 
 use crate::names::{Names, Pattern};
 use crate::wanted::Wanted;
-use crate::{catalogue, credentials, transfer, wanted};
+use crate::{catalogue, credentials, location, transfer, wanted};
 
 use crate::oci::{Choice, platform::Platform, reference::Reference};
 
@@ -150,9 +150,7 @@ impl Source {
                 .hint("is a shell variable empty?")),
             ("-", ..) => Ok(Source::Stdin),
             ("host", ..) => Ok(Source::Host(Vec::new())),
-            (_, Some(("http" | "https", rest)), _) if !rest.is_empty() => {
-                Ok(Source::Url(text.to_owned()))
-            }
+            (_, Some(("http" | "https", rest)), _) if !rest.is_empty() => url(text),
             (_, Some(("docker" | "oci", name)), _) => Reference::parse(name).map(Source::Registry),
             (_, Some((scheme, _)), _) => {
                 let text = credentials::split_url(text).0;
@@ -178,6 +176,15 @@ impl Source {
             },
         }
     }
+}
+
+fn url(text: &str) -> Result<Source, Failure> {
+    if !location::has_good_port(text) {
+        let text = credentials::split_url(text).0;
+        return Err(Failure::usage(format!("read the source {text:?}: its port is none"))
+            .hint("a port is a number, at most 65535: https://HOST:PORT/PATH"));
+    }
+    Ok(Source::Url(text.to_owned()))
 }
 
 impl Cli {

@@ -16,6 +16,17 @@ pub fn same_server(one: &str, other: &str) -> bool {
     server(one).is_some_and(|one| Some(one) == server(other))
 }
 
+/// Whether what stands behind the host's colon is a port, or nothing, which is the usual one. For the
+/// library what it can't read is the usual one, too, and another server would be asked.
+pub fn has_good_port(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let behind = host.rsplit_once(']').map_or(host, |(_, behind)| behind);
+    let port = behind.split_once(':').map_or("", |(_, port)| port);
+    port.is_empty() || !port.starts_with('+') && port.parse::<u16>().is_ok()
+}
+
 /// Where a server sends us that was asked for `from`.
 pub fn redirected(from: &str, location: Option<&str>) -> Result<String, Trouble> {
     let fail = |why: &str| Err(Trouble::lasting(format!("get {from:?}: redirected {why}")));
@@ -24,6 +35,7 @@ pub fn redirected(from: &str, location: Option<&str>) -> Result<String, Trouble>
     let Some(to) = join(from, location.trim()) else { return fail(&nowhere) };
     let is = |url: &str, scheme| url.split_once("://").is_some_and(|(found, _)| found == scheme);
     match is(&to, "https") || is(&to, "http") && is(from, "http") {
+        true if !has_good_port(&to) => fail(&format!("to {location:?}, whose port is none")),
         true if to.parse::<Uri>().is_ok() => Ok(to),
         true => fail(&nowhere),
         false => fail(&format!("to {location:?}, which is not as safe")),
@@ -140,6 +152,36 @@ mod tests {
         }
         assert_eq!(to("http://h/a", "file:///etc/passwd"), None);
         assert!(redirected(base, None).is_err());
+        let why = redirected(base, Some("//h:99999/c")).expect_err("no port").what;
+        assert!(why.contains("whose port is none"), "{why}");
+    }
+
+    #[test]
+    fn what_is_no_port_is_not_the_usual_one() {
+        for url in [
+            "http://h/x",
+            "http://h:/x",
+            "http://h:65535",
+            "http://me:99999@h:80/x:y",
+            "http://[::1]/x",
+            "http://[::1]:8080/x",
+            "https://h/a:b",
+            "h:80",
+        ] {
+            assert!(has_good_port(url), "{url}");
+        }
+        for url in [
+            "http://127.0.0.1:99999/x",
+            "http://h:65536",
+            "http://h:+80/",
+            "http://h:-1/",
+            "http://h:http?x",
+            "http://[::1]:x/",
+            "http://me:80@h:x/",
+            "h:99999",
+        ] {
+            assert!(!has_good_port(url), "{url}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use ureq::http::Uri;
 use ureq::{Proxy, ProxyProtocol};
 
 use crate::http::Trouble;
+use crate::location::has_good_port;
 
 /// `HTTP_PROXY` is not among them: a web server sets it for a CGI program from the header `Proxy:`
 /// of any request.
@@ -31,8 +32,9 @@ pub fn choose(url: &str, set: impl Fn(&str) -> Option<String>) -> Result<Option<
     if is_exempt(&uri, &none_for) {
         return Ok(None);
     }
+    let proxy = Proxy::new(value.trim()).ok().filter(|_| has_good_port(value.trim()));
     // What the variable holds may be a password.
-    Proxy::new(value.trim()).map(Some).map_err(|_| {
+    proxy.map(Some).ok_or_else(|| {
         Trouble::lasting(format!("get {url:?}: the proxy that ${name} names is none"))
             .hint("as http://HOST:PORT or socks5://HOST:PORT")
     })
@@ -67,8 +69,10 @@ mod tests {
         assert_eq!(host("http://h/x", &all[..1]), Ok(None));
         assert_eq!(host("http://h/x", &[("HTTP_PROXY", "http://evil")]), Ok(None));
         assert_eq!(host("http://h/x", &[("http_proxy", "socks5://s:9")]), Ok(Some("s".into())));
-        let bad = host("http://h/x", &[("http_proxy", "bad://me:secret@p")]).expect_err("a scheme");
-        assert!(bad.contains("$http_proxy") && !bad.contains("secret"), "{bad}");
+        for proxy in ["bad://me:secret@p", "http://me:secret@p:99999", "p:x"] {
+            let bad = host("http://h/x", &[("http_proxy", proxy)]).expect_err(proxy);
+            assert!(bad.contains("$http_proxy") && !bad.contains("secret"), "{bad}");
+        }
     }
 
     #[test]

@@ -54,6 +54,26 @@ pub fn a_source_may_come_in_pieces_of_any_size() -> Test {
     Ok(())
 }
 
+/// It never stands for the usual port, where somebody else's server may be.
+pub fn what_is_no_port_is_refused() -> Test {
+    let server = Server::start(small());
+    let folder = scratch();
+    let root = folder.path().join("root");
+    for url in ["http://127.0.0.1:99999/x", "http://me:hidden@127.0.0.1:x/y", "https://h:-1/"] {
+        let ran = run(fetch().args(["--header", "X-Token: hidden", url]).arg(&root));
+        ran.fails(2, "fetch-rootfs", &["its port is none", "hint: "]);
+        assert!(!ran.stderr.contains("hidden"), "{ran:?}");
+        let list = run(fetch().args(["--checksums", url]).arg(server.url("good")).arg(&root));
+        list.fails(2, "fetch-rootfs", &["its port is none", "hint: "]);
+    }
+    let moved = run(fetch().arg(server.url("to=http://127.0.0.1:99999/x")).arg(&root));
+    moved.fails(1, "fetch-rootfs", &["redirected to", "whose port is none"]);
+    let proxied = run(fetch().env("all_proxy", "127.0.0.1:99999").arg("http://h/x").arg(&root));
+    proxied.fails(1, "fetch-rootfs", &["$all_proxy"]);
+    assert!(names(folder.path()).is_empty());
+    Ok(())
+}
+
 pub fn a_server_that_fails_is_told_in_a_line() -> Test {
     let plain = Server::start(large());
     let packed = Server::start(compressed("gzip", &large())?);

@@ -2,14 +2,16 @@
 
 use ureq::http::Uri;
 
+use crate::location::has_good_port;
+
 /// A password is sent there: to https, or where the registry itself is spoken to by http.
 pub fn may_ask(realm: &str, base: &str) -> bool {
-    let (Ok(realm), Ok(base)) = (realm.parse::<Uri>(), base.parse::<Uri>()) else { return false };
-    let user = realm.authority().is_some_and(|authority| authority.as_str().contains('@'));
-    match (realm.scheme_str(), base.scheme_str()) {
-        _ if user => false,
+    let (Ok(to), Ok(base)) = (realm.parse::<Uri>(), base.parse::<Uri>()) else { return false };
+    let user = to.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    match (to.scheme_str(), base.scheme_str()) {
+        _ if user || !has_good_port(realm) => false,
         (Some("https"), _) => true,
-        (Some("http"), Some("http")) => realm.host() == base.host(),
+        (Some("http"), Some("http")) => to.host() == base.host(),
         _ => false,
     }
 }
@@ -55,6 +57,7 @@ mod tests {
             "http://127.0.0.1@10.0.0.1/",
             "http://[127.0.0.1]@10.0.0.1/",
             "http://[::1]/",
+            "http://127.0.0.1:99999/",
         ] {
             assert!(!may_ask(realm, here), "{realm}");
         }
