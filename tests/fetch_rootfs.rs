@@ -43,6 +43,8 @@ mod registry_helpers;
 mod registry_network;
 #[path = "fetch_rootfs/registry_server.rs"]
 mod registry_server;
+#[path = "fetch_rootfs/scarce.rs"]
+mod scarce;
 #[path = "fetch_rootfs/server.rs"]
 mod server;
 #[path = "fetch_rootfs/sources.rs"]
@@ -188,6 +190,9 @@ support::tests!(
     unusual::blocks_and_members_may_be_many,
     unusual::the_last_of_a_name_counts_however_many_there_are,
     unusual::a_small_file_that_cannot_be_written_is_named,
+    scarce::a_tree_whose_path_can_t_be_printed_is_taken_back,
+    scarce::a_process_without_descriptors_leaves_nothing,
+    scarce::a_limit_on_processes_is_named,
     usage::wrong_usage_is_one_line,
     usage::the_dry_run_script_does_the_same,
     usage::the_script_for_cpio_and_lz4_does_the_same,

@@ -17,6 +17,7 @@ mod credentials;
 mod download;
 mod entry;
 mod extract;
+mod hint;
 mod host;
 mod http;
 mod idmap;
@@ -60,7 +61,9 @@ fn run(cli: &cli::Cli) -> Result<u8, Failure> {
     if cli.list {
         return report::print(&catalogue::table()).map(|()| 0);
     }
-    perform(&plan::plan(cli)?, cli.narration.mode(), &mut step::Hands::default())
+    plan::plan(cli)
+        .and_then(|plan| perform(&plan, cli.narration.mode(), &mut step::Hands::default()))
+        .map_err(hint::for_all)
 }
 
 /// Extracts an archive into an empty folder; what is wrong with it, if it is refused: what the

@@ -12,6 +12,7 @@ use common::{Failure, Tried};
 
 use crate::archive::read_buffered;
 use crate::codec;
+use crate::hint;
 
 /// A piece is small enough for the processor's cache, and large enough that a hand-over costs
 /// nothing beside it.
@@ -35,7 +36,8 @@ pub fn decoded<T: Send>(
     let pieces = Pieces { take, give, piece: Piece::default(), at: 0 };
     thread::scope(|scope| {
         let named = thread::Builder::new().name("write".into()).stack_size(STACK);
-        let thread = named.spawn_scoped(scope, || work(pieces)).tried(|| "start a thread")?;
+        let thread = named.spawn_scoped(scope, || work(pieces)).tried(|| "start a thread");
+        let thread = thread.map_err(hint::for_thread)?;
         let fed = feed(&mut decoder, &full, &empty, |given| {
             given > UNSUSPICIOUS && given / ratio.max(1) > taken.get()
         });

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use common::{Failure, Tried, shell, sys};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, open, openat};
-use nix::sys::stat::{Mode, fstat, mkdirat};
-use nix::unistd::{UnlinkatFlags, geteuid, unlink, unlinkat};
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, geteuid, unlink, unlinkat};
 
 use crate::removal::remove_tree;
 
@@ -63,13 +63,22 @@ impl Staging {
         let mut name = prefix;
         name.push(std::process::id().to_string());
         let failed = || format!("make {:?} for the time being", path.join(&name));
-        let unfinished = |errno| Failure::errno(failed(), errno);
-        mkdirat(&parent, name.as_os_str(), Mode::S_IRWXU).map_err(unfinished)?;
-        let folder = openat(&parent, name.as_os_str(), flags, Mode::empty()).map_err(unfinished)?;
-        let folder = lock(folder).ok_or_else(|| unfinished(Errno::EAGAIN))?;
-        mkdirat(&*folder, TREE, Mode::S_IRWXU).map_err(unfinished)?;
-        let tree = openat(&*folder, TREE, flags, Mode::empty()).map_err(unfinished)?;
+        mkdirat(&parent, name.as_os_str(), Mode::S_IRWXU).tried(failed)?;
+        let filled = || {
+            let folder = openat(&parent, name.as_os_str(), flags, Mode::empty())?;
+            let folder = lock(folder).ok_or(Errno::EAGAIN)?;
+            mkdirat(&*folder, TREE, Mode::S_IRWXU)?;
+            let tree = openat(&*folder, TREE, flags, Mode::empty())?;
+            Ok::<_, Errno>((folder, tree))
+        };
+        let made = filled().inspect_err(|_| remove_empty(&parent, &name));
+        let (folder, tree) = made.tried(failed)?;
         Ok(Self { parent, name, folder, tree })
+    }
+
+    /// Removes it where nothing has been done in it yet.
+    pub fn abandon(&self) {
+        remove_empty(&self.parent, &self.name);
     }
 
     /// The top of the tree.
@@ -88,22 +97,48 @@ impl Staging {
         Ok(file.into())
     }
 
-    /// Gives the tree its name; all of it, or nothing, appears. An empty folder is replaced.
-    pub fn publish(&self, dir: &Path) -> Result<(), Failure> {
+    /// Gives the tree its name; all of it, or nothing, appears. An empty folder is replaced: what
+    /// it was is given.
+    pub fn publish(&self, dir: &Path) -> Result<Option<FileStat>, Failure> {
         let (_, name) = split(dir)?;
         let failed = || format!("rename the finished tree to {dir:?}");
         let rename =
             |flags| sys::rename(&*self.folder, TREE, &self.parent, name.as_os_str(), flags);
-        match rename(sys::RENAME_NOREPLACE) {
+        let before = match rename(sys::RENAME_NOREPLACE) {
             // rename(2) replaces an empty folder, and refuses one that has something in it.
             Err(Errno::EEXIST | Errno::EINVAL) => {
+                let before = look(&self.parent, &name);
                 rename(0).tried(failed).map_err(|failure| {
                     failure.hint_if(Errno::ENOTEMPTY, || "somebody else made it meanwhile".into())
                 })?;
+                before
             }
-            outcome => outcome.tried(failed)?,
+            outcome => outcome.map(|()| None).tried(failed)?,
+        };
+        self.discard()?; // what was only needed meanwhile
+        Ok(before)
+    }
+
+    /// The tree, published already, gets the name of the staging folder, to be discarded with it. The
+    /// empty folder that it replaced is made again.
+    pub fn take_back(&self, dir: &Path, before: Option<FileStat>) -> Result<(), Failure> {
+        let (_, name) = split(dir)?;
+        let failed = || format!("take {dir:?} back");
+        let ours = fstat(&self.tree).tried(failed)?;
+        let is_ours = |there: &FileStat| (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino);
+        if !look(&self.parent, &name).as_ref().is_some_and(is_ours) {
+            return Ok(()); // somebody else has moved it
         }
-        self.discard() // what was only needed meanwhile
+        sys::rename(&self.parent, name.as_os_str(), &self.parent, self.name.as_os_str(), 0)
+            .tried(failed)?;
+        let Some(before) = before else { return Ok(()) };
+        let (uid, gid) = (Uid::from_raw(before.st_uid), Gid::from_raw(before.st_gid));
+        mkdirat(&self.parent, name.as_os_str(), Mode::from_bits_truncate(before.st_mode))
+            .and_then(|()| {
+                let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+                fchownat(&self.parent, name.as_os_str(), Some(uid), Some(gid), flags)
+            })
+            .tried(|| format!("make the empty {dir:?} again"))
     }
 
     /// Removes it with all that is in it.
@@ -134,6 +169,17 @@ pub fn nameless() -> Result<File, Failure> {
             }
         }
     }
+}
+
+/// By name alone, for there may be no descriptor left to be had.
+fn remove_empty(parent: &OwnedFd, name: &OsStr) {
+    for folder in [&Path::new(name).join(TREE), Path::new(name)] {
+        let _ = unlinkat(parent, folder, UnlinkatFlags::RemoveDir);
+    }
+}
+
+fn look(parent: &OwnedFd, name: &OsStr) -> Option<FileStat> {
+    fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()
 }
 
 fn lock(folder: OwnedFd) -> Option<Flock<File>> {

@@ -12,10 +12,12 @@ use std::time::Instant;
 
 use common::resident::{self, Side};
 use common::{Failure, Flow, Line, report, shell};
+use nix::sys::stat::FileStat;
 
 use crate::cache;
 use crate::checksum::{self, Digest, Kind};
 use crate::cli::{Rules, Source};
+use crate::hint;
 use crate::host::Piece;
 use crate::idmap::IdMap;
 use crate::input::{Fetched, Input};
@@ -102,6 +104,8 @@ pub enum Step {
 #[derive(Default)]
 pub struct Hands {
     staging: Option<Staging>,
+    /// The empty folder in whose place the tree is.
+    replaced: Option<FileStat>,
     input: Option<Input>,
     /// The list of digests, if it was signed.
     list: Option<Vec<u8>>,
@@ -246,6 +250,7 @@ impl common::Step for Step {
 
     fn undo(&self, hands: &mut Hands) -> Result<(), Failure> {
         match self {
+            Self::Publish { dir, .. } => hands.staging()?.take_back(dir, hands.replaced),
             Self::Begin { .. } => hands.staging()?.discard(),
             _ => Ok(()),
         }
@@ -285,7 +290,8 @@ impl Hands {
 fn begin(dir: &Path, cache: Option<&Path>, keep: bool, hands: &mut Hands) -> Result<Flow, Failure> {
     hands.start = Some(Instant::now());
     let staging = Staging::new(dir)?;
-    match resident::fork(true).inspect_err(|_| drop(staging.discard()))? {
+    let forked = resident::fork(true).inspect_err(|_| staging.abandon());
+    match forked.map_err(hint::for_thread)? {
         Side::Child => {
             staging::without_umask();
             hands.staging = Some(staging);
@@ -319,7 +325,7 @@ fn verify(check: &Check, hands: &mut Hands) -> Result<(), Failure> {
 }
 
 fn publish(dir: &Path, hands: &mut Hands) -> Result<(), Failure> {
-    hands.staging()?.publish(dir)?;
+    hands.replaced = hands.staging()?.publish(dir)?;
     hands.fetched.keep();
     hands.kept.iter_mut().for_each(Fetched::keep);
     hands.outcome.iter().for_each(Outcome::tell);

@@ -18,6 +18,7 @@ use super::data;
 use super::tried_name;
 use crate::attributes::times;
 use crate::entry::Entry;
+use crate::hint;
 
 /// A larger file costs more to copy once more than to write at once.
 const SMALL: u64 = 128 * 1024;
@@ -57,7 +58,7 @@ pub fn beside<T>(work: impl FnOnce(&mut Filler) -> Result<T, Failure>) -> Result
     thread::scope(|scope| {
         let named = thread::Builder::new().name("fill".into());
         let thread = named.spawn_scoped(scope, move || fill_all(&take, &give));
-        let thread = thread.tried(|| "start a thread")?;
+        let thread = thread.tried(|| "start a thread").map_err(hint::for_thread)?;
         let outcome = work(&mut filler).and_then(|done| filler.hand_over().map(|()| done));
         drop(filler);
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;

@@ -19,6 +19,7 @@ use super::digest::{Digest, compare};
 use super::files::{Files, Section};
 use super::registry::{BlobDownload, Registry};
 use crate::download::content_range;
+use crate::hint;
 use crate::http::{Answer, Trouble};
 use crate::limits::Entries;
 use crate::progress::Progress;
@@ -96,7 +97,8 @@ impl Downloads {
             // They are not waited for: if something fails, the program ends, and they with it.
             thread::Builder::new()
                 .spawn(move || shared.work())
-                .tried(|| "start a thread for downloads")?;
+                .tried(|| "start a thread for downloads")
+                .map_err(hint::for_thread)?;
         }
         Ok(Self { shared, names })
     }
