@@ -149,17 +149,26 @@ pub fn verify(wanted: &Digest, made: &[Digest]) -> Result<(), Failure> {
         .hint("it is damaged, or another version, or not what its maker published: do not use it"))
 }
 
+/// What BSD's programs and coreutils, and what OpenSSL, call the kinds.
+const TAGS: [(Kind, &str); 4] = [
+    (Kind::Sha256, "SHA256"),
+    (Kind::Sha512, "SHA512"),
+    (Kind::Sha256, "SHA2-256"),
+    (Kind::Sha512, "SHA2-512"),
+];
+
 /// The digests that a checksum file lists for a name. All that it lists count.
 pub fn listed(list: &str, text: &[u8], name: &str) -> Result<Vec<Digest>, Failure> {
     let text = String::from_utf8_lossy(text);
+    // The mark that some editors put in front of all text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut weak = false;
     let mut found = Vec::new();
     for (tag, digits, listed) in text.lines().filter_map(entry) {
         if listed.strip_prefix("./").unwrap_or(listed) != name {
             continue;
         }
-        let kinds = [(Kind::Sha256, "SHA256"), (Kind::Sha512, "SHA512")].into_iter();
-        let mut kinds = kinds.filter(|(_, name)| tag.is_none_or(|tag| tag == *name));
+        let mut kinds = TAGS.into_iter().filter(|(_, known)| tag.is_none_or(|tag| tag == *known));
         match kinds.find_map(|(kind, _)| Digest::parse(kind, digits).ok()) {
             Some(digest) => found.push(digest),
             None => weak = true,
@@ -170,21 +179,40 @@ pub fn listed(list: &str, text: &[u8], name: &str) -> Result<Vec<Digest>, Failur
         (false, _) => Ok(found),
         (true, true) => Err(failed("its digest is neither SHA-256 nor SHA-512")
             .hint("MD5 and SHA-1 can be forged: the maker may publish SHA256SUMS, too")),
-        (true, false) => Err(failed("it is not listed")
-            .hint("--name NAME says under which name the archive is listed")),
+        (true, false) => Err(match nameless(text) {
+            Some(option) => failed("a digest is there without a name").hint(option),
+            None => failed("it is not listed")
+                .hint("--name NAME says under which name the archive is listed"),
+        }),
     }
 }
 
-/// `HASH  NAME`, `HASH *NAME` or `SHA256 (NAME) = HASH`: the kind if it is named, the digits, and
-/// the name.
+/// The option for the only digest of a list, if it has no name: of what file it is, nobody says, and
+/// sha256sum(1) does not take it either. One of standard input has a name that is none.
+fn nameless(text: &str) -> Option<String> {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let (line, None) = (lines.next()?, lines.next()) else { return None };
+    let digits = match entry(line) {
+        Some((_, digits, "-" | "stdin")) => digits,
+        _ => line,
+    };
+    let option = |(kind, option)| Digest::parse(kind, digits).ok().map(|_| option);
+    let option = [(Kind::Sha256, "sha256"), (Kind::Sha512, "sha512")].into_iter().find_map(option);
+    option.map(|option| format!("if it is the archive's: --{option} {digits}"))
+}
+
+/// `HASH  NAME`, `HASH *NAME`, `SHA256 (NAME) = HASH` or `SHA256(NAME)= HASH`: the kind if it is
+/// named, the digits, and the name.
 fn entry(line: &str) -> Option<(Option<&str>, &str, &str)> {
-    let line = line.trim_end();
-    if let Some((digits, name)) = line.split_once(' ').filter(|(word, _)| bytes(word).is_some()) {
+    let line = line.trim();
+    let words = line.split_once([' ', '\t']).filter(|(word, _)| bytes(word).is_some());
+    if let Some((digits, name)) = words {
         return Some((None, digits, name.strip_prefix([' ', '*']).unwrap_or(name)));
     }
-    let (tag, digits) = line.rsplit_once(") = ")?;
-    let (tag, name) = tag.split_once(" (")?;
-    bytes(digits).map(|_| (Some(tag), digits, name))
+    let (before, digits) = line.rsplit_once('=')?;
+    let (tag, name) = before.trim_end().strip_suffix(')')?.split_once('(')?;
+    let digits = digits.trim_start();
+    bytes(digits).map(|_| (Some(tag.strip_suffix(' ').unwrap_or(tag)), digits, name))
 }
 
 #[cfg(test)]
@@ -237,6 +265,47 @@ mod tests {
         for (name, why) in [("d", "neither"), ("e", "neither"), ("b.tar", "not listed")] {
             let failure = listed(name).expect_err(name).lines("t");
             assert!(failure.contains(why), "{failure}");
+        }
+    }
+
+    #[test]
+    fn blanks_and_marks_are_those_of_other_programs() {
+        let (one, two) = ("11".repeat(32), "22".repeat(64));
+        for text in [
+            format!("{one}\ta b\n"),
+            format!("  {one}  a b\r\n"),
+            format!("\u{feff}{one}  a b\n"),
+            format!("SHA256(a b)= {one}\n"),
+            format!("SHA2-256(a b)= {one}\n"),
+            format!("SHA256 (a b)={one}\n"),
+        ] {
+            let found = listed("SUMS", text.as_bytes(), "a b");
+            let found = found.map_err(|failure| failure.lines("t"));
+            assert_eq!(found, Ok(vec![Digest::parse(Kind::Sha256, &one).expect("64")]), "{text:?}");
+        }
+        let text = format!("SHA2-512(a)= {two}\nSHA1(a)= {}\n", "0".repeat(40));
+        assert_eq!(listed("SUMS", text.as_bytes(), "a").expect("one").len(), 1);
+        let text = format!("SHA2-256(a)= {two}\n");
+        assert!(listed("SUMS", text.as_bytes(), "a").is_err(), "not of that length");
+    }
+
+    #[test]
+    fn a_digest_without_a_name_is_told_with_its_option() {
+        let (one, two) = ("1f".repeat(32), "22".repeat(64));
+        let lines = |text: &str| {
+            listed("SUMS", text.as_bytes(), "a").expect_err("it has no name").lines("t")
+        };
+        for (text, option) in [
+            (one.clone(), format!("--sha256 {one}")),
+            (format!("\u{feff}{one}\n"), format!("--sha256 {one}")),
+            (format!("{one}  -\n"), format!("--sha256 {one}")),
+            (format!("SHA2-256(stdin)= {one}\n"), format!("--sha256 {one}")),
+            (format!("{two}\r\n\n"), format!("--sha512 {two}")),
+        ] {
+            assert!(lines(&text).contains(&format!("archive's: {option}\n")), "{}", lines(&text));
+        }
+        for text in [format!("{one}\n{one}\n"), format!("{one}  b\n"), "00".repeat(20)] {
+            assert!(lines(&text).contains("--name NAME"), "{}", lines(&text));
         }
     }
 

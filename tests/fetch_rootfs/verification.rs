@@ -20,6 +20,9 @@ pub fn published() -> Result<TempDir, support::Skip> {
         sign() { gpg --batch --local-user \"$1\" --detach-sign \"$3\" --output \"$4\" \"$2\"; }
         key maker; key other; gpg --export --armor maker >maker.asc
         sha256sum 'a b.tar.gz' >SHA256SUMS; sha512sum --binary 'a b.tar.gz' >SHA512SUMS
+        cut -c1-64 SHA256SUMS >BARE; sha256sum <'a b.tar.gz' >STDIN
+        printf '%s\\t%s\\n' \"$(cat BARE)\" 'a b.tar.gz' >TAB
+        printf 'SHA256(%s)= %s\\n' 'a b.tar.gz' \"$(cat BARE)\" >OPENSSL
         sha256sum --tag 'a b.tar.gz' >BSD; md5sum 'a b.tar.gz' >MD5SUMS
         sed 's/^..../0000/' SHA256SUMS >WRONG; sed 's/a b/c/' SHA256SUMS >ELSE
         sign maker 'a b.tar.gz' --no-armor archive.sig; sign maker 'a b.tar.gz' --armor archive.asc
@@ -54,7 +57,7 @@ pub const SOURCE: &str = "a b.tar.gz";
 pub fn a_list_of_digests_is_read_in_each_form() -> Test {
     let folder = published()?;
     let folder = folder.path();
-    for list in ["SHA256SUMS", "SHA512SUMS", "BSD"] {
+    for list in ["SHA256SUMS", "SHA512SUMS", "BSD", "TAB", "OPENSSL"] {
         verify(folder, &["--checksums", list, SOURCE]).silent();
         script(folder, &["--checksums", list, SOURCE]).ok();
     }
@@ -63,6 +66,8 @@ pub fn a_list_of_digests_is_read_in_each_form() -> Test {
     for (list, parts) in [
         ("WRONG", &["its SHA-256 is", "not 0000", "do not use it"][..]),
         ("ELSE", &["\"a b.tar.gz\"", "\"ELSE\"", "not listed", "--name"]),
+        ("BARE", &["without a name", "hint: if it is the archive's: --sha256 "]),
+        ("STDIN", &["without a name", "hint: if it is the archive's: --sha256 "]),
         ("MD5SUMS", &["neither SHA-256 nor SHA-512"]),
         ("none", &["\"none\"", "(ENOENT)"]),
     ] {
