@@ -41,26 +41,35 @@ pub struct Known {
 
 /// Where the cache is if nobody says otherwise: `$XDG_CACHE_HOME`, which counts only if it is
 /// absolute, or `~/.cache`. Nowhere, if that is another user's, as where root runs with a user's
-/// HOME, or if there is no such home.
-pub fn usual_place() -> Option<PathBuf> {
+/// HOME, or if there is no such home: then the reason is given.
+fn usual() -> Result<PathBuf, String> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
-    let home = || variable("HOME").filter(|home| home.is_dir());
-    let base = variable("XDG_CACHE_HOME").or_else(|| Some(home()?.join(".cache")))?;
+    let base = match (variable("XDG_CACHE_HOME"), variable("HOME")) {
+        (Some(base), _) => base,
+        (None, Some(home)) if home.is_dir() => home.join(".cache"),
+        (None, Some(home)) => return Err(format!("HOME is {home:?}, which is no directory")),
+        (None, None) => return Err("neither HOME nor XDG_CACHE_HOME is an absolute path".into()),
+    };
     let place = base.join("container-tools");
     let there = place.ancestors().find_map(|dir| Some((dir, fs::metadata(dir).ok()?)));
-    let ours = match there {
-        Some((dir, _)) if dir == place => is_ours(&place),
-        Some((_, about)) => about.uid() == geteuid().as_raw(),
-        None => false,
-    };
-    ours.then_some(place)
+    match there {
+        Some((dir, about)) if about.uid() != geteuid().as_raw() => {
+            Err(format!("{dir:?} is another user's"))
+        }
+        _ => Ok(place),
+    }
+}
+
+/// The same, or nothing.
+pub fn usual_place() -> Option<PathBuf> {
+    usual().ok()
 }
 
 /// The file with this digest, if the cache at this place has it, and is ours.
 pub fn file(place: &Path, sha256: [u8; 32]) -> Option<PathBuf> {
     let file = place.join("sha256").join(hex(&sha256));
     let is_there = fs::symlink_metadata(&file).ok()?.is_file();
-    (is_there && is_ours(place)).then_some(file)
+    (is_there && refusal(place).is_none()).then_some(file)
 }
 
 /// What the cache at this place knows of a URL, and has the file of.
@@ -83,13 +92,17 @@ pub fn damaged(file: &Path, sha256: [u8; 32], remove: bool) -> Failure {
 
 /// Something is wanted from the cache alone.
 pub fn missing(what: &str, place: Option<&Path>) -> Failure {
-    match place {
-        Some(place) => {
-            Failure::new(format!("take {what:?} from the cache {place:?}: it is not there"))
-                .hint("get it once without --offline")
+    let Some(place) = place else {
+        let why = usual().err().unwrap_or_default();
+        return Failure::new(format!("take {what:?} from the cache: there is no cache: {why}"))
+            .hint("--cache-dir DIR names one");
+    };
+    let failed = format!("take {what:?} from the cache {place:?}");
+    match refusal(place) {
+        Some(why) => Failure::new(format!("{failed}: {why}")).hint(OWN),
+        None => {
+            Failure::new(format!("{failed}: it is not there")).hint("get it once without --offline")
         }
-        None => Failure::new(format!("take {what:?} from the cache: there is no cache"))
-            .hint("--cache-dir DIR names one; HOME is not set, or its .cache is another user's"),
     }
 }
 
@@ -98,11 +111,19 @@ pub fn not_kept(failure: &Failure) {
     report::tell(&failure.lines("fetch-rootfs: note: it is not kept"));
 }
 
-/// Whether a place belongs to us, and nobody else can write there.
-fn is_ours(place: &Path) -> bool {
-    fs::metadata(place).is_ok_and(|about| {
-        about.is_dir() && about.uid() == geteuid().as_raw() && about.mode() & 0o022 == 0
-    })
+const OWN: &str = "--cache-dir DIR takes one that is yours alone";
+
+/// Why a place that is there can't be the cache: nobody else may write to it, for what a URL led to
+/// is taken by its word.
+fn refusal(place: &Path) -> Option<&'static str> {
+    let about = fs::metadata(place).ok()?;
+    if !about.is_dir() {
+        return Some("it is no directory");
+    }
+    if about.uid() != geteuid().as_raw() {
+        return Some("it is another user's");
+    }
+    (about.mode() & 0o022 != 0).then_some("others may write to it")
 }
 
 fn name_of(url: &str) -> String {
@@ -146,6 +167,11 @@ impl Known {
 impl Cache {
     /// Makes its folders, and clears away what killed runs have left.
     pub fn open(place: &Path) -> Result<Self, Failure> {
+        let checked = || match refusal(place) {
+            Some(why) => Err(Failure::new(format!("use the cache {place:?}: {why}")).hint(OWN)),
+            None => Ok(()),
+        };
+        checked()?;
         for folder in FOLDERS {
             let folder = place.join(folder);
             let mut builder = DirBuilder::new();
@@ -155,10 +181,7 @@ impl Cache {
                 .create(&folder)
                 .tried(|| format!("make {folder:?}"))?;
         }
-        if !is_ours(place) {
-            return Err(Failure::errno(format!("use the cache {place:?}"), Errno::EPERM)
-                .hint("others could write there; --cache-dir DIR takes one of your own"));
-        }
+        checked()?; // somebody else may have made it meanwhile
         sweep(place);
         Ok(Self(place.to_owned()))
     }

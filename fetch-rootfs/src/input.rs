@@ -189,7 +189,8 @@ fn is_whole(digests: &[Digest], path: &std::path::Path, sha256: [u8; 32]) -> Res
     if digests.iter().any(|one| one.kind == Kind::Sha256 && one.bytes == sha256) {
         return Ok(());
     }
-    Err(cache::damaged(path, sha256, true).hint("run it again: it is then downloaded anew"))
+    Err(cache::damaged(path, sha256, true)
+        .hint("run it again, without --offline: it is then downloaded anew"))
 }
 
 impl Fetched {

@@ -123,6 +123,7 @@ pub fn a_damaged_file_of_the_cache_is_found_and_removed() -> Test {
             ran.fails(1, "fetch-rootfs", &[&name, "damaged", "was removed", "hint: run it again"]);
             assert!(!file.exists());
             assert!(!place.folder.path().join("two").exists());
+            assert!(ran.stderr.contains("without --offline"), "it would not be there: {ran:?}");
             place.get(&url, "two", &[]).silent();
             assert_eq!(place.tree("two"), ["etc", "last", "noise"]);
             for tree in ["one", "two"] {
@@ -301,12 +302,13 @@ pub fn a_cache_that_others_can_write_is_not_used() -> Test {
     run(Command::new("chown").arg("65534").arg(place.cache())).silent();
     let ran = place.get(&url, "one", &[]);
     assert!(ran.status == 0 && ran.stderr.contains("note: it is not kept: use the cache"));
-    assert!(ran.stderr.contains("(EPERM)"), "{ran:?}");
+    assert!(ran.stderr.contains("it is another user's"), "{ran:?}");
+    assert_eq!(names(&place.cache()), [""; 0], "nothing is made in it");
     run(Command::new("chown").arg("0").arg(place.cache())).silent();
     place.get(&url, "kept", &[]).silent();
     run(Command::new("chmod").arg("g+w").arg(place.cache())).silent();
     let offline = place.get(&url, "two", &["--offline"]);
-    offline.fails(1, "fetch-rootfs", &["it is not there"]);
+    offline.fails(1, "fetch-rootfs", &["others may write to it", "hint: --cache-dir"]);
     // What it would choose by itself, it leaves alone without a word.
     let mut command = fetch();
     let usual = place.folder.path().join("xdg/container-tools");
@@ -317,10 +319,20 @@ pub fn a_cache_that_others_can_write_is_not_used() -> Test {
     assert_eq!(names(&usual), [""; 0]);
     run(Command::new("chown").arg("0").arg(&usual)).silent();
     run(command.arg("--quiet").env("HOME", "/nowhere").arg(&url)).fails(2, "fetch-rootfs", &[]);
-    let mut command = fetch();
-    command.env("XDG_CACHE_HOME", place.folder.path().join("xdg")).arg(&url);
-    run(command.arg(place.folder.path().join("three"))).silent();
+    let with_usual = |dir: &str, options: &[&str]| {
+        let mut command = fetch();
+        command.env("XDG_CACHE_HOME", place.folder.path().join("xdg")).args(options).arg(&url);
+        run(command.arg(place.folder.path().join(dir)))
+    };
+    with_usual("three", &[]).silent();
     assert_eq!(names(&usual), ["sha256", "unfinished", "url"]);
+    run(Command::new("chmod").arg("777").arg(&usual)).silent();
+    let named = format!("{usual:?}: others may write to it");
+    with_usual("none", &["--offline"]).fails(1, "fetch-rootfs", &[&named, "hint: --cache-dir"]);
+    let noted = with_usual("open", &[]);
+    assert!(noted.status == 0 && noted.stderr.contains(&named), "{noted:?}");
+    let none = run(fetch().args(["--offline", &url]).arg(place.folder.path().join("none")));
+    none.fails(1, "fetch-rootfs", &["there is no cache: neither HOME nor", "hint: --cache-dir"]);
     // A home of another user, and one that is not there.
     let home = place.folder.path().join("home");
     fs::create_dir(&home).expect("our own folder");
