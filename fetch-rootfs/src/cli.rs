@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use common::{Failure, Narration, Tried, size};
+use common::{Failure, Narration, Tried, shell, size};
 use nix::unistd::geteuid;
 
 use crate::names::{Names, Pattern};
@@ -61,7 +61,7 @@ pub struct Cli {
     /// Print the names in the archive, each on a line, and extract nothing; of an image, the names of
     /// the tree that its layers come to, in order. With --json, an object for each: what it is, mode,
     /// owner, size, time. Where something is to be verified, nothing is printed before it is
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dir")]
     pub list_entries: bool,
     /// Refuse an archive whose files are larger together
     #[arg(long, value_name = "SIZE", default_value = "16G")]
@@ -92,7 +92,7 @@ pub struct Cli {
     pub plain_http: bool,
     /// Print the catalogue: name, versions, whether it is verified unasked, URL, and how its maker
     /// says what it must be
-    #[arg(long, exclusive = true)]
+    #[arg(long)]
     pub list: bool,
     /// URL, file, -, image, docker://NAME, layers:DIR, host, host:PROG,PROG, or NAME[:VERSION] of
     /// the catalogue
@@ -145,13 +145,19 @@ pub struct Rules {
 impl Source {
     pub fn parse(text: &str) -> Result<Self, Failure> {
         let programs = text.strip_prefix("host:");
-        match (text, text.split_once("://"), programs) {
+        let scheme =
+            text.split_once("://").map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
+        match (text, scheme.as_ref().map(|(scheme, rest)| (scheme.as_str(), *rest)), programs) {
             ("", ..) => Err(Failure::usage("read the source \"\": it is empty")
                 .hint("is a shell variable empty?")),
             ("-", ..) => Ok(Source::Stdin),
             ("host", ..) => Ok(Source::Host(Vec::new())),
-            (_, Some(("http" | "https", rest)), _) if !rest.is_empty() => url(text),
+            (_, Some((scheme @ ("http" | "https"), rest)), _) => url(&format!("{scheme}://{rest}")),
             (_, Some(("docker" | "oci", name)), _) => Reference::parse(name).map(Source::Registry),
+            (_, Some(("file", path)), _) => {
+                Err(Failure::usage(format!("read the source {text:?}: file is not known"))
+                    .hint(format!("a file on this machine is its path: {}", shell::word(path))))
+            }
             (_, Some((scheme, _)), _) => {
                 let text = credentials::split_url(text).0;
                 Err(Failure::usage(format!("read the source {text:?}: {scheme} is not known"))
@@ -179,12 +185,17 @@ impl Source {
 }
 
 fn url(text: &str) -> Result<Source, Failure> {
-    if !location::has_good_port(text) {
-        let text = credentials::split_url(text).0;
-        return Err(Failure::usage(format!("read the source {text:?}: its port is none"))
-            .hint("a port is a number, at most 65535: https://HOST:PORT/PATH"));
+    let shown = credentials::split_url(text).0;
+    let fail = |why| Failure::usage(format!("read the source {shown:?}: {why}"));
+    let host = shown.split_once("://").map_or("", |(_, rest)| rest);
+    if host.is_empty() || host.starts_with([':', '/', '?', '#']) {
+        return Err(fail("it names no host").hint("a URL is as https://HOST/PATH"));
     }
-    Ok(Source::Url(text.to_owned()))
+    match location::has_good_port(text) {
+        true => Ok(Source::Url(text.to_owned())),
+        false => Err(fail("its port is none")
+            .hint("a port is a number, at most 65535: https://HOST:PORT/PATH")),
+    }
 }
 
 impl Cli {
@@ -256,6 +267,12 @@ mod tests {
             ["", "ftp://x", "host:", "host:,", "https://", "layers:", "docker://", "oci://A"]
         {
             assert!(source(text).is_err(), "{text:?}");
+        }
+        assert_eq!(source("HTTPS://H/Y"), Ok(Source::Url("https://H/Y".into())), "RFC 3986, 3.1");
+        assert!(matches!(source("Docker://alpine"), Ok(Source::Registry(_))));
+        for text in ["http://", "https:///x", "http://:80/", "http://me:word@/x", "HTTP://?x"] {
+            let why = source(text).expect_err(text);
+            assert!(why.contains("names no host") && !why.contains("word"), "{why}");
         }
     }
 }

@@ -115,11 +115,9 @@ fn look<R: BufRead>(mut decoded: R) -> Result<(bool, impl BufRead), Failure> {
 /// looked into only if something is to be said of it: who extracts it sees for itself. Of which kind
 /// an image's archive is, only its end may tell.
 pub fn recognise(path: &Path, said: bool) -> Result<Option<Format>, Failure> {
-    let about = fs::metadata(path).tried(|| format!("open {path:?}")).map_err(|failure| {
-        failure.hint_if(Errno::ENOENT, || {
-            "nor is it a name of the catalogue, which fetch-rootfs --list prints".into()
-        })
-    })?;
+    let about = fs::metadata(path)
+        .tried(|| format!("open {path:?}"))
+        .map_err(|failure| failure.hint_if(Errno::ENOENT, || script::meant(path)))?;
     if about.is_dir() {
         return match path.join("oci-layout").exists() {
             true => Ok(Some(Format::Layout)),

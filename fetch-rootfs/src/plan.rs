@@ -24,7 +24,7 @@ use crate::wanted::Wanted;
 pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
     let (source, wanted) = cli.request()?;
     let transfer = cli.transfer.transfer()?;
-    let Some(dir) = cli.dir.as_ref().filter(|_| !cli.list_entries) else {
+    let Some(dir) = &cli.dir else {
         return listing(cli, source, transfer, wanted);
     };
     let dir = target(dir)?;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::value_parser;
 use common::{Failure, shell};
 
 use crate::cache;
@@ -23,7 +24,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub retries: u32,
     /// Give up when a server says nothing for so long
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u32).range(1..))]
     pub timeout: u32,
     /// Keep downloads in this directory, not in $XDG_CACHE_HOME/container-tools or
     /// ~/.cache/container-tools

@@ -15,13 +15,18 @@ use crate::{compressed, extract, fetch, large, names, small};
 pub fn a_url_is_a_source() -> Test {
     let body = compressed("gzip", &large())?;
     let server = Server::start(body.clone());
-    for path in ["good", "moved", "chunked"] {
+    for url in [
+        server.url("good"),
+        server.url("good").replace("http", "HTTP"),
+        server.url("moved"),
+        server.url("chunked"),
+    ] {
         let folder = scratch();
         let root = folder.path().join("root");
         let sum = run_with_input(&mut Command::new("sha256sum"), &body).silent();
         let sum = sum.split(' ').next().unwrap_or_default().to_owned();
-        run(fetch().args(["--sha256", &sum]).arg(server.url(path)).arg(&root)).silent();
-        assert_eq!(names(&root), ["etc", "last", "noise"], "{path}");
+        run(fetch().args(["--sha256", &sum]).arg(&url).arg(&root)).silent();
+        assert_eq!(names(&root), ["etc", "last", "noise"], "{url}");
         assert_eq!(names(folder.path()), ["root"]);
     }
     Ok(())

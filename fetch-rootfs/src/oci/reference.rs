@@ -29,7 +29,9 @@ impl Reference {
         };
         let (rest, digest) = match text.split_once('@') {
             None => (text, None),
-            Some((rest, digest)) => (rest, Some(Digest::parse(digest).ok_or_else(no_digest)?)),
+            Some((rest, digest)) => {
+                (rest, Some(Digest::parse(digest).ok_or_else(|| no_digest(digest))?))
+            }
         };
         let (host, path) = match rest.split_once('/') {
             Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
@@ -72,11 +74,18 @@ impl Reference {
 }
 
 /// A user and a password may have been typed there: nothing of it is repeated.
-fn no_digest() -> Failure {
-    Failure::usage(
+fn no_digest(text: &str) -> Failure {
+    let failure = Failure::usage(
         "read the image: what follows its @ is not sha256: and 64 hexadecimal digits, lower-case",
-    )
-    .hint("who you are to a registry is for skopeo login --authfile FILE HOST")
+    );
+    let digest = text.split_once(':').is_some_and(|(kind, digits)| {
+        let plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        matches!(kind, "sha256" | "SHA256" | "sha512") && plain
+    });
+    failure.hint(match digest {
+        true => "a digest is whole: skopeo inspect --format '{{.Digest}}' docker://NAME prints it",
+        false => "who you are to a registry is for skopeo login --authfile FILE HOST",
+    })
 }
 
 /// A host without its port, and an IPv6 address without its brackets.
@@ -186,6 +195,14 @@ mod tests {
         {
             let lines = Reference::parse(text).expect_err(text).lines("t");
             assert!(!lines.contains("hid") && lines.contains("skopeo login"), "{lines}");
+        }
+    }
+
+    #[test]
+    fn a_digest_that_is_cut_off_is_none_of_a_password() {
+        for text in ["a@sha256:12", "h/a@sha512:00", "a@sha256:"] {
+            let lines = Reference::parse(text).expect_err(text).lines("t");
+            assert!(lines.contains("skopeo inspect") && !lines.contains("login"), "{lines}");
         }
     }
 

@@ -59,6 +59,26 @@ pub fn transport(format: Format) -> Option<&'static str> {
     }
 }
 
+/// What was meant by a path that is not there: perhaps what skopeo calls so.
+pub fn meant(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let (form, rest) = text.split_once(':').unwrap_or_default();
+    let (place, name) =
+        rest.split_once(':').map_or((rest, None), |(place, name)| (place, Some(name)));
+    let place = shell::operand(place);
+    match (form, name) {
+        ("docker", _) => format!("an image in a registry is docker://{rest}"),
+        ("oci" | "oci-archive" | "docker-archive" | "file", None) => {
+            format!("what is on this machine is told by its path alone: {place}")
+        }
+        ("oci" | "oci-archive" | "docker-archive", Some(name)) => format!(
+            "what is on this machine is told by its path alone: --image {} {place}",
+            shell::word(name)
+        ),
+        _ => "nor is it a name of the catalogue, which fetch-rootfs --list prints".into(),
+    }
+}
+
 /// How skopeo calls an image that is a file or a folder.
 pub fn local(transport: &str, path: &Path, choice: &Choice) -> String {
     let name = choice.image.as_ref().map(|name| format!(":{}", shell::word(name)));
