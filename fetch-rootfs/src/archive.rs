@@ -144,10 +144,11 @@ impl<R: BufRead> BufRead for Data<R> {
     }
 }
 
+pub const INCOMPLETE: &str = "it is incomplete: fetch it again, and compare its --sha256";
+
 /// It is shorter than it says.
 pub fn truncated() -> Failure {
-    Failure::new("read the archive: it ends too early")
-        .hint("it is incomplete: fetch it again, and compare its --sha256")
+    Failure::new("read the archive: it ends too early").hint(INCOMPLETE)
 }
 
 /// A source that ends where more was promised, or a decoder's complaint.

@@ -3,6 +3,7 @@
 
 use std::io::{BufReader, Cursor, Read};
 
+use bzip2::bufread::BzDecoder;
 use common::{Failure, Tried};
 
 use crate::cpio;
@@ -28,9 +29,7 @@ pub fn decoder<'a>(mut source: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Fai
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
             Box::new(Members::<Zstd<_>>::of(source)?)
         }
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => {
-            Box::new(bzip2::bufread::MultiBzDecoder::new(source))
-        }
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Box::new(Members::<BzDecoder<_>>::of(source)?),
         head if is_tar(head) || cpio::is_header(head) => Box::new(source),
         head => return Err(unknown(head)),
     })
@@ -155,7 +154,11 @@ mod tests {
             .read_to_end(&mut gzip)
             .expect("in memory");
         let zstd = zstd::encode_all(&[1u8; 1024][..], 1).expect("in memory");
-        for one in [xz, gzip, zstd, lz4(&[1; 1024])] {
+        let mut bzip2 = Vec::new();
+        bzip2::read::BzEncoder::new(&[1u8; 1024][..], bzip2::Compression::fast())
+            .read_to_end(&mut bzip2)
+            .expect("in memory");
+        for one in [xz, gzip, zstd, bzip2, lz4(&[1; 1024])] {
             let two = [&one[..], &one, &[0; 700]].concat();
             assert_eq!(read(&two).expect("whole"), [1; 2048], "{:?}", &one[..2]);
             for cut in 8..one.len() {

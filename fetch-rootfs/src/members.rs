@@ -85,6 +85,22 @@ impl<R: BufRead> Member for flate2::bufread::GzDecoder<R> {
     }
 }
 
+impl<R: BufRead> Member for bzip2::bufread::BzDecoder<R> {
+    type Input = R;
+
+    fn starts(byte: u8) -> bool {
+        byte == b'B'
+    }
+
+    fn start(input: R) -> io::Result<Self> {
+        Ok(Self::new(input))
+    }
+
+    fn end(self) -> R {
+        self.into_inner()
+    }
+}
+
 /// Blocks of which the header says how long they are are decoded by several threads.
 pub struct Xz<R>(liblzma::bufread::XzDecoder<R>);
 

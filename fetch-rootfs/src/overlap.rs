@@ -10,7 +10,7 @@ use std::thread;
 
 use common::{Failure, Tried};
 
-use crate::archive::read_buffered;
+use crate::archive::{read_buffered, read_failure};
 use crate::codec;
 use crate::hint;
 
@@ -43,41 +43,62 @@ pub fn decoded<T: Send>(
         });
         drop(full);
         let outcome = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        match fed {
-            true => outcome,
-            false => Err(Failure::new(format!(
+        match (fed, &outcome) {
+            (Ok(false), _) => Err(Failure::new(format!(
                 "read the archive: it becomes more than {ratio} times as large as it is"
             ))
             .hint("--max-ratio N allows more, if you trust its maker")),
+            // What makes no sense in there is not its maker's doing; a full disk is another matter.
+            (Err(damage), Err(failure)) if failure.kernel_said().is_none() => Err(damage),
+            _ => outcome,
         }
     })
 }
 
-/// Says whether all went in, or more than is allowed came out.
+/// The decoder's complaint.
+fn damaged(error: &io::Error) -> Failure {
+    let failure = read_failure(error);
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::OutOfMemory => failure,
+        _ if error.raw_os_error().is_some() => failure,
+        _ => failure.hint("it is damaged: fetch it again, and compare its --sha256"),
+    }
+}
+
+/// Decodes on where nobody takes it any more. The sum of a bzip2 block, of which there are up to 900 kB,
+/// comes after it: what was wrong in it may have been why nobody does.
+fn rest(decoder: &mut impl Read) -> Result<(), Failure> {
+    const BLOCK: u64 = 1 << 20;
+    let read = io::copy(&mut decoder.take(BLOCK), &mut io::sink());
+    read.map(drop).map_err(|error| damaged(&error))
+}
+
+/// Says whether all went in, or more than is allowed came out, or that it can't be decoded.
 fn feed(
     decoder: &mut impl Read,
     full: &SyncSender<io::Result<Piece>>,
     empty: &Receiver<Vec<u8>>,
     too_much: impl Fn(u64) -> bool,
-) -> bool {
+) -> Result<bool, Failure> {
     let mut given = 0;
     loop {
         let mut bytes = empty.try_recv().unwrap_or_else(|_| vec![0; PIECE]);
         let read = match decoder.read(&mut bytes) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
+                let failure = damaged(&error);
                 // Where nobody takes it, there is an error already.
                 let _ = full.send(Err(error));
-                return true;
+                return Err(failure);
             }
             Ok(read) => read,
         };
         given += read as u64;
         if read == 0 || too_much(given) {
-            return read == 0;
+            return Ok(read == 0);
         }
         if full.send(Ok(Piece { bytes, length: read })).is_err() {
-            return true;
+            return rest(decoder).map(|()| true);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, Seek, SeekFrom, Write};
 use common::{Failure, Tried};
 
 use super::tried;
+use crate::archive::INCOMPLETE;
 use crate::entry::{Entry, quoted};
 
 /// Copies the data; where they have holes, so has the file.
@@ -23,6 +24,10 @@ fn copy(entry: &Entry, file: &mut File, data: &mut impl BufRead, size: u64) -> R
     each(entry, data, size, |part| file.write_all(part).tried(|| tried(entry, "write the file")))
 }
 
+fn truncated(entry: &Entry) -> Failure {
+    entry.failure("the archive ends too early").hint(INCOMPLETE)
+}
+
 /// Gives so many bytes of an entry to `take`, part by part as they are there.
 pub fn each(
     entry: &Entry,
@@ -33,13 +38,13 @@ pub fn each(
     while size > 0 {
         let there = match data.fill_buf() {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(entry.failure("the archive ends too early"));
+                return Err(truncated(entry));
             }
             read => read.tried(|| format!("extract {}", quoted(&entry.name)))?,
         };
         let most = usize::try_from(size).unwrap_or(usize::MAX).min(there.len());
         if most == 0 {
-            return Err(entry.failure("the archive ends too early"));
+            return Err(truncated(entry));
         }
         take(&there[..most])?;
         data.consume(most);
