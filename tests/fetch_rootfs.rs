@@ -27,6 +27,8 @@ mod layers;
 mod listing;
 #[path = "fetch_rootfs/mapped.rs"]
 mod mapped;
+#[path = "fetch_rootfs/messages.rs"]
+mod messages;
 #[path = "fetch_rootfs/namespace.rs"]
 mod namespace;
 #[path = "fetch_rootfs/oci.rs"]
@@ -190,6 +192,11 @@ support::tests!(
     unusual::blocks_and_members_may_be_many,
     unusual::the_last_of_a_name_counts_however_many_there_are,
     unusual::a_small_file_that_cannot_be_written_is_named,
+    messages::a_tree_of_which_all_was_left_out_is_noted,
+    messages::a_path_that_is_no_text_is_printed_as_it_is,
+    messages::a_name_may_be_as_long_as_names_are,
+    messages::a_place_that_can_t_be_had_is_told_with_a_way_out,
+    messages::a_server_that_speaks_no_tls_is_told,
     scarce::a_tree_whose_path_can_t_be_printed_is_taken_back,
     scarce::a_process_without_descriptors_leaves_nothing,
     scarce::a_limit_on_processes_is_named,

@@ -50,6 +50,8 @@ pub struct Extractor<'a> {
     /// Folders get their attributes last, for what is made in them changes their times.
     folders: Vec<Entry>,
     limits: Limits,
+    /// Nothing has come but the root itself.
+    empty: bool,
     devices: Devices,
     /// The present one of several, where an image is extracted.
     layer: Option<Layer>,
@@ -66,6 +68,7 @@ impl<'a> Extractor<'a> {
             parent: None,
             folders: Vec::new(),
             limits: Limits::default(),
+            empty: true,
             devices: Devices::default(),
             layer: None,
             closed: BTreeMap::new(),
@@ -120,7 +123,9 @@ impl<'a> Extractor<'a> {
         let (attributes, owners) = self.attributes.not_set();
         let lacking =
             if self.rules.skip_devices { Vec::new() } else { self.devices.lacking(self.root) };
-        Outcome { entries: self.limits.entries(), devices: lacking, owners, attributes }
+        let (entries, names) = (self.limits.entries(), &self.rules.names);
+        let nothing = self.empty && (names.strip > 0 || !names.exclude.is_empty());
+        Outcome { entries, nothing, devices: lacking, owners, attributes }
     }
 
     fn one(
@@ -140,6 +145,7 @@ impl<'a> Extractor<'a> {
                 _ => Err(entry.failure("the root itself can only be a folder")),
             };
         };
+        self.empty = false;
         let mark = self.mark(&entry, &path)?;
         if mark == Some(Mark::Aufs) {
             return Ok(());

@@ -272,6 +272,12 @@ fn explain(url: &str, error: &ureq::Error, timeout: u32) -> Trouble {
         ureq::Error::Io(inner) if inner.to_string().contains("corrupt message") => {
             Trouble::lasting(what).hint(PLAIN)
         }
+        // A server that does not understand the first bytes hangs up.
+        ureq::Error::Io(inner)
+            if inner.kind() == io::ErrorKind::UnexpectedEof && url.starts_with("https:") =>
+        {
+            Trouble::passing(what).hint(PLAIN)
+        }
         // So rustls says that it does not trust the server.
         ureq::Error::Io(inner) if inner.kind() == io::ErrorKind::InvalidData => {
             Trouble::lasting(what).hint(UNTRUSTED)

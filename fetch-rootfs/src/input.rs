@@ -2,7 +2,8 @@
 //! cache while it is on its way to the decoder.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use common::{Failure, Tried};
@@ -139,7 +140,8 @@ fn open(source: &Source, transfer: &Transfer) -> Result<(Origin, Option<u64>), F
             Ok((Origin::Plain(Box::new(file)), length))
         }
         Source::Stdin | Source::Host(_) | Source::Layers(_) | Source::Registry(_) => {
-            Ok((Origin::Plain(Box::new(io::stdin())), None))
+            let (file, length) = open_stdin().tried(|| "read standard input")?;
+            Ok((Origin::Plain(Box::new(file)), length))
         }
     }
 }
@@ -148,6 +150,17 @@ fn open_file(path: &std::path::Path) -> Result<(File, Option<u64>), Failure> {
     let file = File::open(path).tried(|| format!("open {path:?}"))?;
     let about = file.metadata().tried(|| format!("look at {path:?}"))?;
     Ok((file, about.is_file().then_some(about.len())))
+}
+
+/// It may be a file, of which something may have been read.
+fn open_stdin() -> io::Result<(File, Option<u64>)> {
+    let mut file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let about = file.metadata()?;
+    let length = match about.is_file() {
+        true => Some(about.len().saturating_sub(file.stream_position()?)),
+        false => None,
+    };
+    Ok((file, length))
 }
 
 fn open_cached(path: PathBuf, sha256: [u8; 32]) -> Result<(Origin, Option<u64>), Failure> {

@@ -13,6 +13,8 @@ const SHOWN: usize = 10;
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     pub entries: u64,
+    /// Those that the options leave are none.
+    pub nothing: bool,
     /// Those that the kernel refused to make.
     pub devices: Vec<Device>,
     pub owners: Unset,
@@ -55,8 +57,15 @@ impl Unset {
 }
 
 impl Outcome {
-    /// A line for all devices, one for all owners, and one for all attributes.
+    /// A line for all devices, one for all owners, and one for all attributes; or that there is
+    /// nothing.
     pub fn tell(&self) {
+        if self.nothing {
+            let entries = self.entries;
+            note(&format!(
+                "it is empty: --strip-components or --exclude leave nothing of {entries} entries"
+            ));
+        }
         self.attributes.tell("attributes that can't be set here", "");
         self.owners.tell("owners that only root can set", "; --owner map has them mapped");
         if self.devices.is_empty() {

@@ -170,7 +170,12 @@ fn target(dir: &Path) -> Result<PathBuf, Failure> {
     let parent = fs::canonicalize(&parent)
         .tried(|| format!("make {dir:?}: look at {parent:?}"))
         .map_err(|f| {
-            f.hint_if(Errno::ENOENT, || format!("mkdir -p {}", common::shell::operand(&parent)))
+            f.hint_if(Errno::ENOENT, || match std::env::current_dir() {
+                Err(_) if parent.is_relative() => {
+                    "this working directory was removed: cd to one that is there".into()
+                }
+                _ => format!("mkdir -p {}", common::shell::operand(&parent)),
+            })
         })?;
     let dir = parent.join(name);
     let failed = || format!("make {dir:?}");

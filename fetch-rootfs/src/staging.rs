@@ -44,12 +44,17 @@ pub fn split(dir: &Path) -> Result<(PathBuf, OsString), Failure> {
     Ok((parent.to_owned(), name.to_owned()))
 }
 
-/// What the staging folders for a target start with.
+/// What the staging folders for a target start with. A name has 255 bytes at most, so that of a long
+/// one there is but the beginning, whole characters.
 pub fn prefix(name: &OsStr) -> OsString {
-    let mut prefix = OsString::from(".");
-    prefix.push(name);
-    prefix.push(".fetch-");
-    prefix
+    const MOST: usize = 200;
+    let mut name = name.as_bytes();
+    if name.len() > MOST {
+        let inside = |byte: &u8| byte & 0xc0 == 0x80;
+        let end = name[..=MOST].iter().rposition(|byte| !inside(byte)).unwrap_or(MOST);
+        name = &name[..end];
+    }
+    OsStr::from_bytes(&[b".", name, b".fetch-"].concat()).to_owned()
 }
 
 impl Staging {
@@ -63,7 +68,11 @@ impl Staging {
         let mut name = prefix;
         name.push(std::process::id().to_string());
         let failed = || format!("make {:?} for the time being", path.join(&name));
-        mkdirat(&parent, name.as_os_str(), Mode::S_IRWXU).tried(failed)?;
+        mkdirat(&parent, name.as_os_str(), Mode::S_IRWXU).tried(failed).map_err(|failure| {
+            failure.hint_if(Errno::EACCES, || {
+                format!("you may not write to {path:?}: make it elsewhere, or as root")
+            })
+        })?;
         let filled = || {
             let folder = openat(&parent, name.as_os_str(), flags, Mode::empty())?;
             let folder = lock(folder).ok_or(Errno::EAGAIN)?;
@@ -239,6 +248,16 @@ pub fn without_umask() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_name_leaves_room_for_more() {
+        let prefix = |name: &str| prefix(OsStr::new(name)).into_string().expect("whole characters");
+        assert_eq!(prefix("a"), ".a.fetch-");
+        assert_eq!(prefix(&"x".repeat(200)), format!(".{}.fetch-", "x".repeat(200)));
+        assert_eq!(prefix(&"x".repeat(255)), format!(".{}.fetch-", "x".repeat(200)));
+        assert_eq!(prefix(&"é".repeat(120)), format!(".{}.fetch-", "é".repeat(100)));
+        assert_eq!(prefix(&format!("x{}", "é".repeat(120))).len(), 1 + 199 + 7);
+    }
 
     #[test]
     fn a_target_has_a_folder_and_a_name() {

@@ -7,6 +7,7 @@ mod summary;
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -240,7 +241,9 @@ impl common::Step for Step {
             Self::Verify { check, .. } => verify(check, hands)?,
             Self::Place { piece, .. } => piece.place(hands.staging()?.tree().as_fd())?,
             Self::Publish { dir, .. } => publish(dir, hands)?,
-            Self::Print { dir, json: None } => report::print(&format!("{}\n", dir.display()))?,
+            Self::Print { dir, json: None } => {
+                report::print_bytes(&[dir.as_os_str().as_bytes(), b"\n"].concat())?;
+            }
             Self::Print { dir, json: Some(about) } => {
                 report::print(&format!("{}\n", summary(dir, about, Some(hands))))?;
             }

@@ -21,7 +21,7 @@ pub struct Options {
     /// What git calls the archive's bytes, as its host shows it: 40 hexadecimal digits
     #[arg(long, value_name = "HEX")]
     pub git_blob: Option<String>,
-    /// A file that lists digests and names, as sha256sum or BSD's sha256 write it: SHA256SUMS
+    /// A file that lists digests and names, as sha256sum, BSD's sha256 or openssl dgst write it
     #[arg(long, value_name = "FILE|URL")]
     pub checksums: Option<String>,
     /// The archive's name in it [default: the last part of SOURCE]

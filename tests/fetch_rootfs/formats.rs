@@ -263,7 +263,9 @@ pub fn entries_are_chosen_as_tar_chooses_them() -> Test {
             let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
             fs::create_dir(&theirs).expect("our own folder");
             let file = folder.path().join(archive);
-            run(fetch().args(options).arg(&file).arg(&ours)).silent();
+            let ran = run(fetch().args(options).arg(&file).arg(&ours));
+            assert_eq!(ran.stderr.contains("it is empty"), names(&ours).is_empty(), "{ran:?}");
+            ran.ok();
             run(Command::new("tar").args(options).arg("-xpf").arg(&file).arg("-C").arg(&theirs))
                 .ok();
             for root in [&ours, &theirs] {

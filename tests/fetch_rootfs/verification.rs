@@ -103,6 +103,17 @@ pub fn what_git_calls_a_file_is_compared() -> Test {
         verify(folder, &wrong).fails(1, "fetch-rootfs", &["its git blob id is", id.trim()]);
         assert_ne!(script(folder, &wrong).status, 0);
     }
+    // Standard input may be a file, of which something was read before.
+    let script =
+        "cat before \"$3\" >both; { head -c 3 >/dev/null; \"$1\" --git-blob \"$2\" - root; } <both";
+    fs::write(folder.join("before"), "abc").expect("our own folder");
+    let mut redirected = support::sh(script);
+    redirected.current_dir(folder).arg(fetch().get_program()).args([id.trim(), SOURCE]);
+    run(&mut redirected).silent();
+    fs::remove_dir_all(folder.join("root")).expect("it was made");
+    let mut piped = support::sh("cat \"$3\" | \"$1\" --git-blob \"$2\" - root");
+    piped.current_dir(folder).arg(fetch().get_program()).args([id.trim(), SOURCE]);
+    run(&mut piped).fails(1, "fetch-rootfs", &["nobody tells the archive's length"]);
     let unknown = verify(folder, &["--git-blob", id.trim(), &chunked]);
     unknown.fails(1, "fetch-rootfs", &["nobody tells the archive's length", "hint: "]);
     Ok(())
