@@ -62,9 +62,7 @@ fn run(cli: &cli::Cli) -> Result<u8, Failure> {
     if cli.list {
         return catalogue(std::env::args_os().skip(1));
     }
-    plan::plan(cli)
-        .and_then(|plan| perform(&plan, cli.narration.mode(), &mut step::Hands::default()))
-        .map_err(hint::for_all)
+    perform(&plan::plan(cli)?, cli.narration.mode(), &mut step::Hands::default())
 }
 
 /// The catalogue is all that is printed with it.
