@@ -1,4 +1,4 @@
-//! Process IDs as people type them.
+//! Processes by their IDs, as people type them, and what keeps the kernel from making one.
 
 use std::io::Read;
 use std::path::Path;
@@ -11,6 +11,13 @@ use crate::report::{Failure, Tried};
 /// How to mend a `/proc` that has no number for a process.
 pub const NO_PROC: &str =
     "is /proc mounted, and that of this PID namespace? mount -t proc proc /proc";
+
+/// A new process, or a thread, was refused.
+pub fn explain_new(failure: Failure) -> Failure {
+    failure.hint_if(Errno::EAGAIN, || {
+        "a limit on processes is reached: ulimit -u, or pids.max of a control group above".into()
+    })
+}
 
 /// Reads a PID: decimal digits that start with 1 to 9.
 ///

@@ -20,6 +20,7 @@ use nix::unistd::{ForkResult, Pid, getpid, pipe2};
 
 pub use child::Child;
 
+use crate::pid::explain_new;
 use crate::report::{Failure, Tried};
 use crate::sys;
 use crate::sys::signal::{self, Change, Set};
@@ -155,7 +156,7 @@ impl Post {
     ) -> Result<Side, Failure> {
         let terminal = Terminal::ours();
         let us = tie.map(|_| witness()).transpose();
-        let forked = us.and_then(|us| Ok((us, fork().tried(|| "fork")?)));
+        let forked = us.and_then(|us| Ok((us, fork().tried(|| "fork").map_err(explain_new)?)));
         let (us, fork) = forked.inspect_err(|_| {
             // The caller goes on in this process, or ends by telling: either way as it was.
             let _ = self.leave();

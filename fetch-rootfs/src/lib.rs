@@ -17,7 +17,6 @@ mod credentials;
 mod download;
 mod entry;
 mod extract;
-mod hint;
 mod host;
 mod http;
 mod idmap;

@@ -8,11 +8,10 @@ use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, pid};
 
 use crate::archive::{read_buffered, read_failure};
 use crate::codec;
-use crate::hint;
 
 /// A piece is small enough for the processor's cache, and large enough that a hand-over costs
 /// nothing beside it.
@@ -37,7 +36,7 @@ pub fn decoded<T: Send>(
     thread::scope(|scope| {
         let named = thread::Builder::new().name("write".into()).stack_size(STACK);
         let thread = named.spawn_scoped(scope, || work(pieces)).tried(|| "start a thread");
-        let thread = thread.map_err(hint::for_thread)?;
+        let thread = thread.map_err(pid::explain_new)?;
         let fed = feed(&mut decoder, &full, &empty, |given| {
             given > UNSUSPICIOUS && given / ratio.max(1) > taken.get()
         });

@@ -18,7 +18,6 @@ use nix::sys::stat::FileStat;
 use crate::cache;
 use crate::checksum::{self, Digest, Kind};
 use crate::cli::{Rules, Source};
-use crate::hint;
 use crate::host::Piece;
 use crate::idmap::IdMap;
 use crate::input::{Fetched, Input};
@@ -294,7 +293,7 @@ fn begin(dir: &Path, cache: Option<&Path>, keep: bool, hands: &mut Hands) -> Res
     hands.start = Some(Instant::now());
     let staging = Staging::new(dir)?;
     let forked = resident::fork(true).inspect_err(|_| staging.abandon());
-    match forked.map_err(hint::for_thread)? {
+    match forked? {
         Side::Child => {
             staging::without_umask();
             hands.staging = Some(staging);

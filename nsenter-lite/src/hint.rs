@@ -115,16 +115,10 @@ pub fn for_entering(failure: Failure, target: Option<Pid>, kinds: &[Kind]) -> Fa
 
 /// In a PID namespace whose init is dead the kernel refuses a fork with an errno that misleads.
 pub fn for_fork(failure: Failure) -> Failure {
-    failure
-        .hint_if(Errno::ENOMEM, || {
-            "if no memory is short, PID 1 of that PID namespace has ended, and nothing can start \
-             in it"
-                .into()
-        })
-        .hint_if(Errno::EAGAIN, || {
-            "a limit on processes is reached: ulimit -u, or pids.max of a control group above"
-                .into()
-        })
+    pid::explain_new(failure).hint_if(Errno::ENOMEM, || {
+        "if no memory is short, PID 1 of that PID namespace has ended, and nothing can start in it"
+            .into()
+    })
 }
 
 /// A new proc was refused.

@@ -246,7 +246,7 @@ impl Keeper {
     /// To be started while this process is still outside.
     pub fn start(keep: &Keep) -> Result<Self, Failure> {
         let (ours, theirs) = UnixStream::pair().tried(|| "make a socket to the keeper")?;
-        match sys::fork().tried(|| "fork a keeper")? {
+        match sys::fork().tried(|| "fork a keeper").map_err(hint::for_fork)? {
             ForkResult::Child => {
                 drop(ours);
                 if matches!(sys::fork(), Ok(ForkResult::Child)) {

@@ -9,7 +9,7 @@ use std::io::{BufRead, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, pid};
 use nix::errno::Errno;
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
@@ -18,7 +18,6 @@ use super::data;
 use super::tried_name;
 use crate::attributes::times;
 use crate::entry::Entry;
-use crate::hint;
 
 /// A larger file costs more to copy once more than to write at once.
 const SMALL: u64 = 128 * 1024;
@@ -58,7 +57,7 @@ pub fn beside<T>(work: impl FnOnce(&mut Filler) -> Result<T, Failure>) -> Result
     thread::scope(|scope| {
         let named = thread::Builder::new().name("fill".into());
         let thread = named.spawn_scoped(scope, move || fill_all(&take, &give));
-        let thread = thread.tried(|| "start a thread").map_err(hint::for_thread)?;
+        let thread = thread.tried(|| "start a thread").map_err(pid::explain_new)?;
         let outcome = work(&mut filler).and_then(|done| filler.hand_over().map(|()| done));
         drop(filler);
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;

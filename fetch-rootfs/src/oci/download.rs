@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-use common::{Failure, Tried, size};
+use common::{Failure, Tried, pid, size};
 use nix::errno::Errno;
 use sha2::{Digest as _, Sha256};
 
@@ -19,7 +19,6 @@ use super::digest::{Digest, compare};
 use super::files::{Files, Section};
 use super::registry::{BlobDownload, Registry};
 use crate::download::content_range;
-use crate::hint;
 use crate::http::{Answer, Trouble};
 use crate::limits::Entries;
 use crate::progress::Progress;
@@ -98,7 +97,7 @@ impl Downloads {
             thread::Builder::new()
                 .spawn(move || shared.work())
                 .tried(|| "start a thread for downloads")
-                .map_err(hint::for_thread)?;
+                .map_err(pid::explain_new)?;
         }
         Ok(Self { shared, names })
     }
