@@ -115,6 +115,7 @@ support::tests!(
     freeze::this_very_process_is_neither_frozen_nor_killed,
     wait::pressure_is_told_of_and_its_script_waits_for_the_same,
     wait::pressure_that_is_not_counted_says_what_is_missing,
+    wait::a_group_that_is_removed_is_waited_for_no_more,
     wait::a_group_is_empty_too_when_its_process_has_gone_elsewhere,
     watch::stat_has_columns_for_awk_and_json_for_others,
     watch::a_limit_above_is_measured_against,

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::control::explain;
 use crate::group;
 use crate::value::{microseconds, number};
+use crate::wait::removed;
 
 /// What may be short.
 pub const RESOURCES: [&str; 3] = ["memory", "cpu", "io"];
@@ -137,10 +138,7 @@ impl Trigger {
         let mut fds = [PollFd::new(trigger.as_fd(), PollFlags::POLLPRI)];
         poll(&mut fds, PollTimeout::NONE).tried(|| format!("wait for {file:?}"))?;
         match fds[0].revents() {
-            Some(events) if events.contains(PollFlags::POLLERR) => {
-                Err(Failure::new(format!("wait for {file:?}: the group is gone"))
-                    .hint("somebody has removed it meanwhile"))
-            }
+            Some(events) if events.contains(PollFlags::POLLERR) => Err(removed(&file)),
             _ => Ok(()),
         }
     }

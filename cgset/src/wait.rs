@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Failure, Tried, shell, sys};
 use nix::errno::Errno;
@@ -36,6 +36,9 @@ pub const EVENTS: [(&str, Event); 3] =
 
 /// How soon one looks again where nobody tells, in milliseconds.
 const AGAIN: u8 = 200;
+
+/// How soon one looks whether the group is still there: rmdir(2) wakes nobody who polls its files.
+const REMOVED: Duration = Duration::from_secs(1);
 
 /// Waits for an event.
 pub fn wait(event: Event, dirs: &[PathBuf]) -> Result<(), Failure> {
@@ -100,7 +103,7 @@ fn oom(dirs: &[PathBuf]) -> Result<(), Failure> {
         let mut fds = [PollFd::new(told.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, timeout).tried(|| format!("wait for {file:?}"))?;
         if !file.exists() {
-            return Err(Failure::new(format!("wait for {file:?}: the group is gone")));
+            return Err(removed(&file));
         }
         // Memory has run out; the count follows a moment later, when somebody has been killed.
         timeout = PollTimeout::from(10u8);
@@ -131,16 +134,19 @@ pub fn watch(
 ) -> Result<bool, Failure> {
     // Opened before it is read, so that no change is missed: the kernel counts from here.
     let open = File::open(file).tried(|| format!("open {file:?}")).map_err(explain)?;
-    let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::NONE);
+    let end = Instant::now().checked_add(patience);
     loop {
         let text = read_again(&open, file)?;
         if good(&text) {
             return Ok(true);
         }
-        let mut fds = [PollFd::new(open.as_fd(), PollFlags::POLLPRI)];
-        if poll(&mut fds, timeout).tried(|| format!("wait for {file:?}"))? == 0 {
+        let left = end.map_or(REMOVED, |end| end.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
             return Ok(false);
         }
+        let timeout = PollTimeout::try_from(left.min(REMOVED)).unwrap_or(PollTimeout::ZERO);
+        let mut fds = [PollFd::new(open.as_fd(), PollFlags::POLLPRI)];
+        poll(&mut fds, timeout).tried(|| format!("wait for {file:?}"))?;
     }
 }
 
@@ -149,10 +155,17 @@ pub fn read_again(mut open: &File, file: &Path) -> Result<String, Failure> {
     use std::io::{Read, Seek};
     let mut text = String::new();
     let read = open.rewind().and_then(|()| open.read_to_string(&mut text));
-    let gone = || "the group is gone: somebody has removed it meanwhile".into();
-    read.tried(|| format!("read {file:?}"))
-        .map_err(|failure| explain(failure).hint_if(Errno::ENODEV, gone))?;
+    read.tried(|| format!("read {file:?}")).map_err(|failure| match failure.kernel_said() {
+        Some(Errno::ENODEV) => removed(file),
+        _ => explain(failure),
+    })?;
     Ok(text)
+}
+
+/// The group of this file is there no more.
+pub fn removed(file: &Path) -> Failure {
+    Failure::new(format!("wait for {file:?}: the group is gone"))
+        .hint("somebody has removed it meanwhile")
 }
 
 /// The same in shell, where one has to look again and again.

@@ -145,3 +145,20 @@ pub fn a_group_is_empty_too_when_its_process_has_gone_elsewhere() -> Test {
     assert_eq!(end(waiting), (Some(0), String::new()));
     Ok(())
 }
+
+/// The kernel wakes nobody who waits for a file of a group that is removed.
+pub fn a_group_that_is_removed_is_waited_for_no_more() -> Test {
+    need(&["memory"])?;
+    need_v2()?;
+    for event in ["frozen", "oom"] {
+        let name = Name::new("removed");
+        cgset(&["mem", "20M", "-g", &name]).silent();
+        let waiting = start(tool().args(["wait", event, &name]));
+        sleep(Duration::from_millis(200));
+        cgset(&["rm", &name]).silent();
+        let (status, said) = end(waiting);
+        assert_eq!(status, Some(1), "{event}: {said}");
+        assert!(said.contains("the group is gone\nhint: "), "{event}: {said}");
+    }
+    Ok(())
+}
