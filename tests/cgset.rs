@@ -108,6 +108,7 @@ support::tests!(
     command::a_killed_cgset_takes_the_command_along,
     command::limits_that_are_left_are_noted,
     freeze::what_is_frozen_makes_no_progress,
+    freeze::a_frozen_group_is_noted,
     freeze::kill_works_through_a_freeze,
     freeze::waiting_ends_when_it_happens,
     freeze::oom_is_told_of,

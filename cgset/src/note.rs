@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use common::{Failure, file, size};
+use common::{Failure, file, shell, size};
 use nix::unistd::Pid;
 
 use crate::group::Group;
 use crate::hierarchy::{Hierarchy, Version};
-use crate::key::{Key, Setting};
-use crate::setting::{MEMORY_LIMIT, Write, limit};
+use crate::key::{FREEZER, Key, Setting};
+use crate::setting::{MEMORY_LIMIT, Write, limit, read_number};
 use crate::value::Value;
 use crate::{device, memory, net, process};
 
@@ -108,6 +108,24 @@ pub fn left(who: &str, from: &Path, group: &Group) -> Option<String> {
         .then(|| format!("{who} is no longer under the limits of {}", files.join(" and ")))
 }
 
+/// What comes into a frozen group stops, and what is started there waits; no signal but SIGKILL
+/// reaches it. With both versions a group is stopped by those above it, too.
+pub fn frozen(group: &Group) -> Option<String> {
+    let file = match group.tree.version {
+        Version::V2 => "cgroup.freeze",
+        Version::V1 if group.tree.has(FREEZER) => "freezer.self_freezing",
+        Version::V1 => return None,
+    };
+    let stops = |dir: &PathBuf| matches!(read_number(&dir.join(file)), Ok(Some(1)));
+    let name = |dir: PathBuf| dir.strip_prefix(&group.tree.mount).ok().map(shell::operand);
+    let all = group.above().into_iter().chain([group.dir.clone()]);
+    let names: Vec<String> = all.filter(stops).filter_map(name).collect();
+    (!names.is_empty()).then(|| {
+        let dir = group.dir.display();
+        format!("{dir} is frozen: nothing in it runs until cgset thaw {}", names.join(" "))
+    })
+}
+
 /// A file that limits memory or CPU time in this group.
 fn a_limit(dir: &Path) -> Option<PathBuf> {
     let number = |name: &str, sets: fn(&str) -> bool| {
@@ -130,6 +148,29 @@ fn memory_limit(dir: &Path) -> Option<u64> {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_group_is_frozen_by_its_own_file_or_one_above() {
+        for (version, name, file) in [
+            (Version::V2, "memory", "cgroup.freeze"),
+            (Version::V1, FREEZER, "freezer.self_freezing"),
+        ] {
+            let top = support::scratch();
+            let tree = Hierarchy {
+                version,
+                mount: top.path().into(),
+                root: "/".into(),
+                controllers: vec![name.to_owned()],
+            };
+            fs::create_dir_all(tree.mount.join("a b/c")).expect("ours");
+            let group = Group { tree: &tree, dir: tree.mount.join("a b/c"), fresh: false };
+            assert_eq!(frozen(&group), None);
+            fs::write(tree.mount.join("a b/c").join(file), "0\n").expect("ours");
+            fs::write(tree.mount.join("a b").join(file), "1\n").expect("ours");
+            let note = frozen(&group).expect("it is stopped from above");
+            assert!(note.ends_with("a b/c is frozen: nothing in it runs until cgset thaw 'a b'"));
+        }
+    }
 
     #[test]
     fn limits_that_are_left_behind_are_named() {

@@ -63,6 +63,9 @@ pub fn set(
             for process in &movers {
                 steps.extend(attach(process, &groups, settings, &steps)?);
             }
+            if steps.iter().any(|step| matches!(step, Step::Attach { .. })) {
+                steps.extend(groups.iter().filter_map(note::frozen).map(Step::Note));
+            }
             steps.extend(print(&groups));
         }
         Who::Nobody | Who::Stdin => steps.extend(print(&groups)),
@@ -149,6 +152,7 @@ fn run(this: &Membership, groups: &[Group], command: Vec<OsString>) -> Result<Ve
     for group in groups {
         let from = group.tree.group_of(this)?;
         steps.extend(note::left("COMMAND", &from, group).map(Step::Note));
+        steps.extend(note::frozen(group).map(Step::Note));
     }
     steps.push(Step::Run { command, doors: groups.iter().map(Group::door).collect() });
     steps.extend(end(groups));

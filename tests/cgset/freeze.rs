@@ -164,3 +164,30 @@ pub fn this_very_process_is_neither_frozen_nor_killed() -> Test {
     }
     Ok(())
 }
+
+/// A group that is frozen itself, or by one above, stops all that comes into it.
+pub fn a_frozen_group_is_noted() -> Test {
+    need(&["pids"])?;
+    crate::layout::need_v2()?;
+    let name = Name::new("cold");
+    let inner = format!("{}/inner", &*name);
+    cgset(&["pids", "50", "-g", &inner]).silent();
+    cgset(&["freeze", &name]).silent();
+    let child = Waiting::idle();
+    for group in [&*name, &*inner] {
+        let wanted = format!("is frozen: nothing in it runs until cgset thaw {}", &*name);
+        for args in [&[&*child.pid()][..], &["--", "true"]] {
+            let args = [&["-n", "pids", "40", "-g", group], args].concat();
+            let ran = cgset(&args);
+            assert!(ran.status == 0 && ran.stdout.contains(&wanted), "{args:?}: {ran:?}");
+            let strict = [&["--strict"], &args[..]].concat();
+            let status = if args.contains(&"--") { 125 } else { 1 };
+            cgset(&strict).fails(status, "cgset", &[&wanted, "hint: "]);
+        }
+        // Nobody is stopped by a limit alone.
+        cgset(&["pids", "40", "-g", group]).silent();
+    }
+    cgset(&["thaw", &name]).silent();
+    cgset(&["pids", "40", "-g", &inner, "--", "true"]).silent();
+    Ok(())
+}
