@@ -99,6 +99,7 @@ support::tests!(
     attach::a_stale_group_is_made_anew,
     command::the_status_is_that_of_the_command,
     command::a_command_that_can_not_be_run_leaves_nothing,
+    command::a_command_that_can_not_be_run_changes_no_limit,
     command::what_the_command_leaves_running_is_killed,
     command::a_group_that_was_there_before_is_kept,
     command::the_command_is_inside_from_the_start,

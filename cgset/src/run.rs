@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use common::resident::{self, Side};
-use common::{Failure, Tried, exec, file, report, size};
+use common::{Failure, Form, Tried, exec, file, report, size, sys};
+use nix::fcntl::OFlag;
 use nix::sys::signal::SigSet;
-use nix::unistd::getpid;
+use nix::unistd::{getpid, pipe2};
 
 use crate::control::write;
 use crate::setting::{MEMORY_LIMIT, limit, read_number};
@@ -15,20 +17,31 @@ use crate::{attach, group};
 
 /// Runs it; gives its status. With v2 a child is born in its group. v1 has nothing of the kind: there
 /// the child joins itself before it becomes COMMAND, so that COMMAND has no moment outside of them.
+///
+/// A child that does not become COMMAND tells why by a pipe. It is closed by the exec, so that a
+/// COMMAND of the same status is not mistaken for one that could not be run.
 pub fn run(command: &[OsString], doors: &[PathBuf], mask: SigSet) -> Result<u8, Failure> {
     let dirs: Vec<PathBuf> = doors.iter().filter_map(|door| Some(door.parent()?.into())).collect();
     let kills_before = kills(&dirs);
     let v2 = group::v2(&dirs);
     let birthplace = v2.and_then(|dir| File::open(dir).ok());
+    let (told, tell) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe from the child")?;
     let child = match resident::fork_into(birthplace.as_ref())? {
         (Side::Parent(child), _) => child,
         (Side::Child, inside) => {
             let born = v2.filter(|_| inside).map(PathBuf::as_path);
             let left = doors.iter().filter(|door| born.is_none() || door.parent() != born);
-            return Err(join(left, command, mask).in_child());
+            let failure = join(left, command, mask);
+            // Who has nobody to tell has lost its parent.
+            let _ = File::from(tell).write_all(failure.lines("").as_bytes());
+            sys::end(failure.status(Form::Command));
         }
     };
+    drop(tell);
     let status = child.wait()?;
+    let mut why = String::new();
+    File::from(told).read_to_string(&mut why).tried(|| "read what the child tells")?;
+    Failure::told(&why).map_err(|failure| failure.with_exec_status(status))?;
     let kills = kills(&dirs).saturating_sub(kills_before);
     if kills > 0 {
         report::tell(&format!("cgset: {}\n", obituary(&dirs, kills)));

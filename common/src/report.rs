@@ -76,7 +76,7 @@ impl Failure {
 
     /// COMMAND can't be run: `status` is 126 or 127.
     #[must_use]
-    pub(crate) fn with_exec_status(self, status: u8) -> Self {
+    pub fn with_exec_status(self, status: u8) -> Self {
         Self { kind: Kind::Exec(status), ..self }
     }
 

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use support::{Test, eventually, need_program, run, sh, wait};
 
 use crate::layout::{
-    Name, Waiting, cgset, groups_called, members, need, need_v2, pruning, run_known, tool,
+    Name, Waiting, cgset, control, groups_called, members, need, need_v2, pruning, run_known, tool,
 };
 
 pub fn the_status_is_that_of_the_command() -> Test {
@@ -50,6 +50,26 @@ pub fn a_command_that_can_not_be_run_leaves_nothing() -> Test {
         );
         assert!(name.groups().is_empty());
     }
+    Ok(())
+}
+
+/// A group that was there before has its old limits again; a COMMAND that has run, and that ends as
+/// if it had not, leaves the new ones.
+pub fn a_command_that_can_not_be_run_changes_no_limit() -> Test {
+    need(&["pids"])?;
+    let name = Name::new("limited");
+    cgset(&["pids", "5", "-g", &name]).silent();
+    let limit = || control(&name.groups_with("pids")[0], &["pids.max"]);
+    for (command, status) in [("/nowhere/at/all", 127), ("/proc", 126)] {
+        let ran = cgset(&["pids", "7", "-g", &name, "--", command]);
+        ran.fails(status, "cgset", &[&format!("run {command:?}")]);
+        assert_eq!(limit(), "5", "{command}");
+    }
+    let nothing = ["no-such-program-anywhere"];
+    let ran = cgset(&[&["pids", "7", "-g", &name, "--"], &nothing[..]].concat());
+    ran.fails(127, "cgset", &["hint: it is in no folder of PATH here"]);
+    let ran = cgset(&["pids", "7", "-g", &name, "--", "sh", "-c", "exit 127"]);
+    assert_eq!((ran.status, ran.stderr.as_str(), limit().as_str()), (127, "", "7"));
     Ok(())
 }
 
