@@ -141,6 +141,7 @@ support::tests!(
     raw::kernel_names_are_set_read_back_and_taken_back,
     raw::a_controller_without_a_key_is_reached,
     delegate::a_user_limits_what_is_in_a_delegated_group,
+    delegate::the_largest_number_is_no_user,
     delegate::strict_does_nothing_where_there_is_something_to_note,
     wrong::wrong_usage_is_one_line_with_its_status,
     wrong::names_that_lead_elsewhere_are_refused,

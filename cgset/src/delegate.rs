@@ -13,16 +13,25 @@ const FILES: [&str; 4] = ["cgroup.procs", "cgroup.threads", "cgroup.subtree_cont
 
 /// A user by number, or by name as /etc/passwd has it.
 pub fn user(name: &str) -> Result<Uid, Failure> {
-    let number = name.bytes().all(|byte| byte.is_ascii_digit()).then(|| name.parse().ok());
-    if let Some(Some(number)) = number {
-        return Ok(Uid::from_raw(number));
+    let digits = name.bytes().all(|byte| byte.is_ascii_digit());
+    let number = match name.parse() {
+        Ok(number) if digits => number,
+        _ => by_name(name)?,
+    };
+    // To chown(2) this one is -1, by which the owner stays as it is.
+    if number == u32::MAX {
+        return Err(Failure::new(format!("delegate to {name:?}: {number} is nobody's number"))
+            .hint("id -u USER shows the number of a user"));
     }
+    Ok(Uid::from_raw(number))
+}
+
+fn by_name(name: &str) -> Result<u32, Failure> {
     let file = "/etc/passwd";
     let text = file::text(file).tried(|| format!("read {file:?}"))?;
     let mut users = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let fields = users.find(|fields| fields.first() == Some(&name));
-    let number = fields.and_then(|fields| fields.get(2)?.parse().ok());
-    number.map(Uid::from_raw).ok_or_else(|| {
+    fields.and_then(|fields| fields.get(2)?.parse().ok()).ok_or_else(|| {
         Failure::new(format!("find the user {name:?}: {file} has no such name"))
             .hint("a user from elsewhere is found by number: id -u USER")
     })
@@ -62,7 +71,7 @@ mod tests {
     fn users_by_name_and_number() {
         assert_eq!(user("root").ok(), Some(Uid::from_raw(0)));
         assert_eq!(user("65534").ok(), Some(Uid::from_raw(65534)));
-        for name in ["", "roo", "root:x", "-1", "99999999999"] {
+        for name in ["", "roo", "root:x", "-1", "99999999999", "4294967295"] {
             let lines = user(name).expect_err(name).lines("cgset");
             assert!(lines.contains("hint: "), "{lines}");
         }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use support::Test;
+use support::{Ran, Test, run};
 
 use crate::layout::{EAT, Holder, Name, Nobody, cgset, need, ten_mib, until_it_holds};
 
@@ -56,5 +56,23 @@ pub fn strict_does_nothing_where_there_is_something_to_note() -> Test {
     cgset(&["--delegate", "root", "rm", &name]).fails(2, "cgset", &["--delegate does not go"]);
     let nowhere = ["create", "--delegate", "no-such-user", "never-made"];
     cgset(&nowhere).fails(1, "cgset", &["\"no-such-user\"", "hint: "]);
+    Ok(())
+}
+
+/// To chown(2) it is -1, and means that nothing changes hands.
+pub fn the_largest_number_is_no_user() -> Test {
+    need(&["memory"])?;
+    let name = Name::new("minus-one");
+    let number = u32::MAX.to_string();
+    let refused = |ran: Ran| ran.fails(1, "cgset", &["is nobody's number", "hint: "]);
+    refused(cgset(&["create", "--delegate", &number, &name]));
+    let folder = support::scratch();
+    let table = folder.path().join("passwd");
+    fs::write(&table, format!("root:x:0:0::/:\nghost:x:{number}:0::/:\n")).expect("ours");
+    let script = "mount --bind \"$1\" /etc/passwd; shift; exec \"$@\"";
+    let mut private = support::private_sh(script);
+    let args = ["create", "--delegate", "ghost", &*name];
+    refused(run(private.arg(table).arg(env!("CARGO_BIN_EXE_cgset")).args(args)));
+    assert!(name.groups().is_empty());
     Ok(())
 }
