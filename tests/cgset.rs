@@ -101,6 +101,7 @@ support::tests!(
     command::a_command_that_can_not_be_run_leaves_nothing,
     command::a_command_that_can_not_be_run_changes_no_limit,
     command::what_the_command_leaves_running_is_killed,
+    command::what_the_command_adds_to_its_group_goes_too,
     command::a_group_that_was_there_before_is_kept,
     command::the_command_is_inside_from_the_start,
     command::the_command_is_born_in_its_v2_group,

@@ -8,6 +8,7 @@ use common::{Failure, file, pid};
 use nix::unistd::{AccessFlags, Pid, access};
 
 use crate::hierarchy::{Hierarchy, Layout, Membership, Version};
+use crate::plan;
 
 /// What the groups that cgset names itself start with.
 const OURS: &str = "cgset-";
@@ -145,6 +146,25 @@ pub fn for_command<'a>(
         Ok(Group { tree, dir, fresh: true })
     };
     trees.iter().map(group).collect()
+}
+
+/// The same group in the trees that are not used for COMMAND, where a cgset that it runs would make
+/// it, as [`for_process`] does. What is there already is not COMMAND's.
+pub fn elsewhere(
+    this: &Membership,
+    parent: Option<&Path>,
+    used: &[&Hierarchy],
+    layout: &Layout,
+) -> Result<Vec<PathBuf>, Failure> {
+    let mut trees = plan::trees(layout)?;
+    // In one where we have no group of our own to see, nobody makes it by our name.
+    trees.retain(|tree| !used.contains(tree) && tree.group_of(this).is_ok());
+    let mut groups = for_command(this, None, &trees)?;
+    if parent.is_some() {
+        groups.extend(for_command(this, parent, &trees)?);
+    }
+    let dirs = groups.into_iter().map(|group| group.dir);
+    Ok(dirs.filter(|dir| !dir.exists()).collect())
 }
 
 fn name_for(pid: Pid) -> OsString {

@@ -85,8 +85,9 @@ pub fn line(dirs: &[PathBuf], kill: bool) -> String {
 /// Removes a group with those in it. A process that has ended leaves its group a little later, so
 /// "busy" may pass.
 pub fn remove(dir: &Path, kill: bool) -> Result<(), Failure> {
-    // As a rule nobody is left there, and no group: the kernel knows that best.
-    if remove_one(dir).is_ok() {
+    // As a rule nobody is left there, and no group: the kernel knows that best. But where it is
+    // mounted read-only, it says that first also of what is not there.
+    if remove_one(dir).is_ok() || !dir.exists() {
         return Ok(());
     }
     let end = Instant::now() + PATIENCE;

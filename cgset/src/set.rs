@@ -58,7 +58,13 @@ pub fn set(
     steps.extend(note::swap(&groups, settings)?.map(Step::Note));
     steps.extend(note::disks(settings, &trees)?.into_iter().map(Step::Note));
     match who {
-        Who::Command(command) => steps.extend(run(&movers[0], &groups, command)?),
+        Who::Command(command) => {
+            let elsewhere = match &named {
+                Some(_) => Vec::new(),
+                None => group::elsewhere(&movers[0], parent.as_deref(), &trees, layout)?,
+            };
+            steps.extend(run(&movers[0], &groups, elsewhere, command)?);
+        }
         Who::Pids(_) => {
             for process in &movers {
                 steps.extend(attach(process, &groups, settings, &steps)?);
@@ -147,7 +153,12 @@ fn evacuated(now: PathBuf, steps: &[Step]) -> PathBuf {
 }
 
 /// COMMAND's run, and what follows it.
-fn run(this: &Membership, groups: &[Group], command: Vec<OsString>) -> Result<Vec<Step>, Failure> {
+fn run(
+    this: &Membership,
+    groups: &[Group],
+    elsewhere: Vec<PathBuf>,
+    command: Vec<OsString>,
+) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
     for group in groups {
         let from = group.tree.group_of(this)?;
@@ -155,13 +166,13 @@ fn run(this: &Membership, groups: &[Group], command: Vec<OsString>) -> Result<Ve
         steps.extend(note::frozen(group).map(Step::Note));
     }
     steps.push(Step::Run { command, doors: groups.iter().map(Group::door).collect() });
-    steps.extend(end(groups));
+    steps.extend(end(groups, elsewhere));
     Ok(steps)
 }
 
 /// The groups that were not there before go, from below, and COMMAND's status is ours.
-fn end(groups: &[Group]) -> Vec<Step> {
-    let mut dirs: Vec<PathBuf> = Vec::new();
+fn end(groups: &[Group], elsewhere: Vec<PathBuf>) -> Vec<Step> {
+    let mut dirs = elsewhere;
     for group in groups {
         let above = group.above();
         let new_above = above.into_iter().filter(|dir| !dir.exists());
@@ -220,9 +231,10 @@ mod tests {
             kill: true,
         };
         let (old, new) = (group(1, "a"), group(0, "a/b"));
-        assert_eq!(end(std::slice::from_ref(&old)), [Step::End]);
-        assert_eq!(end(&[new]), [remove(&["cpu/a/b", "cpu/a"]), Step::End]);
-        assert_eq!(end(&[Group { fresh: true, ..old }]), [remove(&["pids/a"]), Step::End]);
+        assert_eq!(end(std::slice::from_ref(&old), Vec::new()), [Step::End]);
+        assert_eq!(end(&[new], Vec::new()), [remove(&["cpu/a/b", "cpu/a"]), Step::End]);
+        let (old, other) = (Group { fresh: true, ..old }, top.path().join("cpu/x"));
+        assert_eq!(end(&[old], vec![other]), [remove(&["cpu/x", "pids/a"]), Step::End]);
     }
 
     #[test]

@@ -89,6 +89,22 @@ pub fn what_the_command_leaves_running_is_killed() -> Test {
     Ok(())
 }
 
+/// A cgset inside calls the group the same in the trees that the outer one does not use.
+pub fn what_the_command_adds_to_its_group_goes_too() -> Test {
+    need(&["memory", "pids"])?;
+    let above = Name::new("above");
+    cgset(&["create", &above]).silent();
+    for parent in [&[][..], &["--parent", &above]] {
+        let again = format!("{} {} pids 9 $$", env!("CARGO_BIN_EXE_cgset"), parent.join(" "));
+        let args = [parent, &["mem", "20M", "--", "sh", "-c", &again]].concat();
+        let (pid, ran) = run_known(&args);
+        let name = Name::of(pid);
+        assert!(ran.ok().trim_end().ends_with(&format!("/{}", &*name)));
+        assert!(groups_called(&name).is_empty(), "{parent:?}");
+    }
+    Ok(())
+}
+
 pub fn a_group_that_was_there_before_is_kept() -> Test {
     need(&["pids"])?;
     let name = Name::new("kept");
