@@ -109,6 +109,7 @@ support::tests!(
     command::a_signal_reaches_the_command_and_the_group_goes,
     command::a_killed_cgset_takes_the_command_along,
     command::limits_that_are_left_are_noted,
+    command::each_pid_namespace_has_names_of_its_own,
     freeze::what_is_frozen_makes_no_progress,
     freeze::a_frozen_group_is_noted,
     freeze::kill_works_through_a_freeze,

@@ -15,11 +15,12 @@ use crate::wait::{EVENTS, Event};
 /// Limit what processes may use, by control groups
 ///
 /// The group is named cgset-PID, below the one that the process is in, or beside it with cgroup v2;
-/// a process that has such a group already stays in it. With --group it is the group of that name,
-/// below the top of each tree: box, box/inner, or a path as cgset prints it. The path goes to
-/// standard output. Where controllers have trees of their own (v1) a group is a folder in each that
-/// is used, and the path is that of the first KEY's; for create, which makes it for memory, cpu
-/// and pids, that of memory.
+/// a process that has such a group already stays in it. Outside of the machine's first PID namespace,
+/// as in a container, it is cgset-PID-NAMESPACE, for each has a process of that number. With --group
+/// it is the group of that name, below the top of each tree: box, box/inner, or a path as cgset
+/// prints it. The path goes to standard output. Where controllers have trees of their own (v1) a
+/// group is a folder in each that is used, and the path is that of the first KEY's; for create, which
+/// makes it for memory, cpu and pids, that of memory.
 ///
 /// With -- COMMAND, COMMAND runs in the group from its first instruction. When it ends, what it
 /// left running in the group is killed, and the group is removed; one that was there before stays,

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use common::{Failure, file, pid};
@@ -88,14 +89,31 @@ pub fn existing<'a>(
     Ok(groups)
 }
 
-/// Whether cgset has named it after a process.
+/// Whether cgset has named it after a process, of whichever PID namespace.
 pub fn is_ours(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(OURS))
+    let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix(OURS));
+    name.is_some_and(|rest| {
+        rest.starts_with(|c: char| c.is_ascii_digit())
+            && rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+    })
 }
 
-/// The process that a group is named after.
-pub fn owner(dir: &Path) -> Option<Pid> {
-    pid::parse(dir.file_name()?.to_str()?.strip_prefix(OURS)?).ok()
+/// The process that a group is named after, if it is one of this [`namespace`]: whether one of
+/// another is there, can't be seen from here.
+pub fn owner(dir: &Path, namespace: &str) -> Option<Pid> {
+    let name = dir.file_name()?.to_str()?;
+    pid::parse(name.strip_prefix(OURS)?.strip_suffix(namespace)?).ok()
+}
+
+/// What stands behind the PID in the names of our PID namespace: nothing for the machine's first
+/// one, else its number, for the same PID is another process in each.
+pub fn namespace() -> String {
+    // PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h.
+    const FIRST: u64 = 0xEFFF_FFFC;
+    match fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino()) {
+        Ok(number) if number != FIRST => format!("-{number}"),
+        _ => String::new(),
+    }
 }
 
 /// The folder of this name below another.
@@ -137,12 +155,13 @@ pub fn for_command<'a>(
     parent: Option<&Path>,
     trees: &[&'a Hierarchy],
 ) -> Result<Vec<Group<'a>>, Failure> {
+    let name = name_for(this.pid);
     let group = |tree: &&'a Hierarchy| {
         let parent = match parent {
             Some(parent) => tree.below(parent),
             None => place(&tree.group_of(this)?, tree).to_owned(),
         };
-        let dir = parent.join(name_for(this.pid));
+        let dir = parent.join(&name);
         Ok(Group { tree, dir, fresh: true })
     };
     trees.iter().map(group).collect()
@@ -168,7 +187,7 @@ pub fn elsewhere(
 }
 
 fn name_for(pid: Pid) -> OsString {
-    format!("{OURS}{pid}").into()
+    format!("{OURS}{pid}{}", namespace()).into()
 }
 
 /// Where a new group for a process goes that is in the group `now`.
@@ -272,6 +291,23 @@ mod tests {
             ["", "..", "../..", "a/../b", ".", "./a", "a/.", "/", "/etc", "/sys/fs/cgroup", "a\nb"]
         {
             assert!(parse_name(name, &layout()).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_tells_its_process_and_pid_namespace() {
+        for (name, ours, here, there) in [
+            ("cgset-7", true, Some(7), None),
+            ("cgset-7-4026532288", true, None, Some(7)),
+            ("cgset-7-4026532289", true, None, None),
+            ("cgset-", false, None, None),
+            ("cgset-x", false, None, None),
+            ("x-7", false, None, None),
+        ] {
+            let dir = Path::new("/g").join(name);
+            let owner = |namespace| owner(&dir, namespace).map(Pid::as_raw);
+            assert_eq!((is_ours(&dir), owner("")), (ours, here), "{name}");
+            assert_eq!(owner("-4026532288"), there, "{name}");
         }
     }
 

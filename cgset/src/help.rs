@@ -46,7 +46,7 @@ pub const AFTER: &str = "Keys:\n  \
     are stopped, or when the kernel has killed for memory; wait psi memory 150ms/1s when processes\n\
     of the group have been held up, for want of memory, for 150 ms within a second: with some one\n\
     of them, with full all that could run. prune removes, and prints, what is left of groups that\n\
-    cgset has named after processes that are gone.\n\n\
+    cgset has named after processes of this PID namespace that are gone.\n\n\
     A user to whom a group is delegated makes groups in it and limits them without root, once a\n\
     process of theirs is inside. With v2 that is in an inner one: cgset create GROUP/shell by the\n\
     user, then cgset --group GROUP/shell PID by root.\n\n\

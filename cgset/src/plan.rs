@@ -143,7 +143,7 @@ pub fn joined<'a>(
     movers: &[Membership],
 ) -> Option<&'a Hierarchy> {
     let v2 = layout.v2().filter(|v2| !trees.contains(v2))?;
-    let free = |dir: PathBuf| dir == v2.mount || group::owner(&dir).is_some();
+    let free = |dir: PathBuf| dir == v2.mount || group::is_ours(&dir);
     let all = movers.iter().all(|process| v2.group_of(process).is_ok_and(free));
     (all && access(&v2.mount, AccessFlags::W_OK).is_ok()).then_some(v2)
 }

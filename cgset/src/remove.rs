@@ -51,18 +51,19 @@ pub fn spare(verb: &str, name: &str, inside: &[Pid]) -> Result<(), Failure> {
 /// The groups that cgset has named after processes that are gone, and in which nobody is: what is
 /// left of a cgset that was killed, or of a process that has ended.
 pub fn abandoned(trees: &[&Hierarchy]) -> Vec<PathBuf> {
-    fn look(dir: &Path, found: &mut Vec<PathBuf>) {
+    fn look(dir: &Path, namespace: &str, found: &mut Vec<PathBuf>) {
         for dir in inner(dir) {
-            look(&dir, found);
-            let gone = group::owner(&dir).is_some_and(|pid| !common::pid::exists(pid));
+            look(&dir, namespace, found);
+            let owner = group::owner(&dir, namespace);
+            let gone = owner.is_some_and(|pid| !common::pid::exists(pid));
             if gone && inside(&dir).is_empty() {
                 found.push(dir);
             }
         }
     }
-    let mut found = Vec::new();
+    let (namespace, mut found) = (group::namespace(), Vec::new());
     for tree in trees {
-        look(&tree.mount, &mut found);
+        look(&tree.mount, &namespace, &mut found);
     }
     found
 }
@@ -105,8 +106,11 @@ pub fn remove(dir: &Path, kill: bool) -> Result<(), Failure> {
             }
             outcome => {
                 return outcome.tried(|| format!("remove the group {dir:?}")).map_err(|failure| {
-                    explain(failure).hint_if(Errno::EBUSY, || {
-                        format!("processes are in it: {}", process::list(&inside(dir)))
+                    explain(failure).hint_if(Errno::EBUSY, || match inside(dir).as_slice() {
+                        [] => "processes of another PID namespace are in it, which have no number \
+                               here"
+                            .into(),
+                        pids => format!("processes are in it: {}", process::list(pids)),
                     })
                 });
             }

@@ -245,3 +245,33 @@ pub fn limits_that_are_left_are_noted() -> Test {
     assert!(ran.status == 0 && ran.stderr.contains(&wanted), "{ran:?}");
     Ok(())
 }
+
+/// The first process of each PID namespace is 1, in all of which cgset may run at the same time.
+pub fn each_pid_namespace_has_names_of_its_own() -> Test {
+    need(&["memory"])?;
+    let inside = |args: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "-f", "--mount-proc"]);
+        command.arg(env!("CARGO_BIN_EXE_cgset")).args(args);
+        command
+    };
+    let see = "grep -o '/cgset-1.*' /proc/self/cgroup; read -r word";
+    let mut one = inside(&["mem", "20M", "--", "sh", "-c", see]);
+    one.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+    let mut one = one.spawn().expect("it starts");
+    let mut name = String::new();
+    let stdout = one.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut name).expect("it is in its group");
+    let two = run(&mut inside(&["mem", "30M", "--", "sh", "-c", see]));
+    let here = groups_called(name.trim().trim_start_matches('/'));
+    assert!(!here.is_empty(), "{name}");
+    let refused = inside(&["rm", &here[0].display().to_string()]).output().expect("it runs");
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    drop(one.stdin.take());
+    let status = wait(&mut one, Duration::from_secs(10)).expect("it ends");
+    assert!(two.stdout.starts_with("/cgset-1-") && !two.stdout.contains(&name), "{name} {two:?}");
+    assert!(refused.contains("hint: processes of another PID namespace are in it"), "{refused}");
+    assert_eq!(status.code(), Some(1), "the end of standard input");
+    assert!(here.iter().all(|dir| !dir.exists()));
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -145,7 +145,9 @@ impl Name {
 
     /// The group that cgset itself names after a process.
     pub fn of(pid: impl std::fmt::Display) -> Self {
-        Self(format!("cgset-{pid}"))
+        let namespace = fs::metadata("/proc/self/ns/pid").expect("a PID namespace").ino();
+        let first = namespace == 0xEFFF_FFFC;
+        Self(if first { format!("cgset-{pid}") } else { format!("cgset-{pid}-{namespace}") })
     }
 
     pub fn groups(&self) -> Vec<PathBuf> {
