@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::Parser;
-use common::{Failure, Narration, pid};
+use common::{Failure, Mode, Narration, pid};
 use nix::unistd::Pid;
 
 use crate::help;
@@ -161,6 +161,14 @@ impl Cli {
             request,
             Request::Show(_) | Request::List(_) | Request::Stat(_) | Request::Watch(_)
         );
+        // What --dry-run prints is there to be run by a shell, which a table is not.
+        if looks && self.narration.mode() != Mode::Act {
+            let option = if self.narration.dry_run { "--dry-run" } else { "--explain" };
+            return Err(Failure::usage(format!(
+                "read the command line: {option} does not go with what only looks"
+            ))
+            .hint(format!("without {option} nothing is changed either")));
+        }
         only("--json", self.json, looks)?;
         only("--kill", self.kill, matches!(request, Request::Remove(_)))?;
         only("--strict", self.strict, set)?;

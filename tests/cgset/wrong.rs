@@ -34,6 +34,13 @@ pub fn wrong_usage_is_one_line_with_its_status() -> Test {
         (&["show"], &["show takes one GROUP or PID"]),
         (&["--bogus"], &["--bogus"]),
         (&["mem", "10M", &pid, "--kill"], &["--kill does not go"]),
+        (
+            &["-n", "show", &pid],
+            &["--dry-run does not go with what only looks", "nothing is changed"],
+        ),
+        (&["-x", "ls"], &["--explain does not go with what only looks"]),
+        (&["-n", "stat"], &["--dry-run does not go"]),
+        (&["-x", "watch"], &["--explain does not go"]),
     ] {
         cgset(args).fails(2, "cgset", &[parts, &["hint: "]].concat());
     }
