@@ -5,10 +5,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use common::{Failure, file, pid};
+use common::{Failure, file, pid, shell};
 use nix::unistd::{AccessFlags, Pid, access};
 
-use crate::hierarchy::{Hierarchy, Layout, Membership, Version};
+use crate::hierarchy::{Hierarchy, Layout, Membership, NET, Version};
+use crate::key::ALL;
 use crate::plan;
 
 /// What the groups that cgset names itself start with.
@@ -31,6 +32,10 @@ pub fn parse_name(name: &str, layout: &Layout) -> Result<PathBuf, Failure> {
         Failure::usage(format!("read the group name {name:?}: {why}"))
             .hint("a name is as box or box/inner, or a path that cgset has printed")
     };
+    if let Some(path) = libcgroup(name) {
+        let hint = format!("the name alone: --group {}", shell::word(path));
+        return Err(fail("which controllers, say the KEYs, not the name").hint(hint));
+    }
     let path = Path::new(name);
     let below = if path.is_absolute() {
         let trees = layout.0.iter().filter_map(|tree| path.strip_prefix(&tree.mount).ok());
@@ -50,6 +55,14 @@ pub fn parse_name(name: &str, layout: &Layout) -> Result<PathBuf, Failure> {
         return Err(fail("a name is one line of text"));
     }
     Ok(below.to_owned())
+}
+
+/// The path in `memory,cpu:box`, as libcgroup names a group, or in `*:box`.
+fn libcgroup(name: &str) -> Option<&str> {
+    let (controllers, path) = name.split_once(':')?;
+    let known = |name: &str| name == "blkio" || (name != NET && ALL.contains(&name));
+    let all = controllers == "*" || controllers.split(',').all(known);
+    all.then(|| path.trim_start_matches('/'))
 }
 
 /// Engines start a name with a slash: `/docker/ID` lies at the top of a tree. What starts like a

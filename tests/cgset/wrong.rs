@@ -73,6 +73,17 @@ pub fn names_that_lead_elsewhere_are_refused() -> Test {
         }
         cgset(&["mem", "10M", "-g", name, "--", "true"]).fails(125, "cgset", &["hint: "]);
     }
+    // libcgroup's -g CONTROLLERS:PATH
+    for name in ["memory:box", "cpu,pids:/box", "*:box/inner", "cpu,cpuacct,blkio:box"] {
+        let hint =
+            format!("hint: the name alone: --group {}", &name[name.find("box").expect("it has")..]);
+        for args in [&["create", name][..], &["mem", "10M", "-g", name], &["show", name]] {
+            let said = ["which controllers, say the KEYs", &hint];
+            cgset(args).fails(2, "cgset", &said);
+        }
+    }
+    let name = Name::new("a:b");
+    cgset(&["create", &name]).silent();
     cgset(&["create", "cgroup.procs"]).fails(2, "cgset", &["a control file has this name"]);
     assert_eq!(child.groups(), before);
     Ok(())
