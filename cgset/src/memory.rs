@@ -144,7 +144,9 @@ fn bytes(value: &Value, max: &str, dir: &Path) -> Result<String, Failure> {
     match value {
         Value::Number(bytes) => Ok(bytes.to_string()),
         Value::PerMille(share) => {
-            Ok((available(dir)? / 1000 * share / page() * page()).to_string())
+            let part = u128::from(available(dir)?) * u128::from(*share) / 1000;
+            let page = u128::from(page());
+            Ok((part / page * page).to_string())
         }
         _ => Ok(max.into()),
     }
@@ -209,6 +211,17 @@ mod tests {
             (ten, &[("pids", "5")], &[]),
         ] {
             assert_eq!(v1_changes(old.0, old.1, settings), pairs(wanted), "{old:?} {settings:?}");
+        }
+    }
+
+    #[test]
+    fn all_of_a_limit_is_the_limit() {
+        let dir = support::scratch();
+        fs::write(dir.path().join("memory.max"), (2560 * page()).to_string()).expect("ours");
+        let share = |share| bytes(&Value::PerMille(share), "max", &dir.path().join("box"));
+        for (thousandths, pages) in [(1000, 2560), (500, 1280), (999, 2557)] {
+            let wanted = (pages * page()).to_string();
+            assert_eq!(share(thousandths).ok(), Some(wanted), "{thousandths}");
         }
     }
 
