@@ -10,18 +10,19 @@ use crate::group::{self, inside_any};
 use crate::hierarchy::{Hierarchy, Layout, Membership};
 use crate::key::{ALL, CONTROLLERS};
 use crate::make::make;
+use crate::process::has_ended;
 use crate::set::{print, set};
 use crate::step::Step;
 use crate::{delegate, freeze, remove};
 
 /// What cgset will do. What only looks has no steps, and does not come here.
 pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
-    let request = match request {
+    let (request, left_out) = match request {
         Request::Set { settings, who: Who::Stdin } => {
-            let pids = some(cli.accept(&pid::from_stdin()?)?)?;
-            Request::Set { settings, who: Who::Pids(pids) }
+            let (pids, left_out) = there(cli.accept(&pid::from_stdin()?)?)?;
+            (Request::Set { settings, who: Who::Pids(pids) }, left_out)
         }
-        request => request,
+        request => (request, None),
     };
     let layout = Layout::read()?;
     cli.evacuate.as_deref().map_or(Ok(()), |name| check_refuge(name, &layout))?;
@@ -52,7 +53,8 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
         }
         Request::Prune => Ok(prune(&layout)?),
         Request::Set { settings, who } => {
-            let mut steps = set(cli, &settings, who, &layout)?;
+            let mut steps: Vec<Step> = left_out.map(Step::Note).into_iter().collect();
+            steps.extend(set(cli, &settings, who, &layout)?);
             let note = steps.iter().find_map(|step| match step {
                 Step::Note(text) => Some(text),
                 _ => None,
@@ -102,11 +104,17 @@ fn prune(layout: &Layout) -> Result<Vec<Step>, Failure> {
     Ok(steps.collect())
 }
 
-fn some(pids: Vec<Pid>) -> Result<Vec<Pid>, Failure> {
-    if pids.is_empty() {
-        return Err(Failure::new("limit the processes on standard input: there are none"));
+/// Those of a list that are still there, and a note of the others: whoever has made the list, has
+/// made it earlier.
+fn there(pids: Vec<Pid>) -> Result<(Vec<Pid>, Option<String>), Failure> {
+    let (over, there): (Vec<Pid>, Vec<Pid>) = pids.into_iter().partition(|pid| has_ended(*pid));
+    if there.is_empty() {
+        let why = if over.is_empty() { "there are none" } else { "all of them have ended" };
+        return Err(Failure::new(format!("limit the processes on standard input: {why}")));
     }
-    Ok(pids)
+    let list = over.iter().map(Pid::to_string).collect::<Vec<_>>().join(", ");
+    let note = (!over.is_empty()).then(|| format!("left out, for they have ended: {list}"));
+    Ok((there, note))
 }
 
 /// The trees that this machine has for these controllers.

@@ -35,10 +35,17 @@ pub fn check(pid: Pid) -> Result<(), Failure> {
     if flags & PF_KTHREAD != 0 {
         return Err(Failure::new(format!("limit process {pid}: it is a thread of the kernel")));
     }
-    match state {
-        'Z' | 'X' => Err(gone(pid)),
-        _ => Ok(()),
-    }
+    if is_over(state) { Err(gone(pid)) } else { Ok(()) }
+}
+
+/// Whether nothing of it runs any more, be it that its parent has not looked yet.
+pub fn has_ended(pid: Pid) -> bool {
+    let is_zombie = || read(pid, "stat").is_ok_and(|stat| is_over(state_and_flags(&stat).0));
+    !common::pid::exists(pid) || is_zombie()
+}
+
+fn is_over(state: char) -> bool {
+    ['Z', 'X'].contains(&state)
 }
 
 /// The memory of a process that a group would count if it had been allocated there: not the files.

@@ -65,6 +65,27 @@ pub fn pids_come_from_standard_input() -> Test {
     Ok(())
 }
 
+/// What pgrep(1) has listed may be over before it is read.
+pub fn of_a_list_those_that_have_ended_are_left_out() -> Test {
+    need(&["pids"])?;
+    let (one, mut over) = (Waiting::idle(), Waiting::idle());
+    let (gone, name) = (over.pid(), Name::new("listed"));
+    over.go();
+    let input = format!("{gone}\n{}\n", one.pid());
+    let cgset = |options: &[&str], input: &str| {
+        let args = [options, &["pids", "9", "-g", &name, "-"]].concat();
+        run_with_input(tool().args(args), input.as_bytes())
+    };
+    let left_out = format!("left out, for they have ended: {gone}\n");
+    cgset(&["--strict"], &input).fails(1, "cgset", &[left_out.trim_end(), "hint: "]);
+    cgset(&[], &gone).fails(1, "cgset", &["all of them have ended"]);
+    assert!(name.groups().is_empty());
+    let ran = cgset(&[], &input);
+    assert_eq!((ran.status, ran.stderr.as_str()), (0, &*format!("cgset: note: {left_out}")));
+    assert_eq!(members(ran.stdout.trim_end().as_ref()), [one.pid().parse::<i32>().expect("a PID")]);
+    Ok(())
+}
+
 pub fn what_is_held_already_is_noted() -> Test {
     need(&["memory"])?;
     let holder = Holder::start(&mut Command::new("dd"));
