@@ -34,7 +34,7 @@ pub fn write(file: &Path, text: &str) -> Result<(), Failure> {
 pub fn set(wanted: &Write) -> Result<String, Failure> {
     let Write { file, text } = wanted;
     let before = read(file).map_err(|failure| match file.parent().is_some_and(Path::is_dir) {
-        true => refusal::of_missing(failure, file),
+        true => refusal::of_reading(failure, file),
         false => failure,
     })?;
     let before = wanted.restores(&before);

@@ -35,8 +35,9 @@ pub fn switch(
             return Ok((dir.join(file), if freeze { on } else { off }));
         }
     }
+    let verb = if freeze { "freeze" } else { "thaw" };
     Err(Failure::new(format!(
-        "freeze the group {name:?}: its processes are neither in a cgroup v2 tree nor in that of \
+        "{verb} the group {name:?}: its processes are neither in a cgroup v2 tree nor in that of \
          v1's freezer"
     ))
     .hint("move them into one that is: cgset --group GROUP PID..."))

@@ -54,7 +54,8 @@ pub fn parse_name(name: &str, layout: &Layout) -> Result<PathBuf, Failure> {
     if name.contains(['\0', '\n']) {
         return Err(fail("a name is one line of text"));
     }
-    Ok(below.to_owned())
+    // Without what has no meaning, as in a//b/, so that a group has one path.
+    Ok(below.components().collect())
 }
 
 /// The path in `memory,cpu:box`, as libcgroup names a group, or in `*:box`.

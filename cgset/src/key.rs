@@ -164,6 +164,9 @@ fn huge_pages(name: &str) -> Option<(Key, &str)> {
 fn huge(name: &str, text: &str) -> value::Read {
     let (_, pages) = huge_pages(name).ok_or("no such size of pages")?;
     let bytes = if text == "max" { None } else { Some(size::parse(text)?) };
+    if bytes.is_some_and(|bytes| bytes > 0 && Some(bytes) < value::page_size(pages)) {
+        return Err("less than one page, of which there would be none".into());
+    }
     Ok(Value::Huge { pages: pages.to_owned(), bytes })
 }
 
@@ -197,6 +200,8 @@ impl Setting {
             (Key::IoWeight, _) => value::disk_weight(text),
             (_, "max") => Ok(Value::Max),
             (Key::Mem, "-1") if name.ends_with("_in_bytes") => Ok(Value::Max), // as v1 has it
+            (_, "-1") if key.is_limit() => Err(Wrong::Why("no limit is called max")),
+            _ if text.starts_with('.') => Err(value::pointed(name, text)),
             (Key::Mem | Key::MemHigh, _) => value::memory(text, page()),
             (Key::MemLow | Key::MemMin, _) => value::memory(text, 0),
             (Key::Net | Key::NetIn | Key::NetOut, _) => {
@@ -206,7 +211,7 @@ impl Setting {
             (Key::Oom, _) => {
                 value::word(text, &["kill", "group", "off"]).ok_or(Wrong::Why("no such word"))
             }
-            (Key::Cpu, _) => value::quota(text).ok_or(Wrong::Why("no amount of CPU time")),
+            (Key::Cpu, _) => value::quota(text),
             (Key::CpuWeight, "idle") => Ok(Value::Word("idle".into())),
             (Key::CpuWeight, _) => {
                 value::between(text, 1, 10_000, "not a number from 1 to 10000, nor idle")
@@ -219,7 +224,7 @@ impl Setting {
                 value::microseconds(text).map(Value::Number).ok_or(Wrong::Why("no time"))
             }
             (Key::Cpus | Key::Mems, _) => value::list(text).ok_or(Wrong::Why("no list of numbers")),
-            (Key::Pids, _) => value::between(text, 0, u64::MAX, "not a decimal number"),
+            (Key::Pids, _) => value::processes(text),
         };
         match value {
             Ok(value) => Ok(Self { key, value }),

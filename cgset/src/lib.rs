@@ -60,7 +60,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{Command, Parser};
 use common::{Failure, Form, report, step::perform};
 
 use crate::cli::{Cli, Request};
@@ -71,7 +72,19 @@ use crate::step::Hands;
 
 /// The program.
 pub fn main() -> ExitCode {
-    report::main(Form::of_args, |cli: Cli| run(&cli.in_our_words()?))
+    report::main_by(parse, Form::of_args, |cli: Cli| run(&cli.in_our_words()?))
+}
+
+/// To clap -5 is a value, and -5% an option.
+fn parse(grammar: &mut Command, args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let begins = |word: &&str| word.starts_with('-') && word[1..].starts_with(char::is_numeric);
+    let words = args.iter().take_while(|word| *word != "--").filter_map(|word| word.to_str());
+    let negative = words.filter(begins).find(|word| word.parse::<i64>().is_err());
+    let why = negative.map(|word| format!("read {word:?}: nothing is limited to less than 0"));
+    report::parse(grammar, args).map_err(|error| match (error.kind(), why) {
+        (ErrorKind::UnknownArgument, Some(why)) => grammar.error(ErrorKind::InvalidValue, why),
+        _ => error,
+    })
 }
 
 /// Whether a command line makes sense, as far as that is known without asking the kernel: what the

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use common::{Failure, file, shell, size};
-use nix::unistd::Pid;
+use common::{Failure, Tried, file, shell, size};
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use crate::group::Group;
 use crate::hierarchy::{Hierarchy, Version};
 use crate::key::{FREEZER, Key, Setting};
-use crate::setting::{MEMORY_LIMIT, Write, limit, read_number};
+use crate::setting::{MEMORY_LIMIT, Write, find, limit, read_number};
 use crate::value::Value;
 use crate::{device, memory, net, process};
 
@@ -106,6 +106,24 @@ pub fn left(who: &str, from: &Path, group: &Group) -> Option<String> {
     let files: Vec<String> = left.iter().map(|file| format!("{}", file.display())).collect();
     (!files.is_empty())
         .then(|| format!("{who} is no longer under the limits of {}", files.join(" and ")))
+}
+
+/// More CPUs than there are, as by a percentage without its sign, are no limit.
+pub fn cpus(settings: &[Setting]) -> Result<Option<String>, Failure> {
+    let there = sysconf(SysconfVar::_NPROCESSORS_ONLN).tried(|| "count the CPUs")?;
+    let there = there.and_then(|there| u64::try_from(there).ok());
+    let (Some(Value::Quota { quota, period }), Some(there)) = (find(settings, Key::Cpu), there)
+    else {
+        return Ok(None);
+    };
+    Ok((*quota > period.saturating_mul(there)).then(|| {
+        let percent = quota.saturating_mul(100) / period;
+        let plural = if there == 1 { "" } else { "s" };
+        format!(
+            "{percent}% of a CPU are asked for, and this machine has {there} CPU{plural}; 50% is half \
+             of one"
+        )
+    }))
 }
 
 /// What comes into a frozen group stops, and what is started there waits; no signal but SIGKILL

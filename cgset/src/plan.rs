@@ -33,12 +33,13 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
             existing("remove", &names, &layout)?.into_iter().map(step).collect()
         }
         Request::Freeze { names, freeze } => {
+            let verb = if freeze { "freeze" } else { "thaw" };
             let step = |(name, dirs): (&String, Vec<PathBuf>)| {
-                remove::spare(if freeze { "freeze" } else { "thaw" }, name, &inside_any(&dirs))?;
+                remove::spare(verb, name, &inside_any(&dirs))?;
                 let (file, text) = freeze::switch(name, &dirs, freeze)?;
                 Ok(Step::Freeze { file, text })
             };
-            existing("freeze", &names, &layout)?.into_iter().map(step).collect()
+            existing(verb, &names, &layout)?.into_iter().map(step).collect()
         }
         Request::Kill(names) => {
             let step = |(name, dirs): (&String, Vec<PathBuf>)| {

@@ -153,9 +153,14 @@ fn full(dir: &Path) -> Option<String> {
     })
 }
 
-/// Why a group lacks a control file.
-pub fn of_missing(failure: Failure, file: &Path) -> Failure {
-    failure.hint_if(Errno::ENOENT, || {
+/// Why a control file can't be read: the group lacks it, or it is one that is only written to.
+pub fn of_reading(failure: Failure, file: &Path) -> Failure {
+    let only_written = || {
+        "what is only written to can't be read back, nor taken back: dev.deny and dev.allow do that \
+         for devices; else echo VALUE > FILE"
+            .into()
+    };
+    failure.hint_if(Errno::EINVAL, only_written).hint_if(Errno::ENOENT, || {
         not_handed_down(file).unwrap_or_else(|| {
             "this kernel's groups have no such file; v1 and v2 call files differently: cgroups(7)"
                 .into()

@@ -56,6 +56,7 @@ pub fn set(
         steps.extend(limit(group, settings, cli)?);
     }
     steps.extend(note::swap(&groups, settings)?.map(Step::Note));
+    steps.extend(note::cpus(settings)?.map(Step::Note));
     steps.extend(note::disks(settings, &trees)?.into_iter().map(Step::Note));
     match who {
         Who::Command(command) => {

@@ -66,8 +66,28 @@ pub fn page() -> u64 {
 
 /// Decimal digits, no leading zero, no sign.
 pub fn number(text: &str) -> Option<u64> {
+    is_decimal(text).then(|| text.parse().ok()).flatten()
+}
+
+fn is_decimal(text: &str) -> bool {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    (digits && (text == "0" || !text.starts_with('0'))).then(|| text.parse().ok()).flatten()
+    digits && !text.is_empty() && (text == "0" || !text.starts_with('0'))
+}
+
+/// A number that begins with its point.
+pub fn pointed(name: &str, text: &str) -> Wrong {
+    let failure = Failure::usage(format!("read {name} {text:?}: it does not begin with a digit"));
+    Wrong::Said(failure.hint(format!("write 0{text}")))
+}
+
+/// A number of processes: no more than the machine could have.
+pub fn processes(text: &str) -> Read {
+    // PID_MAX_LIMIT in the kernel's include/linux/threads.h.
+    const MOST: u64 = 4_194_304;
+    if !is_decimal(text) {
+        return Err("not a decimal number".into());
+    }
+    between(text, 0, MOST, "more than 4194304, the most that the kernel takes")
 }
 
 /// A decimal number in thousandths: `1.5` is 1500.
@@ -106,7 +126,12 @@ pub fn word(text: &str, words: &[&str]) -> Option<Value> {
 
 /// `sda:10M`, `8:0:100iops`. The kernel refuses less than two of anything a second.
 pub fn rate(text: &str) -> Read {
-    let (disk, amount) = text.rsplit_once(':').ok_or("no disk is named")?;
+    let is_rate = |text: &str| text == "max" || size::parse(text).is_ok();
+    let (disk, amount) = match text.rsplit_once(':') {
+        Some(both) => both,
+        None if is_rate(text.trim_end_matches("iops")) => ("", text),
+        None => return Err("it has no rate".into()),
+    };
     if disk.is_empty() {
         return Err("no disk is named".into());
     }
@@ -141,23 +166,40 @@ const PERIOD: u64 = 100_000;
 const LONGEST_PERIOD: u64 = 1_000_000;
 /// The kernel refuses a quota under a millisecond.
 const LEAST_QUOTA: u64 = 1000;
+/// And one that its shares, fractions of 64 bits of which 20 are behind the point, do not hold.
+const MOST_QUOTA: u64 = (1 << 44) - 1;
 
 /// `50%` of one CPU, `1.5` CPUs, `20ms/100ms`.
-pub fn quota(text: &str) -> Option<Value> {
-    if let Some((quota, period)) = text.split_once('/') {
-        let (quota, period) = (microseconds(quota)?, microseconds(period)?);
-        let good = quota >= LEAST_QUOTA && (LEAST_QUOTA..=LONGEST_PERIOD).contains(&period);
-        return good.then_some(Value::Quota { quota, period });
-    }
-    // In units of a thousandth of a CPU, times a hundred for a percentage.
-    let parts = match text.strip_suffix('%') {
-        Some(percent) => thousandths(percent)?,
-        None => thousandths(text)?.checked_mul(100)?,
+pub fn quota(text: &str) -> Read {
+    let (quota, period) = match text.split_once('/') {
+        Some(times) => quota_and_period(times)?,
+        None => share_of_cpus(text)?,
     };
-    let of = |period: u64| Some(parts.checked_mul(period)? / 100_000);
-    let period = if of(PERIOD)? < LEAST_QUOTA { LONGEST_PERIOD } else { PERIOD };
-    let quota = of(period)?;
-    (quota >= LEAST_QUOTA).then_some(Value::Quota { quota, period })
+    if quota > MOST_QUOTA {
+        return Err("more than the kernel can count".into());
+    }
+    Ok(Value::Quota { quota, period })
+}
+
+fn quota_and_period((quota, period): (&str, &str)) -> Result<(u64, u64), &'static str> {
+    let both = microseconds(quota).zip(microseconds(period));
+    let (quota, period) = both.ok_or("a time is as 20ms or 500us")?;
+    if quota < LEAST_QUOTA || !(LEAST_QUOTA..=LONGEST_PERIOD).contains(&period) {
+        return Err("the quota is 1 ms at least, and the period 1 ms at least and 1 s at most");
+    }
+    Ok((quota, period))
+}
+
+fn share_of_cpus(text: &str) -> Result<(u64, u64), &'static str> {
+    // In units of a thousandth of a CPU, times a hundred for a percentage.
+    let (number, factor) = text.strip_suffix('%').map_or((text, 100), |percent| (percent, 1));
+    let parts = thousandths(number).ok_or("no amount of CPU time")?.saturating_mul(factor);
+    let of = |period: u64| parts.saturating_mul(period) / 100_000;
+    let period = if of(PERIOD) < LEAST_QUOTA { LONGEST_PERIOD } else { PERIOD };
+    if of(period) < LEAST_QUOTA {
+        return Err("less than 0.1% of a CPU, the least that the kernel takes");
+    }
+    Ok((of(period), period))
 }
 
 /// `20ms`, `2500us`.

@@ -62,6 +62,19 @@ pub fn a_tenth_of_the_limit_held_before_is_noted() -> Test {
     Ok(())
 }
 
+/// A percentage without its sign is as many CPUs.
+pub fn more_cpus_than_there_are_are_noted() -> Test {
+    need(&["cpu"])?;
+    let name = Name::new("cpus");
+    for (cpus, noted) in [("50000", true), ("50000%", true), ("1", false)] {
+        let ran = cgset(&["cpu", cpus, "-g", &name]);
+        let note = "and this machine has";
+        assert!(ran.status == 0 && ran.stderr.contains(note) == noted, "{ran:?}");
+        assert_eq!(ran.stderr.contains("50% is half of one"), noted, "{ran:?}");
+    }
+    Ok(())
+}
+
 pub fn swap_that_is_not_limited_is_noted() -> Test {
     need(&["memory"])?;
     need_program("unshare")?;

@@ -58,3 +58,14 @@ pub fn a_controller_without_a_key_is_reached() -> Test {
     assert!(name.groups().is_empty());
     Ok(())
 }
+
+/// What can't be read, can't be read back either.
+pub fn a_file_that_is_only_written_to_is_refused() -> Test {
+    let tree = tree_of("devices")?;
+    need(&["devices"])?;
+    let name = Name::new("written");
+    let refused = cgset(&["-r", "devices.deny=a", &name]);
+    refused.fails(1, "cgset", &["(EINVAL)", "hint: ", "dev.deny", "echo"]);
+    assert!(!tree.join(&*name).exists());
+    Ok(())
+}

@@ -57,6 +57,38 @@ pub fn wrong_usage_is_one_line_with_its_status() -> Test {
     Ok(())
 }
 
+/// A value that is off is answered with what it should be.
+pub fn a_wrong_value_says_what_would_be_right() -> Test {
+    let name = Name::new("off");
+    for (key, value, parts) in [
+        ("cpu", "99999999999%", &["more than the kernel can count"][..]),
+        ("cpu", ".5", &["does not begin with a digit", "hint: write 0.5"]),
+        ("mem", ".5G", &["does not begin with a digit", "hint: write 0.5G"]),
+        ("cpu", "0.01%", &["less than 0.1% of a CPU"]),
+        ("cpu", "1s/1s", &["a time is as 20ms or 500us"]),
+        ("cpu", "1us/1ms", &["1 ms at least", "1 s at most"]),
+        ("cpu", "half", &["no amount of CPU time"]),
+        ("mem", "-5%", &["read \"-5%\": nothing is limited to less than 0"]),
+        ("cpu", "-50%", &["read \"-50%\": nothing is limited to less than 0"]),
+        ("mem", "-1", &["read mem \"-1\": no limit is called max"]),
+        ("pids", "4194305", &["more than 4194304"]),
+        ("pids", "99999999999999999999", &["more than 4194304"]),
+        ("pids", "064", &["not a decimal number"]),
+        ("pids.max", "-1", &["no limit is called max"]),
+        ("io.write", "vda", &["it has no rate"]),
+        ("io.write", "10M", &["no disk is named"]),
+        ("huge.2MB", "1M", &["less than one page"]),
+    ] {
+        let wanted = [parts, &["hint: "]].concat();
+        cgset(&[key, value, "-g", &name]).fails(2, "cgset", &wanted);
+    }
+    cgset(&["thaw", &name]).fails(1, "cgset", &["thaw the group"]);
+    let pair = "-r pids.max=-1".split(' ').chain([&*name]).collect::<Vec<_>>();
+    cgset(&pair).fails(2, "cgset", &["no limit is called max"]);
+    assert!(name.groups().is_empty());
+    Ok(())
+}
+
 pub fn names_that_lead_elsewhere_are_refused() -> Test {
     need(&["memory", "pids"])?;
     let child = Waiting::idle();
@@ -83,7 +115,8 @@ pub fn names_that_lead_elsewhere_are_refused() -> Test {
         }
     }
     let name = Name::new("a:b");
-    cgset(&["create", &name]).silent();
+    let path = cgset(&["create", &format!("{}//x/", &*name)]).silent();
+    assert!(path.ends_with("a:b/x\n"), "as it is called elsewhere: {path}");
     cgset(&["create", "cgroup.procs"]).fails(2, "cgset", &["a control file has this name"]);
     assert_eq!(child.groups(), before);
     Ok(())
