@@ -181,23 +181,28 @@ pub fn for_command<'a>(
     trees.iter().map(group).collect()
 }
 
-/// The same group in the trees that are not used for COMMAND, where a cgset that it runs would make
-/// it, as [`for_process`] does. What is there already is not COMMAND's.
+/// The places of COMMAND's group in the trees that it is not in, where a cgset that COMMAND runs
+/// would make it, as [`for_process`] does. What is there already is not COMMAND's.
 pub fn elsewhere(
     this: &Membership,
     parent: Option<&Path>,
-    used: &[&Hierarchy],
+    groups: &[Group],
     layout: &Layout,
 ) -> Result<Vec<PathBuf>, Failure> {
+    let Some(name) = groups.first().and_then(|group| group.dir.file_name()) else {
+        return Ok(Vec::new());
+    };
     let mut trees = plan::trees(layout)?;
-    // In one where we have no group of our own to see, nobody makes it by our name.
-    trees.retain(|tree| !used.contains(tree) && tree.group_of(this).is_ok());
-    let mut groups = for_command(this, None, &trees)?;
-    if parent.is_some() {
-        groups.extend(for_command(this, parent, &trees)?);
+    trees.retain(|tree| !groups.iter().any(|group| group.tree == *tree));
+    let mut dirs = Vec::new();
+    for tree in trees {
+        // Where the group that we are in is not seen, nobody makes one beside it.
+        let now = tree.group_of(this).ok();
+        let beside = now.map(|now| place(&now, tree).join(name));
+        dirs.extend(beside.into_iter().chain(parent.map(|above| tree.below(above).join(name))));
     }
-    let dirs = groups.into_iter().map(|group| group.dir);
-    Ok(dirs.filter(|dir| !dir.exists()).collect())
+    dirs.retain(|dir| !dir.exists());
+    Ok(dirs)
 }
 
 fn name_for(pid: Pid) -> OsString {
@@ -258,7 +263,7 @@ impl Group<'_> {
     /// it needs not, and v1 has a file for that.
     pub fn door(&self) -> PathBuf {
         let tasks = self.dir.join("tasks");
-        let may = || !self.dir.exists() || access(&tasks, AccessFlags::W_OK).is_ok();
+        let may = || self.fresh || !self.dir.exists() || access(&tasks, AccessFlags::W_OK).is_ok();
         match self.tree.version {
             Version::V1 if may() => tasks,
             _ => self.dir.join("cgroup.procs"),

@@ -26,12 +26,12 @@ pub fn make(
             steps.extend(enable(&dir, here, refuge)?);
         }
     }
-    if group.fresh && group.dir.is_dir() {
+    let missing = missing_folder(&group.dir)?;
+    if group.fresh && missing.is_none() {
         steps.push(Step::Remove { dirs: vec![group.dir.clone()], kill: false });
         steps.push(Step::Make(group.dir.clone()));
-    } else {
-        steps.extend(missing_folder(&group.dir)?);
     }
+    steps.extend(missing);
     Ok(steps)
 }
 

@@ -53,9 +53,9 @@ pub fn sockets(pid: Pid, settings: &[Setting]) -> Option<String> {
 /// With swap, a process that needs more than its memory limit is not killed but slowed down.
 pub fn swap(groups: &[Group], settings: &[Setting]) -> Result<Option<String>, Failure> {
     let limited = settings.iter().any(|setting| setting.key == Key::Swap);
-    let allowed = asked(groups, settings)?.filter(|_| !limited);
+    let Some(allowed) = asked(groups, settings)?.filter(|_| !limited) else { return Ok(None) };
     let swap = memory::machine("SwapTotal:")?;
-    Ok(allowed.filter(|_| swap > 0).map(|allowed| {
+    Ok((swap > 0).then(|| {
         let (swap, allowed) = (size::human(swap), size::human(allowed));
         format!("{swap} of swap is active and not limited; add swap 0 for no more than {allowed}")
     }))
@@ -110,12 +110,9 @@ pub fn left(who: &str, from: &Path, group: &Group) -> Option<String> {
 
 /// More CPUs than there are, as by a percentage without its sign, are no limit.
 pub fn cpus(settings: &[Setting]) -> Result<Option<String>, Failure> {
+    let Some(Value::Quota { quota, period }) = find(settings, Key::Cpu) else { return Ok(None) };
     let there = sysconf(SysconfVar::_NPROCESSORS_ONLN).tried(|| "count the CPUs")?;
-    let there = there.and_then(|there| u64::try_from(there).ok());
-    let (Some(Value::Quota { quota, period }), Some(there)) = (find(settings, Key::Cpu), there)
-    else {
-        return Ok(None);
-    };
+    let there = there.and_then(|there| u64::try_from(there).ok()).unwrap_or(u64::MAX);
     Ok((*quota > period.saturating_mul(there)).then(|| {
         let percent = quota.saturating_mul(100) / period;
         let plural = if there == 1 { "" } else { "s" };
@@ -136,7 +133,7 @@ pub fn frozen(group: &Group) -> Option<String> {
     };
     let stops = |dir: &PathBuf| matches!(read_number(&dir.join(file)), Ok(Some(1)));
     let name = |dir: PathBuf| dir.strip_prefix(&group.tree.mount).ok().map(shell::operand);
-    let all = group.above().into_iter().chain([group.dir.clone()]);
+    let all = group.above().into_iter().chain((!group.fresh).then(|| group.dir.clone()));
     let names: Vec<String> = all.filter(stops).filter_map(name).collect();
     (!names.is_empty()).then(|| {
         let dir = group.dir.display();

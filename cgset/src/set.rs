@@ -62,9 +62,11 @@ pub fn set(
         Who::Command(command) => {
             let elsewhere = match &named {
                 Some(_) => Vec::new(),
-                None => group::elsewhere(&movers[0], parent.as_deref(), &trees, layout)?,
+                None => group::elsewhere(&movers[0], parent.as_deref(), &groups, layout)?,
             };
-            steps.extend(run(&movers[0], &groups, elsewhere, command)?);
+            let made = made(&steps);
+            steps.extend(run(&movers[0], &groups, command)?);
+            steps.extend(end([elsewhere, made].concat()));
         }
         Who::Pids(_) => {
             for process in &movers {
@@ -153,13 +155,8 @@ fn evacuated(now: PathBuf, steps: &[Step]) -> PathBuf {
     moved.unwrap_or(now)
 }
 
-/// COMMAND's run, and what follows it.
-fn run(
-    this: &Membership,
-    groups: &[Group],
-    elsewhere: Vec<PathBuf>,
-    command: Vec<OsString>,
-) -> Result<Vec<Step>, Failure> {
+/// COMMAND's run.
+fn run(this: &Membership, groups: &[Group], command: Vec<OsString>) -> Result<Vec<Step>, Failure> {
     let mut steps = Vec::new();
     for group in groups {
         let from = group.tree.group_of(this)?;
@@ -167,19 +164,23 @@ fn run(
         steps.extend(note::frozen(group).map(Step::Note));
     }
     steps.push(Step::Run { command, doors: groups.iter().map(Group::door).collect() });
-    steps.extend(end(groups, elsewhere));
     Ok(steps)
 }
 
-/// The groups that were not there before go, from below, and COMMAND's status is ours.
-fn end(groups: &[Group], elsewhere: Vec<PathBuf>) -> Vec<Step> {
-    let mut dirs = elsewhere;
-    for group in groups {
-        let above = group.above();
-        let new_above = above.into_iter().filter(|dir| !dir.exists());
-        let new = (group.fresh || !group.dir.exists()).then(|| group.dir.clone());
-        dirs.extend(new_above.chain(new).rev());
-    }
+/// The groups that these steps make, from below; but not one that processes are evacuated into.
+fn made(steps: &[Step]) -> Vec<PathBuf> {
+    let is_refuge = |dir: &PathBuf| {
+        steps.iter().any(|step| matches!(step, Step::Evacuate { to, .. } if to == dir))
+    };
+    let made = steps.iter().rev().filter_map(|step| match step {
+        Step::Make(dir) => Some(dir.clone()),
+        _ => None,
+    });
+    made.filter(|dir| !is_refuge(dir)).collect()
+}
+
+/// After COMMAND these go, and its status is ours.
+fn end(dirs: Vec<PathBuf>) -> Vec<Step> {
     let remove = (!dirs.is_empty()).then_some(Step::Remove { dirs, kill: true });
     remove.into_iter().chain([Step::End]).collect()
 }
@@ -190,6 +191,7 @@ mod tests {
     use std::fs;
 
     use crate::plan::tests::{lines, mixed};
+    use crate::setting::Write;
 
     fn settings(pairs: &[(&str, &str)]) -> Vec<Setting> {
         pairs.iter().map(|(k, v)| Setting::parse(k, v).expect("a good setting")).collect()
@@ -220,22 +222,14 @@ mod tests {
 
     #[test]
     fn a_command_s_groups_go_when_it_ends_and_those_of_before_stay() {
-        let (top, layout) = mixed();
-        fs::create_dir(top.path().join("pids/a")).expect("ours");
-        let group = |tree: usize, name: &str| Group {
-            tree: &layout.0[tree],
-            dir: layout.0[tree].mount.join(name),
-            fresh: false,
-        };
-        let remove = |dirs: &[&str]| Step::Remove {
-            dirs: dirs.iter().map(|dir| top.path().join(dir)).collect(),
-            kill: true,
-        };
-        let (old, new) = (group(1, "a"), group(0, "a/b"));
-        assert_eq!(end(std::slice::from_ref(&old), Vec::new()), [Step::End]);
-        assert_eq!(end(&[new], Vec::new()), [remove(&["cpu/a/b", "cpu/a"]), Step::End]);
-        let (old, other) = (Group { fresh: true, ..old }, top.path().join("cpu/x"));
-        assert_eq!(end(&[old], vec![other]), [remove(&["cpu/x", "pids/a"]), Step::End]);
+        let (make, dir) = (|name: &str| Step::Make(name.into()), |name: &str| PathBuf::from(name));
+        let evacuate = Step::Evacuate { from: dir("/a"), to: dir("/a/init") };
+        let write = Step::Write(Write::new(&dir("/a/b"), "pids.max", "5"));
+        let steps = [make("/a/init"), evacuate, make("/a/b"), write, make("/c/a"), make("/c/a/b")];
+        assert_eq!(made(&steps), ["/c/a/b", "/c/a", "/a/b"].map(PathBuf::from));
+        assert_eq!(end(Vec::new()), [Step::End]);
+        let dirs = vec![dir("/a")];
+        assert_eq!(end(dirs.clone()), [Step::Remove { dirs, kill: true }, Step::End]);
     }
 
     #[test]
