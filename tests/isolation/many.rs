@@ -40,7 +40,11 @@ pub fn traces(bed: &Bed) -> Vec<String> {
 pub fn groups(launchers: &[u32]) -> Vec<String> {
     let mut find = std::process::Command::new("find");
     let all = run(find.args(["/sys/fs/cgroup", "-type", "d", "-name", "cgset-*"])).stdout;
-    let ours = |group: &&str| launchers.iter().any(|pid| group.ends_with(&format!("/cgset-{pid}")));
+    // In a PID namespace its number follows.
+    let ours = |group: &&str| {
+        let name = group.rsplit("/cgset-").next().and_then(|name| name.split('-').next());
+        name.and_then(|pid| pid.parse().ok()).is_some_and(|pid| launchers.contains(&pid))
+    };
     all.lines().filter(ours).map(str::to_owned).collect()
 }
 
