@@ -119,6 +119,7 @@ support::tests!(
     signals::one_that_ends_it_midway_leaves_nothing,
     signals::command_has_the_callers_mask,
     signals::a_limit_on_files_leaves_nothing,
+    signals::a_silent_server_keeps_nobody,
     hints::a_covered_mount_is_told_of,
     hints::who_keeps_a_mount_busy_is_named,
     hints::a_user_is_told_what_can_help,

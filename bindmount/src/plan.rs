@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use common::{Failure, inroot};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 
 use crate::cli::Request;
 use crate::inside::{Dev, Proc, Tree};
@@ -13,7 +15,7 @@ use crate::resolver::{self, Found, Servers};
 use crate::seen::Seen;
 use crate::spec::Spec;
 use crate::step::Step;
-use crate::{devices, mask, overlay, unmount};
+use crate::{devices, mask, overlay, target, unmount};
 
 /// What bindmount will do. `--list` has no steps, and does not come here.
 pub fn plan(request: Request, mkdir: bool, command: Vec<OsString>) -> Result<Vec<Step>, Failure> {
@@ -21,6 +23,8 @@ pub fn plan(request: Request, mkdir: bool, command: Vec<OsString>) -> Result<Vec
         Request::Bind(specs) => {
             let steps = |Spec { src, dst, options }| {
                 let place = Place::Host(dst);
+                look_at(&src);
+                let _ = place.open();
                 let make = make(mkdir, mkdir && src.is_dir(), &place);
                 make.into_iter().chain([Step::Bind { src, place, options }])
             };
@@ -28,7 +32,11 @@ pub fn plan(request: Request, mkdir: bool, command: Vec<OsString>) -> Result<Vec
         }
         Request::Into(tree) => inside(tree, mkdir)?,
         Request::Unmount { target, recursive, lazy } => unmount::plan(&target, recursive, lazy)?,
-        Request::BindIn { pid, spec } => vec![Step::BindIn { pid, spec, mkdir }],
+        Request::BindIn { pid, spec } => {
+            look_at(&spec.src);
+            target::look_at(pid, &spec.dst);
+            vec![Step::BindIn { pid, spec, mkdir }]
+        }
         Request::UnmountIn { pid, target, lazy } => vec![Step::UnmountIn { pid, target, lazy }],
         Request::List { .. } | Request::ListIn { .. } => Vec::new(),
     };
@@ -36,6 +44,13 @@ pub fn plan(request: Request, mkdir: bool, command: Vec<OsString>) -> Result<Vec
         steps.push(Step::Exec(command));
     }
     Ok(steps)
+}
+
+/// Looks whether a path leads somewhere, as all that are given are looked at here: a file system whose
+/// server is silent keeps who asks it until a signal ends them, and while steps are done signals wait.
+/// What is wrong with a path is told by its step.
+fn look_at(path: &Path) {
+    let _ = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
 }
 
 /// The step that makes the mount point, of the kind that the source is.
@@ -118,6 +133,7 @@ fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
         steps.push(Step::Queues { place });
     }
     for (dst, layers) in overlays {
+        let _ = layers.check();
         let place = seen.point(&dst.unwrap_or_default())?;
         steps.extend(make(mkdir, true, &place));
         steps.push(Step::Overlay { place, layers, user, enter: false });
@@ -136,6 +152,7 @@ fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
 fn bind(seen: &Seen, spec: Spec, mkdir: bool) -> Result<Vec<Step>, Failure> {
     let Spec { src, dst, options } = spec;
     let place = seen.point(&dst)?;
+    look_at(&src);
     let mut steps = Vec::from_iter(make(mkdir, mkdir && src.is_dir(), &place));
     steps.push(Step::Bind { src, place, options });
     Ok(steps)

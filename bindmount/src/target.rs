@@ -126,6 +126,13 @@ pub fn bind(pid: Pid, spec: &Spec, mkdir: bool, held: Option<&Held>) -> Result<(
     attached.inspect_err(|_| made.iter().rev().for_each(|made| drop(made.remove())))
 }
 
+/// Looks whether a place of the process's root can be opened.
+pub fn look_at(pid: Pid, dst: &Path) {
+    if let Ok(target) = Target::open(pid) {
+        let _ = inroot::open_plain(&target.root, dst, OFlag::O_PATH);
+    }
+}
+
 /// Takes the mount at `dst` of the process's root away.
 pub fn unmount(pid: Pid, dst: &Path, lazy: bool) -> Result<(), Failure> {
     let target = Target::open(pid)?;

@@ -1,15 +1,27 @@
-//! Signals that come while mounts are made.
+//! Signals that come while mounts are made, and before.
 
-use support::{Ran, Skip, Test, need_program};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::thread;
+use std::time::Duration;
+
+use common::resident::is_readable;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use support::{Ran, Signal, Skip, Test, eventually, need_program, send, shells, skip, wait};
 
 use super::target::Contained;
-use super::{COUNT, alpine, bare_root, in_folder, tree};
+use super::{BINDMOUNT, COUNT, alpine, bare_root, in_folder, tree};
 
 /// Their names, and the status of whom they end.
 const SIGNALS: [(&str, i32); 2] = [("TERM", 143), ("INT", 130)];
 
 /// Runs it, and sends it a signal at the n-th call of that name.
-fn signalled(folder: &std::path::Path, call: &str, n: usize, args: &str) -> Result<Ran, Skip> {
+fn signalled(folder: &Path, call: &str, n: usize, args: &str) -> Result<Ran, Skip> {
     let strace = need_program("strace")?;
     let (strace, (signal, _)) = (strace.display(), SIGNALS[n % 2]);
     let inject =
@@ -79,5 +91,59 @@ pub fn a_limit_on_files_leaves_nothing() -> Test {
     let ran = in_folder(root.path(), &script);
     assert_eq!((ran.status, ran.stdout.as_str()), (1, "0\n"), "{ran:?}");
     assert!(ran.stderr.contains("(EFBIG)"), "{ran:?}");
+    Ok(())
+}
+
+/// Mounts a file system whose server answers the kernel's first question alone, for this thread and
+/// those that it starts. See fuse(4).
+fn mount_silent(folder: &Path) -> Result<File, Skip> {
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse");
+    let mut device = device.map_err(|error| skip(format!("needs /dev/fuse: {error}")))?;
+    unshare(CloneFlags::CLONE_NEWNS).expect("root may");
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("it is our own table");
+    let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+    mount(Some("silent"), folder, Some("fuse"), MsFlags::empty(), Some(options.as_str()))
+        .map_err(|errno| skip(format!("needs FUSE: {errno}")))?;
+    let mut question = vec![0; 1 << 17];
+    assert!(device.read(&mut question).expect("a question of the kernel's") > 16);
+    let (version, rest) = ([7u32, 31], [0u8; 56]);
+    let size = 16 + 8 + 56u32;
+    let head = [&size.to_ne_bytes()[..], &[0; 4], &question[8..16]].concat();
+    let version = version.map(u32::to_ne_bytes).concat();
+    device.write_all(&[head, version, rest.to_vec()].concat()).expect("an answer to INIT");
+    Ok(device)
+}
+
+/// How it ends by SIGINT while it waits for that server; `None` if it does not. What the server has
+/// read nobody could leave any more, not even by SIGKILL.
+fn interrupted(folder: &Path, args: &[&str]) -> Result<Option<ExitStatus>, Skip> {
+    let by_a_thread = || {
+        let device = mount_silent(&folder.join("dst"))?;
+        let mut command = Command::new(BINDMOUNT);
+        let command = command.args(args).current_dir(folder).process_group(0);
+        let mut child = command.spawn().expect("it was built");
+        let asked = || is_readable(device.as_fd()).expect("FUSE has a poll").then_some(());
+        eventually("the server is asked", asked);
+        send(&child, Signal::SIGINT, false);
+        Ok(wait(&mut child, Duration::from_secs(3)))
+    };
+    thread::scope(|scope| scope.spawn(by_a_thread).join().expect("no panic"))
+}
+
+pub fn a_silent_server_keeps_nobody() -> Test {
+    let folder = tree()?;
+    let us = std::process::id().to_string();
+    for args in [
+        &["dst/x", "src/sub"][..],
+        &["src/sub", "dst/x"],
+        &["--mkdir", "src/sub", "dst/x"],
+        &["--root", "src", "--bind", "dst/x:/sub"],
+        &["--root", "src", "--overlay", "dst/x,src:::/sub"],
+        &["-t", &us, "dst/x", "src/sub"],
+    ] {
+        let ended = interrupted(folder.path(), args)?;
+        assert_eq!(ended.map(shells), Some(130), "{args:?}");
+    }
     Ok(())
 }
