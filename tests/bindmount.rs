@@ -71,6 +71,7 @@ support::tests!(
     masks::root_with_all_its_power_can_peel_a_mask,
     masks::the_masks_are_mounts_of_their_kinds,
     masks::file_systems_in_sys_are_not_seen,
+    masks::what_is_mounted_in_sys_later_is_not_seen,
     masks::the_table_of_mounts_is_not_read,
     masks::a_proc_that_is_covered_is_told_of,
     masks::the_processes_alone_are_better_than_nothing,

@@ -143,16 +143,18 @@ pub fn tree(src: &Path, options: &Options) -> Result<OwnedFd, Failure> {
 }
 
 /// Puts a detached mount on what lies in another one, and goes when that is taken away.
-pub fn attach_below(mount: OwnedFd, at: &OwnedFd, name: &str) -> Result<(), Failure> {
-    sys::move_mount(mount, at).tried(|| format!("mount on {name:?}")).map_err(explain_attach_at)
+pub fn attach_below(mount: OwnedFd, at: &OwnedFd, name: impl AsRef<Path>) -> Result<(), Failure> {
+    sys::move_mount(mount, at)
+        .tried(|| format!("mount on {:?}", name.as_ref()))
+        .map_err(explain_attach_at)
 }
 
 /// A copy of what is at `from`, file or folder, with these options.
-pub fn copy(from: &OwnedFd, name: &str, options: &Options) -> Result<OwnedFd, Failure> {
+pub fn copy(from: &OwnedFd, name: impl AsRef<Path>, options: &Options) -> Result<OwnedFd, Failure> {
     let copy = sys::copy_of_mount(from)
-        .tried(|| format!("copy the mount of {name:?}"))
+        .tried(|| format!("copy the mount of {:?}", name.as_ref()))
         .map_err(explain_privilege)?;
-    set(&copy, Path::new(name), options).map(|()| copy)
+    set(&copy, name.as_ref(), options).map(|()| copy)
 }
 
 /// Where the privilege is missing, or the call.

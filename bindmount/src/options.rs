@@ -60,14 +60,15 @@ impl Options {
         Self { recursive: true, propagation: Some(slave), ..Self::default() }
     }
 
-    /// To look at, not to change the machine by.
+    /// To look at, not to change the machine by. What the machine mounts there later does not come
+    /// along: it would be a mount of its own, which can be written to.
     pub fn of_sys() -> Self {
-        Self { set: Self::of_resolver().set, ..Self::of_dev() }
+        Self { recursive: true, ..Self::of_sys_alone() }
     }
 
-    /// That alone: of what the machine has mounted on it nothing comes along, now or later.
+    /// That alone: of what the machine has mounted on it nothing comes along.
     pub fn of_sys_alone() -> Self {
-        let private = Propagation { word: "private", flag: MsFlags::MS_PRIVATE, all: false };
+        let private = Propagation { word: "private", flag: MsFlags::MS_PRIVATE, all: true };
         Self { propagation: Some(private), ..Self::of_resolver() }
     }
 

@@ -91,7 +91,7 @@ fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
         (true, Some(Proc::Plain)) => vec![copy("sys", Options::of_sys())],
         // What another user namespace has mounted on it can't be left behind, but covered.
         (true, _) if user => {
-            let mounted = mask("sys", mask::Part::MountedInSys);
+            let mounted = mask("sys", mask::Part::mounted_in_sys()?);
             vec![copy("sys", Options::of_sys()), hidden(), mounted]
         }
         (true, _) => {

@@ -115,6 +115,14 @@ pub fn file_systems_in_sys_are_not_seen() -> Test {
         if in_user_namespace(root.path(), "", "true").is_ok() {
             assert_eq!(seen.silent(), "sys/fs/cgroup\n", "{args}");
         }
+        // No list names all that a machine may have there.
+        let odd = "mount --bind /etc /sys/module; mount --bind /etc/hostname /sys/kernel/notes";
+        let look = "ls -A sys/module; head -c 9 sys/kernel/notes; ls sys/kernel >out";
+        let inside = format!("exec unshare -rmpf sh -e -c '{user}; {look}' sh $B");
+        let seen = in_folder(root.path(), &format!("{odd}; {inside}"));
+        if in_user_namespace(root.path(), "", "true").is_ok() {
+            assert_eq!(seen.silent(), "", "{args}");
+        }
     }
     let plain = in_folder(root.path(), &format!("{MOUNT}; $B --std . --proc=plain; {LOOK}"));
     assert!(plain.stdout.contains("sys/kernel/debug/secret\n"), "{plain:?}");
@@ -160,5 +168,19 @@ pub fn the_processes_alone_are_better_than_nothing() -> Test {
     assert_eq!(ran.stdout, "1\nself thread-self ", "{ran:?}");
     let note = "bindmount: note: /proc shows the processes alone (subset=pid): ";
     assert!(ran.stderr.starts_with(note) && ran.stderr.lines().count() == 1, "{ran:?}");
+    Ok(())
+}
+
+/// What the machine mounts later would be one of its own, which can be written to.
+pub fn what_is_mounted_in_sys_later_is_not_seen() -> Test {
+    let root = bare_root()?;
+    let script =
+        "mount --make-rshared /; $B --std . ARGS; for d in /sys/fs/cgroup /sys/kernel/debug; do
+        if [ -d $d ]; then mount -t tmpfs later $d; echo x >$d/later; fi; done
+        ls /sys/fs/cgroup; find sys/fs/cgroup sys/kernel/debug -name later";
+    for args in ["", "--proc=plain"] {
+        let seen = in_folder(root.path(), &script.replace("ARGS", args)).silent();
+        assert_eq!(seen, "later\n", "{args}");
+    }
     Ok(())
 }
