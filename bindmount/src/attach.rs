@@ -210,6 +210,13 @@ pub fn explain_kernel(failure: Failure) -> Failure {
 fn explain_copy(failure: Failure, src: &Path) -> Failure {
     explain_privilege(failure)
         .hint_if(Errno::ENOENT, || "SRC must be there: what is to be seen at DST?".into())
+        .hint_if(Errno::EACCES, || {
+            let src = shell::operand(src);
+            format!(
+                "a folder on the way is closed to us: namei -l {src}; root of a user namespace may \
+                 only do there what its owner outside may"
+            )
+        })
         .hint_if(Errno::EINVAL, || {
             if is_mounted_here(src) {
                 "an unbindable mount can't be copied (findmnt -o TARGET,PROPAGATION); in a user \
@@ -242,11 +249,15 @@ fn explain_attributes(failure: Failure) -> Failure {
     }
 }
 
-/// `move_mount(2)` says EINVAL where one is a file and the other a folder, and ENOSPC where the
-/// number of mounts is at its limit.
+/// `move_mount(2)` says EINVAL where one is a file and the other a folder, ENOENT where one has been
+/// deleted while it was open, and ENOSPC where the number of mounts is at its limit.
 fn explain_attach(failure: Failure, path: &Path) -> Failure {
     let path = shell::operand(path);
-    explain_attach_at(failure).hint_if(Errno::EINVAL, || other_kind(&path))
+    explain_attach_at(failure)
+        .hint_if(Errno::EINVAL, || other_kind(&path))
+        .hint_if(Errno::ENOENT, || {
+            "SRC or DST has been deleted; for who is in it, cd \"$PWD\" finds the new one".into()
+        })
 }
 
 /// What is wrong with a mount point, as a word of a script.

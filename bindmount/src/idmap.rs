@@ -8,7 +8,7 @@ use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use common::subordinate::{Extent, decimal};
+use common::subordinate::{Extent, NOBODY, decimal};
 use common::{Failure, Tried, file, idmap, sys};
 use nix::errno::Errno;
 use nix::libc;
@@ -85,7 +85,7 @@ impl IdMap {
         let failed = || "make a user namespace for the map of owners";
         let (told, tell) = io::pipe().tried(failed)?;
         let (wait, go) = io::pipe().tried(failed)?;
-        match sys::fork().tried(failed).map_err(explain_privilege)? {
+        match sys::fork().tried(failed).map_err(explain_new)? {
             ForkResult::Child => {
                 drop((told, go));
                 in_child(tell, wait)
@@ -111,7 +111,7 @@ impl IdMap {
         let folder = match name.strip_prefix("error ") {
             Some(errno) => {
                 let errno = Errno::from_raw(errno.parse().unwrap_or_default());
-                return Err(explain_privilege(Failure::errno(failed(), errno)));
+                return Err(explain_new(Failure::errno(failed(), errno)));
             }
             None => Path::new("/proc").join(name),
         };
@@ -155,13 +155,33 @@ fn as_it_is(file: &str) -> Result<String, Failure> {
 
 fn extent(text: &str) -> Result<Extent, Failure> {
     let numbers: Result<Vec<u32>, _> = text.split(':').map(decimal).collect();
-    let numbers = numbers.ok().and_then(|numbers| numbers.try_into().ok());
-    numbers.and_then(Extent::of).ok_or_else(|| wrong(text))
+    let numbers = numbers.ok().and_then(|numbers| <[u32; 3]>::try_from(numbers).ok());
+    let numbers = numbers.filter(|[.., count]| *count > 0).ok_or_else(|| wrong(text))?;
+    Extent::of(numbers).ok_or_else(|| {
+        let last = NOBODY - 1;
+        Failure::usage(format!(
+            "read the map of owners {text:?}: it ends above {last}, the last there is"
+        ))
+    })
 }
 
 fn wrong(text: &str) -> Failure {
     Failure::usage(format!("read the map of owners {text:?}: not of the form INNER:OUTER:COUNT"))
         .hint("as in 0:1000:1: what is root's on disk is seen as user 1000's")
+}
+
+/// A process, or a user namespace, was refused.
+fn explain_new(failure: Failure) -> Failure {
+    explain_privilege(failure)
+        .hint_if(Errno::EAGAIN, || {
+            "a limit on processes is reached: ulimit -u, or pids.max of a control group above"
+                .into()
+        })
+        .hint_if(Errno::ENOSPC, || {
+            "a limit is reached: sysctl user.max_user_namespaces shows how many there may be, and \
+             they are 32 deep at most"
+                .into()
+        })
 }
 
 fn explain_map(failure: Failure) -> Failure {

@@ -68,6 +68,10 @@ pub fn a_user_is_told_what_can_help() -> Test {
         let ran = in_user_namespace(root.path(), "", &format!("$1 {args}"))?;
         has(&ran, &["(EPERM)", hint], &["--map-root-user", "--mount"]);
     }
+    let closed = "mkdir -p closed/sub; chown 65534 closed; chmod 700 closed; exec unshare \
+        --map-root-user --mount $B closed/sub etc";
+    let closed = in_folder(root.path(), closed);
+    has(&closed, &["copy the mount", "(EACCES)", "hint: ", "namei -l closed/sub"], &["sudo"]);
     let outside = in_folder(root.path(), "unshare --map-root-user $B etc dev");
     has(&outside, &["(EPERM)", "nsenter-lite --mount -- bindmount"], &["--map-root-user"]);
     Ok(())
@@ -93,10 +97,12 @@ pub fn what_can_not_be_mounted_is_named() -> Test {
         has(&ran, &["(ENOENT)", "a link to what is not there: ls -l dangling"], &["mkdir"]);
         std::fs::remove_file(folder.path().join("dangling")).expect("it was made above");
     }
+    let gone = "mkdir gone; cd gone; rmdir ../gone; $B . \"$1/dst\"";
+    has(&in_folder(folder.path(), gone), &["(ENOENT)", "hint: SRC or DST has been deleted"], &[]);
     let pipe = in_folder(folder.path(), "echo | $B /proc/self/fd/0 file");
     has(&pipe, &["(EINVAL)", "on none of the mounts here, as a pipe is"], &["unbindable"]);
     let other = "unshare -m sh -c 'mount -t tmpfs t dst; echo up; exec sleep 60' >up & other=$!
-        until grep -q up up; do sleep 0.01; done; status=0
+        until grep -q up up 2>/dev/null; do sleep 0.01; done; status=0
         $B /proc/$other/root/$PWD/dst dst || status=$?; kill $other; exit $status";
     has(
         &in_folder(folder.path(), other),

@@ -46,14 +46,26 @@ pub fn what_can_not_be_mapped_is_told() -> Test {
     );
     let twice = "--map-users 0:1:2 --map-users 1:5:1 src dst";
     ran("", twice).fails(1, "bindmount", &["map owners by", "(EINVAL)", "in common"]);
-    for map in ["0:1", "0:1:0", "a:b:c", "0:4294967295:2"] {
+    for map in ["0:1", "0:1:0", "a:b:c", "0:4294967296:2"] {
         let ran = ran("", &format!("--map-users {map} src dst"));
         ran.fails(2, "bindmount", &["read the map of owners", "INNER:OUTER:COUNT", "hint: "]);
+    }
+    for map in ["0:4294967295:1", "4294967290:0:65536"] {
+        let ran = ran("", &format!("--map-users {map} src dst"));
+        let parts = ["read the map of owners", "ends above 4294967294, the last there is"];
+        ran.fails(2, "bindmount", &parts);
     }
     need_program("strace")?;
     for (call, when) in [("unshare", ""), ("clone,?fork", ""), ("mount_setattr", ":when=1")] {
         let how = format!("strace -f -qq -o /dev/null -e inject={call}:error=EPERM{when}");
         ran(&how, "--map-users 0:1000:1 src dst").fails(1, "bindmount", &["(EPERM)", "hint: "]);
+    }
+    for (call, errno, hint) in [
+        ("clone,?fork", "EAGAIN", "hint: a limit on processes is reached: ulimit -u"),
+        ("unshare", "ENOSPC", "hint: a limit is reached: sysctl user.max_user_namespaces"),
+    ] {
+        let how = format!("strace -f -qq -o /dev/null -e inject={call}:error={errno}");
+        ran(&how, "--map-users 0:1000:1 src dst").fails(1, "bindmount", &[errno, hint]);
     }
     Ok(())
 }
