@@ -10,16 +10,25 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 #[global_allocator]
-static HEAP: Heap<SIZE> = Heap { block: UnsafeCell::new([0; SIZE]), taken: AtomicUsize::new(0) };
+static HEAP: Heap<SIZE> =
+    Heap { block: Block(UnsafeCell::new([0; SIZE])), taken: AtomicUsize::new(0) };
 
 /// Enough for the command line of every tool. It costs nothing before it is touched.
-const SIZE: usize = 128 << 10;
+const SIZE: usize = 512 << 10;
+
+/// What every tool uses of it. To be given these pages one by one, as each is touched, takes the
+/// kernel several times as long.
+const USUAL: usize = 88 << 10;
 
 /// As malloc(3) aligns all: nix has headers of messages in bytes that it has asked for.
 const ALIGN: usize = 16;
 
+/// It begins with a page.
+#[repr(align(4096))]
+struct Block<const SIZE: usize>(UnsafeCell<[u8; SIZE]>);
+
 struct Heap<const SIZE: usize> {
-    block: UnsafeCell<[u8; SIZE]>,
+    block: Block<SIZE>,
     /// How much of it is in use, from its start on.
     taken: AtomicUsize,
 }
@@ -30,7 +39,7 @@ unsafe impl<const SIZE: usize> Sync for Heap<SIZE> {}
 
 impl<const SIZE: usize> Heap<SIZE> {
     fn start(&self) -> *mut u8 {
-        self.block.get().cast()
+        self.block.0.get().cast()
     }
 
     /// Where a piece is in the block, if it is from there.
@@ -49,8 +58,19 @@ impl<const SIZE: usize> Heap<SIZE> {
         };
         let taken =
             self.taken.fetch_update(Acquire, Relaxed, |taken| Some(piece(taken)?.1)).ok()?;
+        if taken == 0 {
+            self.populate();
+        }
         // SAFETY: it ends within the block.
         piece(taken).map(|(first, _)| unsafe { self.start().add(first) })
+    }
+
+    /// Has all pages that are usual at once. Before Linux 5.14 that is an error, and they come one by
+    /// one.
+    fn populate(&self) {
+        let usual = USUAL.min(SIZE);
+        // SAFETY: so much is there, and what is in it stays as it is.
+        unsafe { libc::madvise(self.start().cast(), usual, libc::MADV_POPULATE_WRITE) };
     }
 
     /// Gives a piece another end, if it is the last one and there is room.
@@ -116,7 +136,7 @@ mod tests {
 
     impl Small {
         fn new() -> Self {
-            Self { block: UnsafeCell::new([1; 256]), taken: AtomicUsize::new(0) }
+            Self { block: Block(UnsafeCell::new([1; 256])), taken: AtomicUsize::new(0) }
         }
 
         fn piece(&self, size: usize, align: usize) -> *mut u8 {
