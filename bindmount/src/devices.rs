@@ -163,8 +163,12 @@ fn new(mounted: &mut Mounted, place: &Place) -> Result<(), Failure> {
     mounted.attach(memory::new(c"0755", c"1m", attrs)?, place)
 }
 
+/// They are for all, whatever the umask is.
 fn nodes(dev: &OwnedFd) -> Result<(), Failure> {
-    NODES.iter().try_for_each(|node| node.make(dev))
+    let callers = umask(Mode::empty());
+    let made = NODES.iter().try_for_each(|node| node.make(dev));
+    umask(callers);
+    made
 }
 
 fn links(dev: &OwnedFd) -> Result<(), Failure> {
@@ -203,10 +207,7 @@ impl Node {
     fn make(&self, dev: &OwnedFd) -> Result<(), Failure> {
         let for_all = Mode::from_bits_truncate(0o666);
         let number = makedev(self.major, self.minor);
-        let callers = umask(Mode::empty());
-        let made = mknodat(dev, self.name, SFlag::S_IFCHR, for_all, number);
-        umask(callers);
-        match made {
+        match mknodat(dev, self.name, SFlag::S_IFCHR, for_all, number) {
             Err(Errno::EPERM) => self.bind(dev),
             made => made.tried(|| format!("make the node {:?} in memory", self.name)),
         }

@@ -1,9 +1,7 @@
 //! Signals that wait while mounts are made: of one that ends this process all are taken away again.
 
-use std::os::fd::{AsFd, OwnedFd};
-
 use common::sys::signal::{self, Set};
-use common::{Failure, Tried, resident, sys};
+use common::{Failure, Tried, sys};
 use nix::libc;
 use nix::unistd::getpid;
 
@@ -26,31 +24,25 @@ const HARMLESS: [i32; 11] = [
 #[derive(Debug)]
 pub struct Held {
     callers_mask: Set,
-    /// What can be read as soon as one of those waits that will end us. It is not read.
-    ending: OwnedFd,
 }
 
 impl Held {
-    /// From here on signals wait. What the caller ignores, or has blocked, ends nobody, and nothing
-    /// does by default that ends the first process of a PID namespace.
+    /// From here on signals wait.
     pub fn new() -> Result<Self, Failure> {
         let callers_mask = signal::block(signal::ALL).tried(|| "block signals")?;
-        let first = getpid().as_raw() == 1;
-        let ends =
-            |number: &i32| !first && !HARMLESS.contains(number) && !sys::caller_ignores(*number);
-        let ends = (1..=64).filter(ends).fold(0, |ends, number| ends | signal::set(number));
-        match signal::descriptor(ends & !callers_mask) {
-            Ok(ending) => Ok(Self { callers_mask, ending }),
-            Err(errno) => {
-                let _ = signal::block(callers_mask);
-                Err(Failure::errno("open a descriptor for signals", errno))
-            }
-        }
+        Ok(Self { callers_mask })
     }
 
-    /// Fails if one has come that will end us.
+    /// Fails if one has come that will end us. What the caller ignores, or has blocked, ends nobody,
+    /// and nothing does by default that ends the first process of a PID namespace.
     pub fn none_has_come(&self) -> Result<(), Failure> {
-        match resident::is_readable(self.ending.as_fd()).tried(|| "look for signals")? {
+        let waiting = signal::waiting().tried(|| "look for signals")? & !self.callers_mask;
+        let ends = |number: i32| {
+            waiting & signal::set(number) != 0
+                && !HARMLESS.contains(&number)
+                && !sys::caller_ignores(number)
+        };
+        match (1..=64).any(ends) && getpid().as_raw() != 1 {
             false => Ok(()),
             true => Err(Failure::new("go on: a signal has come")),
         }

@@ -36,6 +36,15 @@ pub fn block(set: Set) -> nix::Result<Set> {
     Errno::result(done).map(|_| before)
 }
 
+/// Which signals wait now, of those that were sent to this process. See `sigpending(2)`.
+pub fn waiting() -> nix::Result<Set> {
+    let mut waiting = 0;
+    // SAFETY: the set is of the size that is given, and ours to write to.
+    let done =
+        unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut waiting, size_of::<Set>()) };
+    Errno::result(done).map(|_| waiting)
+}
+
 /// A descriptor from which signals that wait are read. See `signalfd(2)`.
 pub fn descriptor(set: Set) -> nix::Result<OwnedFd> {
     let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
