@@ -24,6 +24,8 @@ pub const DESCRIPTORS: &str = "/proc/self/fd";
 pub struct Mounted {
     mounts: Vec<OwnedFd>,
     made: Vec<Vec<Made>>,
+    /// A folder in the memory of a small dev, which a mount on it hides: there is room for a file.
+    pub hidden: Option<OwnedFd>,
 }
 
 impl Mounted {

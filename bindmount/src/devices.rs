@@ -153,7 +153,7 @@ impl Part {
             Self::Links => links(mounted.last()?),
             Self::Terminals { tty } => terminals(mounted.last()?, tty),
             Self::OwnTerminal => own_terminal(mounted.last()?),
-            Self::Shared => shared(mounted.last()?),
+            Self::Shared => shared(mounted),
         }
     }
 }
@@ -189,9 +189,12 @@ fn own_terminal(dev: &OwnedFd) -> Result<(), Failure> {
     attach_below(terminals, &folder(dev, "pts")?, "pts")
 }
 
-fn shared(dev: &OwnedFd) -> Result<(), Failure> {
+fn shared(mounted: &mut Mounted) -> Result<(), Failure> {
     let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
-    attach_below(memory::new(c"1777", c"64m", attrs)?, &folder(dev, "shm")?, "shm")
+    let below = folder(mounted.last()?, "shm")?;
+    attach_below(memory::new(c"1777", c"64m", attrs)?, &below, "shm")?;
+    mounted.hidden = Some(below);
+    Ok(())
 }
 
 /// A new folder to mount on.

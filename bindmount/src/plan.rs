@@ -121,7 +121,8 @@ fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
         Some(listed) => Some(Servers::Listed(listed)),
     };
     if let Some(servers) = servers {
-        steps.extend(resolver(&seen, servers, mkdir, user)?);
+        let dev = (tree.dev == Some(Dev::Minimal)).then(|| at("dev"));
+        steps.extend(resolver(&seen, servers, dev, mkdir, user)?);
     }
     if tree.mqueue {
         let place = at("dev/mqueue");
@@ -158,16 +159,22 @@ fn bind(seen: &Seen, spec: Spec, mkdir: bool) -> Result<Vec<Step>, Failure> {
     Ok(steps)
 }
 
-fn resolver(seen: &Seen, servers: Servers, mkdir: bool, user: bool) -> Result<Vec<Step>, Failure> {
+fn resolver(
+    seen: &Seen,
+    servers: Servers,
+    dev: Option<Place>,
+    mkdir: bool,
+    user: bool,
+) -> Result<Vec<Step>, Failure> {
     let place = resolver::place(&seen.rootfs);
     // What is made on an overlay is made above, and the tree below stays as it is.
     let mkdir = mkdir || seen.keeps_changes;
     Ok(match resolver::look(seen.layer(&resolver::path()))? {
-        Found::File(place) => vec![Step::Resolver { servers, place: seen.shown(place)? }],
+        Found::File(place) => vec![Step::Resolver { servers, place: seen.shown(place)?, dev }],
         Found::Nothing if mkdir => {
             vec![
                 Step::Make { place: place.clone(), folder: false },
-                Step::Resolver { servers, place },
+                Step::Resolver { servers, place, dev },
             ]
         }
         Found::Nothing | Found::NoFile => {

@@ -148,28 +148,31 @@ fn is_heard(server: Ipv4Addr) -> bool {
     waits("udp", &[one, all]) || waits("udp6", &[all_of_both])
 }
 
-/// Mounts them on a file.
+/// Mounts them on a file. It lies in the memory of a small dev, if there is one: a memory of its own
+/// would be taken down as soon as the file alone is mounted, for which the kernel has to wait until no
+/// processor looks at it.
 pub fn cover_file(mounted: &mut Mounted, place: &Place, servers: &Servers) -> Result<(), Failure> {
-    let memory = memory()?;
-    servers.write(&memory)?;
-    let copy = mount_of_file(mounted, memory, &place.folder())?;
+    let copy = if let Some(hidden) = mounted.hidden.take() {
+        servers.write(&hidden)?;
+        copy(&hidden)
+    } else {
+        let memory = memory()?;
+        servers.write(&memory)?;
+        match copy(&memory) {
+            // Before Linux 6.15 only what is mounted somewhere can be copied.
+            Err(Errno::EINVAL) => mounted.for_a_moment(memory, &place.folder(), copy)?,
+            done => done,
+        }
+    };
+    let copy = copy.tried(|| format!("copy the mount of {NAME:?} in memory"));
+    let copy = copy.map_err(explain_privilege)?;
     mounted.attach_with(copy, place, &Options::of_resolver())
 }
 
-/// The file alone, as a mount. Before Linux 6.15 only what is mounted somewhere can be copied, so
-/// the memory then lies on a folder for a moment.
-fn mount_of_file(
-    mounted: &mut Mounted,
-    memory: OwnedFd,
-    folder: &Place,
-) -> Result<OwnedFd, Failure> {
+/// The file in this folder alone, as a mount.
+fn copy(folder: &OwnedFd) -> nix::Result<OwnedFd> {
     let flags = sys::OPEN_TREE_CLONE | sys::OPEN_TREE_CLOEXEC;
-    let clone = |memory: &OwnedFd| sys::open_tree(memory.as_fd(), Path::new(NAME), flags);
-    let file = match clone(&memory) {
-        Err(Errno::EINVAL) => mounted.for_a_moment(memory, folder, clone)?,
-        done => done,
-    };
-    file.tried(|| format!("copy the mount of {NAME:?} in memory")).map_err(explain_privilege)
+    sys::open_tree(folder.as_fd(), Path::new(NAME), flags)
 }
 
 /// A new file system in memory.

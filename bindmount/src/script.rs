@@ -73,15 +73,22 @@ pub fn overlay(place: &Place, layers: &Layers, user: bool, enter: bool) -> Strin
     format!("{mount}{words}{}{enter}", make.unwrap_or_default())
 }
 
-/// The memory is mounted elsewhere until its file is where it belongs.
-pub fn cover_file(servers: &Servers, place: &Place) -> String {
-    let (name, dst) = (resolver::NAME, place.word());
-    let write = servers.line(&format!("\"$t/{name}\""));
+/// The memory is mounted elsewhere until its file is where it belongs; that of a small dev without
+/// what is mounted on it.
+pub fn cover_file(servers: &Servers, place: &Place, dev: Option<&Place>) -> String {
+    let dst = place.word();
+    let (memory, file) = match dev {
+        Some(dev) => (format!("--bind {}", dev.word()), format!("\"$t/shm/{}\"", resolver::NAME)),
+        None => (
+            "-t tmpfs --make-private -o mode=0755,size=1m tmpfs".into(),
+            format!("\"$t/{}\"", resolver::NAME),
+        ),
+    };
+    let write = servers.line(&file);
     let words = Options::of_resolver().words();
     format!(
-        "t=$(mktemp -d); mount -t tmpfs --make-private -o mode=0755,size=1m tmpfs \"$t\"; \
-         {write}; chmod 644 \"$t/{name}\"; mount --bind \"$t/{name}\" {dst}; \
-         mount -o remount,bind,{words} {dst}; umount \"$t\"; rmdir \"$t\""
+        "t=$(mktemp -d); mount {memory} \"$t\"; {write}; chmod 644 {file}; \
+         mount --bind {file} {dst}; mount -o remount,bind,{words} {dst}; umount \"$t\"; rmdir \"$t\""
     )
 }
 

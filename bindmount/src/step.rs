@@ -42,8 +42,8 @@ pub enum Step {
     Queues { place: Place },
     /// What is taken out of the mount that was made last, at `place`.
     Mask { place: Place, part: mask::Part },
-    /// A copy of the machine's resolv.conf.
-    Resolver { servers: Servers, place: Place },
+    /// A copy of the machine's resolv.conf, in the memory of a small dev if there is one.
+    Resolver { servers: Servers, place: Place, dev: Option<Place> },
     /// The same where the root has no file for it; in a user namespace or not.
     Cover { servers: Servers, etc: Place, user: bool },
     /// A mount, by its number and its place, taken away.
@@ -73,7 +73,9 @@ impl common::Step for Step {
             }
             Self::Queues { place } => Line::Run(queues::line(place)),
             Self::Mask { place, part } => Line::Run(part.line(place)),
-            Self::Resolver { servers, place } => Line::Run(script::cover_file(servers, place)),
+            Self::Resolver { servers, place, dev } => {
+                Line::Run(script::cover_file(servers, place, dev.as_ref()))
+            }
             Self::Cover { servers, etc, user } => {
                 Line::Run(script::cover_folder(servers, etc, *user))
             }
@@ -179,7 +181,9 @@ impl Step {
             }
             Self::Queues { place } => queues::mount(mounted, place)?,
             Self::Mask { part, .. } => part.act(mounted)?,
-            Self::Resolver { servers, place } => resolver::cover_file(mounted, place, servers)?,
+            Self::Resolver { servers, place, .. } => {
+                resolver::cover_file(mounted, place, servers)?;
+            }
             Self::Cover { servers, etc, user } => overlay::cover(mounted, etc, servers, *user)?,
             Self::Unmount { id, target, lazy } => unmount::unmount(*id, target, *lazy)?,
             Self::BindIn { pid, spec, mkdir } => {

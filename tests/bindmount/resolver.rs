@@ -48,9 +48,13 @@ pub fn it_is_a_copy_that_all_can_read() -> Test {
         let seen = in_folder(folder, script).silent();
         assert_eq!(seen, format!("644\n{own}\n{resolver}"));
     }
-    let script = "$B --std .; grep -F \" $1/etc/resolv.conf \" /proc/self/mountinfo";
-    let line = in_folder(root.path(), script).silent();
-    assert!(line.contains(" /resolv.conf ") && line.contains(" ro,nosuid,nodev,noexec"), "{line}");
+    for (dev, file) in [("minimal", " /shm/resolv.conf "), ("machine", " /resolv.conf ")] {
+        let look = "{ grep -F \" $1/\" /proc/self/mountinfo; find dev -name resolv.conf; }";
+        let script = format!("$B --std . --dev={dev}; {look} | grep resolv");
+        let line = in_folder(root.path(), &script).silent();
+        assert!(line.contains(file) && line.contains(" ro,nosuid,nodev,noexec"), "{line}");
+        assert_eq!(line.lines().count(), 1, "it is seen nowhere else: {line}");
+    }
     let script =
         "$B --std .; echo x 2>&1 >>etc/resolv.conf || mount -o remount,bind,rw etc/resolv.conf
         echo mine >>etc/resolv.conf; cat /etc/resolv.conf";
