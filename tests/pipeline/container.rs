@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use support::{Test, project, run, scratch, sh};
 
@@ -60,5 +61,16 @@ pub fn the_tools_are_found_beside_it() -> Test {
     for script in ["scripts/container", "./scripts/container", "\"$2\""] {
         assert!(command(script).starts_with("nsenter-lite "), "{script}");
     }
+    Ok(())
+}
+
+/// Where the caller has no PATH, the one that the script sets is exported all the same.
+pub fn without_a_path_the_tools_find_each_other() -> Test {
+    let (_folder, root) = rootfs()?;
+    let _alone = alone();
+    tools();
+    let mut command = Command::new("env");
+    command.args(["-i", "/bin/sh"]).arg(project().join("scripts/container"));
+    assert_eq!(run(command.arg("run").arg(root).args(["/bin/echo", "here"])).silent(), "here\n");
     Ok(())
 }

@@ -9,9 +9,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use support::{Ran, Signal, Test, archive, need_program, need_root, run, scratch, wait};
+use support::{Ran, Signal, Test, archive, need_program, need_root, project, run, scratch, wait};
 
-use crate::{ALPINE, BUSYBOX, alone, script, tools, traces};
+use crate::{ALPINE, BUSYBOX, alone, rootfs, script, tools, traces, with_tools};
 
 #[track_caller]
 fn all_facts_hold(ran: &Ran, at_least: usize) {
@@ -69,6 +69,32 @@ pub fn it_shows_a_single_step() -> Test {
     Ok(())
 }
 
+/// Also those lines by which the container is started that two steps are about.
+pub fn what_it_shows_can_be_typed() -> Test {
+    let (folder, root) = rootfs()?;
+    let _alone = alone();
+    let source = archive(ALPINE).unwrap_or_else(|_| "host".into());
+    let shown = |step| {
+        let mut command = tutorial(folder.path());
+        let seen = run(command.arg("--rootfs").arg(&source).args(["--step", step])).ok();
+        let end = seen.find("\n$ cat pid").or(seen.find("\n  -> ")).expect("one of them");
+        seen[..end].lines().filter(|line| !line.starts_with("==")).fold(
+            String::new(),
+            |all, line| {
+                let typed =
+                    line.strip_prefix("$ ").or(line.strip_prefix("    ")).unwrap_or_default();
+                all + typed + "\n"
+            },
+        )
+    };
+    let mut typed = with_tools("nsenter-lite");
+    typed.args(["--mount", "--", "bindmount", "--std"]).arg(&root).args(["--", "sh", "-c"]);
+    let wait = "until [ -s pid ]; do sleep 0.05; done";
+    typed.arg(format!("{}\n{wait}\n{}", shown("7"), shown("8"))).current_dir(folder.path());
+    assert_eq!(run(&mut typed).silent(), "0\n", "{typed:?}");
+    Ok(())
+}
+
 /// The whole process group gets the signal, as from a terminal's Ctrl-C; or the script alone.
 pub fn interrupted_leaves_nothing() -> Test {
     need_root()?;
@@ -118,6 +144,40 @@ pub fn interrupted_at_its_start_leaves_nothing() -> Test {
     support::send(&child, Signal::SIGTERM, true);
     let status = wait(&mut child, Duration::from_secs(20)).expect("it ends by itself");
     assert_eq!(status.code(), Some(143));
+    is_empty(folder.path());
+    Ok(())
+}
+
+/// Where the caller has no PATH, the one that the script sets is exported all the same.
+pub fn it_needs_no_path_of_the_callers() -> Test {
+    need_root()?;
+    let _alone = alone();
+    tools();
+    let folder = scratch();
+    let mut command = Command::new("env");
+    command.arg("-i").arg(format!("TMPDIR={}", folder.path().display()));
+    command.arg(project().join("scripts/tutorial")).args(["--step", "9"]);
+    all_facts_hold(&run(&mut command), 4);
+    Ok(())
+}
+
+/// Nobody can type Enter there, and a fact that was not shown does not hold.
+pub fn interactive_takes_a_terminal() -> Test {
+    need_root()?;
+    let _alone = alone();
+    need_program("setsid")?;
+    need_program("script")?;
+    let folder = scratch();
+    let interactive = format!("{} --interactive", project().join("scripts/tutorial").display());
+    let mut without = with_tools("setsid");
+    without.args(["--wait", "sh", "-c", &interactive]).env("TMPDIR", folder.path());
+    run(&mut without).fails(1, "tutorial", &["wait for Enter: there is no terminal", "hint: "]);
+    // script(1) types Ctrl-D where its own input ends.
+    let mut ended = with_tools("script");
+    ended.args(["-qec", &interactive, "/dev/null"]).env("TMPDIR", folder.path());
+    let ran = run(&mut ended);
+    assert!(ran.status == 1 && ran.stdout.contains("tutorial: wait for Enter: "), "{ran:?}");
+    assert!(!ran.stdout.contains("Every fact holds"), "{ran:?}");
     is_empty(folder.path());
     Ok(())
 }
