@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::process::Command;
 
-use support::{TempDir, Test, need_root, run, scratch};
+use support::{TempDir, Test, need_program, need_root, run, scratch};
 
-use crate::{container, script};
+use crate::{container, script, sh};
 
 /// What is printed for these options.
 #[track_caller]
@@ -113,6 +114,12 @@ pub fn a_root_that_is_none() -> Test {
     let mut command = script("container");
     let dash = command.args(["run", "--", "-dash"]).current_dir(folder.path());
     run(dash).fails(125, "container", &["open \"./-dash\"", "fetch-rootfs host ./-dash"]);
+    // A shell may say something of its own about a folder that is gone.
+    let mut gone = sh("mkdir gone; cd gone; rmdir ../gone; exec \"$@\"");
+    gone.arg(script("container").get_program()).args(["run", "rootfs"]);
+    let gone = run(gone.current_dir(folder.path()));
+    let told = "container: find \"rootfs\": the working directory is gone\nhint: go ";
+    assert!(gone.status == 125 && gone.stderr.contains(told), "{gone:?}");
     need_root()?;
     fs::create_dir(path("rootfs")).expect("our own folder");
     let mut user = script("container");
@@ -131,5 +138,19 @@ pub fn names_that_begin_with_a_dash() -> Test {
     for part in [" --hostname=-x ", " --std ./-dash ", " -- ./-dash true\n"] {
         assert!(seen.contains(part), "{seen}");
     }
+    Ok(())
+}
+
+/// A shell that can't fork ends by itself, dash with 2, which is COMMAND's to say.
+pub fn a_shell_that_ends_is_a_tool_that_fails() -> Test {
+    need_root()?;
+    need_program("prlimit")?;
+    let folder = scratch();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+    let mut command = Command::new("prlimit");
+    command.args(["--nproc=1", "sh"]).arg(script("container").get_program());
+    command.arg("run").arg(folder.path()).arg("true").uid(54_321).gid(54_321);
+    let ran = run(&mut command);
+    assert!(ran.status == 125 && ran.stderr.contains("ork"), "{ran:?}");
     Ok(())
 }
