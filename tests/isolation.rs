@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         paths::e6_e7_device_files_that_are_links,
         paths::e8_a_proc_of_files,
         paths::what_is_mounted_below_comes_along,
+        paths::what_is_mounted_in_the_root_comes_along,
         root::e9_the_tools_own_files,
         root::e10_the_callers_terminal,
         kernel::e11_device_nodes,
@@ -88,6 +89,8 @@ fn main() -> ExitCode {
         bites::setuid,
         bites::mount_points_that_are_links,
         mapped::files_keep_their_owners,
+        mapped::mounts_of_the_root_are_mapped_or_named,
+        mapped::what_root_inside_can_not_find_is_told,
         mapped::ids_are_those_that_are_given,
         mapped::nothing_is_taken_from_the_root_file_system,
     ];

@@ -7,6 +7,7 @@ use std::path::Path;
 use support::{Test, private_sh, run, skip};
 
 use crate::bed::{Bed, Mode, TOOLS};
+use crate::paths::with_a_mount;
 
 pub fn files_keep_their_owners() -> Test {
     let bed = Bed::new(Mode::RootUserns)?;
@@ -34,6 +35,57 @@ pub fn files_keep_their_owners() -> Test {
     let mut command = bed.as_user(bed.path("scripts/container"));
     command.args(["run", "--userns", "1000000:65536", "hidden/rootfs", "/bin/sh", "-c"]);
     assert_eq!(run(command.arg("ls -ln /root/new")).ok().split_whitespace().nth(2), Some("65534"));
+    Ok(())
+}
+
+/// Also those of a root file system whose name has a colon in it, or is `.`.
+pub fn mounts_of_the_root_are_mapped_or_named() -> Test {
+    let bed = Bed::new(Mode::RootUserns)?;
+    let root = bed.path("home/a b:c");
+    fs::rename(bed.root(), &root).expect("ours");
+    let container = |name: &str, folder: &Path| {
+        let mut command = bed.as_user("sh");
+        command.args(["-c", "cd \"$0\" && exec \"$@\""]).arg(folder);
+        command.arg(bed.path("scripts/container")).args(["run", "--userns", "1000000:65536", name]);
+        command.args(["/bin/sh", "-c", "ls -ln /mnt/file; ls /mnt"]);
+        command
+    };
+    let ran = |kind: &str, name: &str, folder: &Path| {
+        let mount = format!("mount -t {kind} below \"$1\"; touch \"$1/file\"");
+        with_a_mount(&bed, &mount, &root.join("mnt"), &container(name, folder))
+    };
+    for (name, folder) in [("a b:c", bed.path("home")), (".", root.clone())] {
+        let seen = ran("tmpfs", name, &folder).silent();
+        let owner = seen.split_whitespace().nth(2);
+        assert!(owner == Some("0") && seen.ends_with("\nfile\n"), "{name}: {seen}");
+    }
+    // Of the tools' errors one, which has the name of that mount and not of ROOTFS.
+    let refused = ran("ramfs", "a b:c", &bed.path("home"));
+    refused.fails(125, "bindmount", &["map the owners", "a b:c/mnt\"", "(EINVAL)", "hint: "]);
+    Ok(())
+}
+
+pub fn what_root_inside_can_not_find_is_told() -> Test {
+    let bed = Bed::new(Mode::RootUserns)?;
+    let hidden = bed.path("home/hidden");
+    fs::create_dir_all(hidden.join("sub")).expect("ours");
+    fs::set_permissions(&hidden, Permissions::from_mode(0o700)).expect("ours");
+    run(bed.as_user("sh").args(["-c", "chrootx --print-seccomp >hidden/filter"])).silent();
+    let ran = |options: &[&str]| run(&mut bed.container(options, &["/bin/true"]));
+    for (options, name) in
+        [(["-v", "hidden/sub:/mnt"], "hidden/sub\""), (["--seccomp", "hidden/filter"], "filter\"")]
+    {
+        let parts = [name, "user 1000000 out here: permission denied", "hint: namei -l "];
+        ran(&options).fails(125, "container", &parts);
+    }
+    // It is enough that this user may enter it.
+    std::os::unix::fs::chown(&hidden, Some(1_000_000), None).expect("we are root");
+    ran(&["-v", "hidden/sub:/mnt"]).silent();
+    let missing = ran(&["-v", "hidden/none:/mnt"]);
+    missing.fails(125, "bindmount", &["hidden/none\"", "(ENOENT)"]);
+    let mut command = bed.as_user(bed.path("scripts/container"));
+    command.args(["run", "--userns", "5:5", "/", "true"]);
+    run(&mut command).fails(125, "container", &["\"/\" is the root of this process", "hint: "]);
     Ok(())
 }
 
@@ -67,7 +119,11 @@ pub fn ids_are_those_that_are_given() -> Test {
     container("", "1$(touch ran):1").fails(125, "container", &["(touch ran)", "hint: "]);
     assert!(!bed.path("home/ran").exists());
     fs::set_permissions(bed.path("tools"), Permissions::from_mode(0o700)).expect("ours");
-    container("", "5:5").fails(125, "container", &["only root may go into", "hint: put the tools"]);
+    container("", "5:5").fails(
+        125,
+        "container",
+        &["find \"", "/tools\"", "user 5 out here", "hint: namei"],
+    );
     fs::set_permissions(bed.path("tools"), Permissions::from_mode(0o755)).expect("ours");
     let theirs = Bed::new(Mode::User)?;
     let mut user = theirs.container(&["--userns", "5:5"], &["/bin/true"]);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use common::sys;
 use nix::fcntl::AT_FDCWD;
-use support::{Test, private_sh, run};
+use support::{Ran, Test, private_sh, run};
 
 use crate::bed::{Bed, fingerprint};
 
@@ -175,6 +176,16 @@ pub fn e8_a_proc_of_files(bed: &Bed) -> Test {
     Ok(())
 }
 
+/// Runs the command where a script has mounted something on this folder.
+pub fn with_a_mount(bed: &Bed, mount: &str, at: &Path, command: &Command) -> Ran {
+    let mut shell = private_sh(&format!("{mount}; shift; exec \"$@\""));
+    shell.arg(at).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        shell.env(name, value.unwrap_or_default());
+    }
+    run(shell.current_dir(bed.path("home")))
+}
+
 /// With `-v`, as docker's and podman's is rbind: nothing below is hidden, and `ro` holds for all of it.
 pub fn what_is_mounted_below_comes_along(bed: &Bed) -> Test {
     let below = bed.victim().join("sub");
@@ -184,19 +195,24 @@ pub fn what_is_mounted_below_comes_along(bed: &Bed) -> Test {
         let spec = format!("{}:/mnt{options}", bed.victim().display());
         let script = "cat /mnt/sub/file; echo new >/mnt/sub/file && echo writable";
         let command = bed.container(&["-v", &spec], &["/bin/sh", "-c", script]);
-        let mut shell = private_sh(
-            "mount -t tmpfs sub \"$1\"; echo below >\"$1/file\"; chmod 666 \"$1/file\"
-            shift; exec \"$@\"",
-        );
-        shell.arg(&below).arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            shell.env(name, value.unwrap_or_default());
-        }
-        run(shell.current_dir(bed.path("home")))
+        let mount = "mount -t tmpfs sub \"$1\"; echo below >\"$1/file\"; chmod 666 \"$1/file\"";
+        with_a_mount(bed, mount, &below, &command)
     };
     assert_eq!(look("").silent(), "below\nwritable\n", "{:?}", bed.mode);
     let refused = look(":ro");
     assert_eq!(refused.stdout, "below\n", "{:?}: {refused:?}", bed.mode);
     assert!(refused.stderr.contains("Read-only"), "{:?}: {refused:?}", bed.mode);
+    Ok(())
+}
+
+/// What is mounted in the root file system is there, too, and its device files open nothing.
+pub fn what_is_mounted_in_the_root_comes_along(bed: &Bed) -> Test {
+    let mount = "mount -t tmpfs sub \"$1\"; echo below >\"$1/file\"; chmod 666 \"$1/file\"
+        mknod \"$1/null\" c 1 3; chmod 666 \"$1/null\"";
+    let script = "cat /mnt/file; echo new >/mnt/file && echo writable; ! true </mnt/null";
+    let command = bed.container(&[], &["/bin/sh", "-c", script]);
+    let ran = with_a_mount(bed, mount, &bed.root().join("mnt"), &command);
+    let denied = ran.status == 0 && ran.stderr.contains("/mnt/null: Permission denied");
+    assert!(denied && ran.stdout == "below\nwritable\n", "{:?}: {ran:?}", bed.mode);
     Ok(())
 }
