@@ -31,7 +31,10 @@ pub fn exec(command: &[OsString]) -> Failure {
     };
     sys::restore_what_the_runtime_changed();
     let errno = search(program, |path| run(path, &words));
-    failed(program, errno, |failure| not_found(failure, program))
+    failed(program, errno, |failure| match errno {
+        Errno::EACCES => not_read(failure, program),
+        _ => not_found(failure, program),
+    })
 }
 
 /// Tries one after the other; the errno of the one that counts if none can be run.
@@ -55,24 +58,31 @@ fn run(path: &Path, words: &[CString]) -> Errno {
     };
     let Ok(name) = CString::new(path.as_os_str().as_bytes()) else { return Errno::EINVAL };
     match exec(&name, words) {
-        Errno::ENOEXEC if is_text(path) => {
-            const SHELL: &CStr = c"/bin/sh";
-            // A name that begins with a hyphen is no option.
-            let dash = name.as_bytes().starts_with(b"-");
-            let name = if dash { [b"./", name.as_bytes()].concat() } else { name.into_bytes() };
-            let Ok(name) = CString::new(name) else { return Errno::EINVAL };
-            let script = [&[SHELL.to_owned(), name], words.get(1..).unwrap_or_default()].concat();
-            exec(SHELL, &script)
-        }
+        Errno::ENOEXEC => match is_text(path) {
+            Ok(true) => {
+                const SHELL: &CStr = c"/bin/sh";
+                // A name that begins with a hyphen is no option.
+                let dash = name.as_bytes().starts_with(b"-");
+                let name = if dash { [b"./", name.as_bytes()].concat() } else { name.into_bytes() };
+                let Ok(name) = CString::new(name) else { return Errno::EINVAL };
+                let script =
+                    [&[SHELL.to_owned(), name], words.get(1..).unwrap_or_default()].concat();
+                exec(SHELL, &script)
+            }
+            Ok(false) => Errno::ENOEXEC,
+            Err(errno) => errno,
+        },
         errno => errno,
     }
 }
 
-/// Whether a shell may try to read it: not if it is a program, whole or cut.
-fn is_text(path: &Path) -> bool {
+/// Whether a shell may try to read it: not if it is a program, whole or cut. An error is one that
+/// the shell would have, too.
+fn is_text(path: &Path) -> nix::Result<bool> {
+    let file = nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(4).read_to_end(&mut head));
-    read.is_ok() && head != b"\x7fELF"
+    let read = File::from(file).take(4).read_to_end(&mut head);
+    Ok(read.is_ok() && head != b"\x7fELF")
 }
 
 fn failed(program: &OsStr, errno: Errno, explained: impl FnOnce(Failure) -> Failure) -> Failure {
@@ -83,6 +93,7 @@ fn failed(program: &OsStr, errno: Errno, explained: impl FnOnce(Failure) -> Fail
     });
     match errno {
         Errno::ENOENT => explained(failure).with_exec_status(127),
+        Errno::EACCES => explained(failure).with_exec_status(126),
         _ => failure.with_exec_status(126),
     }
 }
@@ -195,6 +206,20 @@ pub fn exec_opened(program: &OwnedFd, command: &[OsString]) -> Failure {
         // A shell would have to read it by its path.
         .hint_if(Errno::ENOEXEC, || TAKE_A_PROGRAM.into())
         .with_exec_status(if errno == Errno::ENOENT { 127 } else { 126 })
+}
+
+/// Execution takes no right to read; but what the kernel has no loader for, a shell has to read.
+fn not_read(failure: Failure, program: &OsStr) -> Failure {
+    let may = |path: &Path, what| access(path, what).is_ok();
+    let hidden = |path: &PathBuf| {
+        path.is_file() && may(path, AccessFlags::X_OK) && !may(path, AccessFlags::R_OK)
+    };
+    match candidates(program).find(hidden) {
+        Some(path) => failure.hint(format!(
+            "{path:?} may be executed, but not read, as a script has to be: chmod a+r"
+        )),
+        None => failure,
+    }
 }
 
 /// The kernel says ENOENT also when the file is there and what must load it is not.

@@ -32,6 +32,18 @@ pub fn a_script_without_an_interpreter_is_for_the_shell() -> Test {
     }
     let dashed = inside(root.path(), &["-w", "/tmp", "-e", "PATH=:/bin"], &["-e"]);
     assert_eq!(dashed.silent(), "it is ./-e\n");
+    // A shell could not read it, either.
+    fs::set_permissions(at("bin/headless"), fs::Permissions::from_mode(0o711)).expect("ours");
+    let hidden = inside(root.path(), &["-u", "nobody"], &["headless"]);
+    hidden.fails(
+        126,
+        "chrootx",
+        &["(EACCES)", "hint: \"/bin/headless\" may be executed, but not read"],
+    );
+    fs::set_permissions(at("bin/headless"), fs::Permissions::from_mode(0o700)).expect("ours");
+    let denied = inside(root.path(), &["-u", "nobody"], &["headless"]);
+    denied.fails(126, "chrootx", &["(EACCES)"]);
+    assert!(!denied.stderr.contains("hint: "), "{denied:?}");
     fs::remove_file(at("bin/sh")).expect("alpine has it");
     let none = inside(root.path(), &[], &["/bin/headless"]);
     none.fails(127, "chrootx", &["(ENOENT)", "what has to load it, \"/bin/sh\", is not"]);
