@@ -69,14 +69,13 @@ impl Limit {
     pub fn set(&self) -> Result<(), Failure> {
         let what = || format!("set the limit {self}");
         let (soft, hard) = getrlimit(self.resource).tried(what)?;
-        setrlimit(self.resource, self.soft.unwrap_or(soft), self.hard.unwrap_or(hard))
-            .tried(what)
-            .map_err(|failure| {
-                failure.hint_if(Errno::EPERM, || self.highest(hard)).hint_if(Errno::EINVAL, || {
-                    let now = (value(soft), value(hard));
-                    format!("the soft limit, {}, can't be above the hard limit, {}", now.0, now.1)
-                })
+        let (new_soft, new_hard) = (self.soft.unwrap_or(soft), self.hard.unwrap_or(hard));
+        setrlimit(self.resource, new_soft, new_hard).tried(what).map_err(|failure| {
+            failure.hint_if(Errno::EPERM, || self.highest(hard)).hint_if(Errno::EINVAL, || {
+                let (soft, hard) = (value(new_soft), value(new_hard));
+                format!("the soft limit, {soft}, can't be above the hard limit, {hard}")
             })
+        })
     }
 
     /// Not root of a user namespace raises it, but root of the machine. For nofile there is another

@@ -276,12 +276,11 @@ pub fn a_limit_that_can_not_be_raised_is_explained() -> Test {
         "ulimit -c 0; exec setpriv --bounding-set -sys_resource \"$1\" --rlimit core=5 / true";
     let ran = run(sh(script).arg(env!("CARGO_BIN_EXE_chrootx")));
     ran.fails(125, "chrootx", &["(EPERM)", "hint: ", "CAP_SYS_RESOURCE", "hard limit, 0"]);
-    for (limits, why) in
-        [(["nofile=40:50", "nofile=60:"], "50"), (["nofile=40:50", "nofile=:30"], "40")]
-    {
-        let options = ["--rlimit", limits[0], "--rlimit", limits[1]];
+    for (limit, soft, hard) in [("nofile=60:", 60, 50), ("nofile=:30", 40, 30)] {
+        let options = ["--rlimit", "nofile=40:50", "--rlimit", limit];
         let ran = inside(root.path(), &options, &["/bin/true"]);
-        ran.fails(125, "chrootx", &["(EINVAL)", "hint: ", why]);
+        let hint = format!("hint: the soft limit, {soft}, can't be above the hard limit, {hard}\n");
+        ran.fails(125, "chrootx", &["(EINVAL)", &hint]);
     }
     Ok(())
 }
