@@ -367,5 +367,11 @@ fn without_privileges_it_says_so() -> Test {
         command.args(options).args(["/usr", "/bin/true"]).uid(65534).gid(65534);
         run(&mut command).fails(125, "chrootx", &["(EPERM)", "hint: that takes root"]);
     }
+    // Of its own namespace, where it may have no other groups.
+    need_program("setpriv")?;
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-r", "-m"]);
+    command.arg(env!("CARGO_BIN_EXE_chrootx")).args(["-u", "1:1", "/", "true"]);
+    run(&mut command).fails(125, "chrootx", &["set the groups [1]", "(EPERM)", "/etc/subuid"]);
     Ok(())
 }

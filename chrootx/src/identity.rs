@@ -75,8 +75,15 @@ fn groups(list: &[u32]) -> String {
 }
 
 fn mapped(failure: Failure) -> Failure {
-    let hint = || "a user namespace has only the users and groups mapped into it; see id(1), /proc/self/uid_map";
-    failure.hint_if(Errno::EINVAL, || hint().into()).hint_if(Errno::EPERM, || {
-        "that takes root; a user namespace with setgroups denied can't do it either".into()
-    })
+    failure
+        .hint_if(Errno::EINVAL, || {
+            "a user namespace has only the users and groups mapped into it; see id(1), \
+             /proc/self/uid_map"
+                .into()
+        })
+        .hint_if(Errno::EPERM, || {
+            "that takes root; in a user namespace it takes ids that root gives by /etc/subuid and \
+             /etc/subgid, as NAME:100000:65536, and nsenter-lite --map-auto"
+                .into()
+        })
 }
