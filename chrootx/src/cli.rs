@@ -84,7 +84,7 @@ pub struct Cli {
     /// Print the program of --seccomp default, for these capabilities; do nothing
     #[arg(long, conflicts_with = "seccomp")]
     pub print_seccomp: bool,
-    /// Leave this descriptor open
+    /// Leave this descriptor open, as the caller has it
     #[arg(long, value_name = "N")]
     pub keep_fd: Vec<u32>,
     /// Set a limit, as prlimit(1) names it: nofile=1024:4096, core=0, nproc=unlimited; nofile=1024:

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 
 use common::sys::{self, power};
 use common::{Failure, Tried, file};
@@ -11,6 +12,16 @@ use nix::sys::stat::{SFlag, fstat};
 
 /// The first that is not standard input, output or error.
 const FIRST: u32 = 3;
+
+/// Those that are to be kept. It is asked before anything else is opened, which would get a number
+/// that the caller does not use.
+pub fn must_be_open(keep: &[u32]) -> Result<(), Failure> {
+    keep.iter().filter(|fd| **fd >= FIRST).try_for_each(|fd| match sys::inherited(*fd) {
+        Ok(_) => Ok(()),
+        Err(errno) => Err(Failure::errno(format!("leave the descriptor {fd} open"), errno)
+            .hint_if(Errno::EBADF, || format!("the caller has to open it: {fd}<FILE"))),
+    })
+}
 
 /// Has exec close all from 3 on but these. The others are COMMAND's, but for a folder: `..` of that
 /// leads out of the new root.
@@ -24,7 +35,11 @@ pub fn close_all_but(keep: &BTreeSet<u32>) -> Result<(), Failure> {
 }
 
 fn refuse_folder(fd: u32) -> Result<(), Failure> {
-    let found = sys::inherited(fd).and_then(fstat);
+    let found = match fd {
+        0 => fstat(io::stdin()),
+        1 => fstat(io::stdout()),
+        _ => fstat(io::stderr()),
+    };
     if !found.is_ok_and(|found| file::is(&found, SFlag::S_IFDIR)) {
         return Ok(());
     }
@@ -60,7 +75,8 @@ fn close_each(start: u32, end: Option<u32>) -> Result<(), Failure> {
 /// The same in shell, which has names for the first ten alone.
 pub fn line(keep: &BTreeSet<u32>) -> String {
     let closed = (FIRST..10).filter(|fd| !keep.contains(fd)).map(|fd| format!(" {fd}<&-"));
-    format!("exec{}", closed.collect::<String>())
+    let open = keep.range(FIRST..).map(|fd| format!("[ -e /proc/self/fd/{fd} ] || exit 125; "));
+    format!("{}exec{}", open.collect::<String>(), closed.collect::<String>())
 }
 
 #[cfg(test)]
@@ -77,6 +93,7 @@ mod tests {
         ] {
             assert_eq!(gaps(&keep.iter().copied().collect()), wanted, "{keep:?}");
         }
-        assert_eq!(line(&[4, 9].into()), "exec 3<&- 5<&- 6<&- 7<&- 8<&-");
+        let checks = "[ -e /proc/self/fd/4 ] || exit 125; [ -e /proc/self/fd/9 ] || exit 125; ";
+        assert_eq!(line(&[0, 4, 9].into()), format!("{checks}exec 3<&- 5<&- 6<&- 7<&- 8<&-"));
     }
 }

@@ -33,10 +33,15 @@ fn main() -> ExitCode {
 fn run(cli: cli::Cli) -> Result<u8, Failure> {
     let mode = cli.narration.mode();
     let mut hands = step::Hands::default();
+    let open = match mode {
+        Mode::DryRun => Ok(()),
+        _ => descriptor::must_be_open(&cli.keep_fd),
+    };
     if let (Some(name), true) = (&cli.ready, mode != Mode::DryRun) {
         hands.ready = Some(engine::open_ready(name)?);
     }
-    let outcome = plan::plan(cli, &mut hands).and_then(|steps| perform(&steps, mode, &mut hands));
+    let planned = open.and_then(|()| plan::plan(cli, &mut hands));
+    let outcome = planned.and_then(|steps| perform(&steps, mode, &mut hands));
     if let (Err(failure), Some(ready)) = (&outcome, hands.ready.take()) {
         // The failure itself is what is said, and it is said on standard error, too.
         let _ = engine::tell(ready, Some(failure));

@@ -133,7 +133,8 @@ pub fn the_script_waits_and_tells_too() -> Test {
         let mut command = chrootx();
         command.args(["-n", "--ready", "ready", "--hold", "hold"]).args(args).arg(root.path());
         let script = run(command.arg(program)).silent();
-        let child = started(sh(&script).current_dir(folder.path()));
+        let child =
+            started(sh("exec 9</dev/null\n".to_owned() + &script).current_dir(folder.path()));
         let said = fs::read_to_string(folder.path().join("ready")).expect("a FIFO");
         assert_eq!(said, heard, "{script}");
         if heard == "ok\n" {

@@ -25,7 +25,7 @@ fn run_bytes(command: &mut Command) -> Vec<u8> {
 
 pub fn what_the_caller_left_open_stays_out() -> Test {
     let root = alpine()?;
-    let script = "mount -t proc proc \"$1/proc\"; exec 9</ 7</etc; \"$2\" $3 \"$1\" \\
+    let script = "mount -t proc proc \"$1/proc\"; exec 9</ 7</etc 8</dev/null; \"$2\" $3 \"$1\" \\
         sh -c 'readlink /proc/self/fd/*; echo; ls /proc/self/fd/9/ /proc/self/fd/7/ 2>&1'";
     let seen = |options: &str| {
         let mut command = private_sh(script);
@@ -38,6 +38,16 @@ pub fn what_the_caller_left_open_stays_out() -> Test {
     }
     let seen = seen("--keep-fd 9 --keep-fd 0");
     assert!(!seen.contains("fd/9/: No such file") && seen.contains("fd/7/: No such"), "{seen}");
+    // Also a number that chrootx then takes for something of its own.
+    for closed in ["3", "77"] {
+        let mut command = sh("exec 3<&-; exec \"$@\"");
+        command.arg(env!("CARGO_BIN_EXE_chrootx")).args(["--keep-fd", closed]);
+        let told = format!("leave the descriptor {closed} open: ");
+        let ran = run(command.arg(root.path()).arg("/bin/true"));
+        ran.fails(125, "chrootx", &[&told, "(EBADF)", "hint: "]);
+        let script = inside(root.path(), &["-n", "--keep-fd", closed], &["/bin/true"]).silent();
+        assert_eq!(run(&mut private_sh(&script)).status, 125, "{script}");
+    }
     Ok(())
 }
 
