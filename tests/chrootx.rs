@@ -292,6 +292,11 @@ fn a_working_directory_outside_is_refused() -> Test {
     ran.fails(125, "chrootx", &["enter \"/proc/self/fd/9\" in the new root: it lies outside"]);
     let missing = inside(root.path(), &["-w", "/no/dir"], &["/bin/ls"]);
     missing.fails(125, "chrootx", &["\"/no/dir\"", "(ENOENT)"]);
+    for (root, hint) in
+        [("", "is a shell variable empty"), ("/none", "fetch-rootfs host \"/none\"")]
+    {
+        run(chrootx().args([root, "true"])).fails(125, "chrootx", &["(ENOENT)", "hint: ", hint]);
+    }
     Ok(())
 }
 

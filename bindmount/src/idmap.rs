@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use common::subordinate::{Extent, NOBODY, decimal};
-use common::{Failure, Tried, file, idmap, sys};
+use common::{Failure, Tried, file, idmap, pid, sys};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, unshare};
@@ -172,16 +172,11 @@ fn wrong(text: &str) -> Failure {
 
 /// A process, or a user namespace, was refused.
 fn explain_new(failure: Failure) -> Failure {
-    explain_privilege(failure)
-        .hint_if(Errno::EAGAIN, || {
-            "a limit on processes is reached: ulimit -u, or pids.max of a control group above"
-                .into()
-        })
-        .hint_if(Errno::ENOSPC, || {
-            "a limit is reached: sysctl user.max_user_namespaces shows how many there may be, and \
-             they are 32 deep at most"
-                .into()
-        })
+    pid::explain_new(explain_privilege(failure)).hint_if(Errno::ENOSPC, || {
+        "a limit is reached: sysctl user.max_user_namespaces shows how many there may be, and they \
+         are 32 deep at most"
+            .into()
+    })
 }
 
 fn explain_map(failure: Failure) -> Failure {

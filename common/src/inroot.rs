@@ -27,7 +27,10 @@ pub fn open_root(root: &Path) -> Result<OwnedFd, Failure> {
         .tried(|| format!("open the root file system {root:?}"))
         .map_err(|failure| {
             failure
-                .hint_if(Errno::ENOENT, || format!("make one: fetch-rootfs host {root:?}"))
+                .hint_if(Errno::ENOENT, || match root.as_os_str().is_empty() {
+                    true => "is a shell variable empty? name the root file system".into(),
+                    false => format!("make one: fetch-rootfs host {root:?}"),
+                })
                 .hint_if(Errno::ENOTDIR, || {
                     format!("if it is an archive: fetch-rootfs {root:?} rootfs")
                 })
