@@ -109,7 +109,8 @@ fn traces() -> Vec<String> {
     let names = ["(", "-name", "cgset-*", "-o", "-name", "container_cgroup.*", ")"];
     let groups = run(Command::new("find").args(["/sys/fs/cgroup", "-type", "d"]).args(names));
     let over = |group: &&str| {
-        let pid = group.rsplit(['-', '.']).next().unwrap_or_default();
+        let name = group.rsplit('/').next().unwrap_or_default();
+        let pid = name.split(['-', '.']).nth(1).unwrap_or_default();
         !Path::new("/proc").join(pid).exists()
     };
     let mounts = fs::read_to_string("/proc/self/mounts").expect("a mount table");
