@@ -12,6 +12,7 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::Mode;
 use nix::unistd::{fchdir, geteuid};
 
+use crate::idmap;
 use crate::options::Options;
 use crate::overlay::in_user_namespace;
 use crate::place::{self, Made, Place};
@@ -32,6 +33,7 @@ impl Mounted {
     /// A copy of the mount at `src`, with these options, at `place`.
     pub fn bind(&mut self, src: &Path, place: &Place, options: &Options) -> Result<(), Failure> {
         self.attach_with(tree(src, options)?, place, options)
+            .map_err(|failure| idmap::name_the_mount(failure, src, options))
     }
 
     /// Puts a detached tree in its place, with these options.

@@ -5,19 +5,25 @@
 
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::iter;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use common::mountinfo::{self, Mount};
 use common::subordinate::{Extent, NOBODY, decimal};
 use common::{Failure, Tried, file, idmap, pid, sys};
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::ForkResult;
 
 use crate::attach::explain_privilege;
+use crate::options::Options;
 use crate::overlay::in_user_namespace;
+use crate::place;
 
 /// mount(8)'s word for it.
 pub const WORD: &str = "X-mount.idmap=";
@@ -187,10 +193,36 @@ fn explain_map(failure: Failure) -> Failure {
 
 fn explain(failure: Failure) -> Failure {
     explain_in_user_namespace(explain_privilege(failure)).hint_if(Errno::EINVAL, || {
-        "this file system can't be mapped by this kernel, or is mapped already: ext4, xfs and FAT \
-         can since Linux 5.12, btrfs 5.15, tmpfs 6.3"
+        "this file system can't be mapped by this kernel: ext4, xfs and FAT can since Linux 5.12, \
+         btrfs 5.15, tmpfs 6.3"
             .into()
     })
+}
+
+/// Owners are mapped on all mounts of a tree, or on none, and the kernel does not say which one it has
+/// refused: each is tried alone.
+pub fn name_the_mount(failure: Failure, src: &Path, options: &Options) -> Failure {
+    let (Some(map), Some(Errno::EINVAL | Errno::EPERM)) = (&options.idmap, failure.kernel_said())
+    else {
+        return failure;
+    };
+    let (Ok(top), Ok(table)) = (src.canonicalize(), mountinfo::read()) else { return failure };
+    let refused = |place: &Path| {
+        let at = open(place, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+        let failure = map.set(&sys::copy_of_mount(&at).ok()?, 0, place).err()?;
+        let number = place::mount_number(&at);
+        let mapped = |mount: &Mount| {
+            Some(mount.id) == number && mount.options.split(',').any(|word| word == "idmapped")
+        };
+        Some(match table.iter().any(mapped) {
+            true => failure.hint("it is mapped already: name the place that it is a copy of"),
+            false => failure,
+        })
+    };
+    let targets = table.iter().map(|mount| mount.target.as_path());
+    let below =
+        targets.filter(|target| options.recursive && *target != top && target.starts_with(&top));
+    iter::once(top.as_path()).chain(below).find_map(refused).unwrap_or(failure)
 }
 
 fn explain_in_user_namespace(failure: Failure) -> Failure {

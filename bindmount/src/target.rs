@@ -17,6 +17,7 @@ use nix::unistd::{Pid, fchdir};
 
 use crate::attach::{self, DESCRIPTORS, Mounted};
 use crate::held::Held;
+use crate::idmap;
 use crate::overlay::in_user_namespace;
 use crate::place::{self, Made};
 use crate::spec::Spec;
@@ -104,7 +105,8 @@ pub fn bind(pid: Pid, spec: &Spec, mkdir: bool, held: Option<&Held>) -> Result<(
     let Spec { src, dst, options } = spec;
     let target = Target::open(pid)?;
     let tree = attach::tree(src, options)?;
-    attach::set(&tree, dst, options)?;
+    attach::set(&tree, dst, options)
+        .map_err(|failure| idmap::name_the_mount(failure, src, options))?;
     let mut made = Vec::new();
     let outcome = match mkdir {
         true => target.make(dst, src.is_dir(), &mut made),

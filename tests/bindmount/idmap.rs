@@ -44,6 +44,14 @@ pub fn what_can_not_be_mapped_is_told() -> Test {
         "bindmount",
         &["map the owners", "(EINVAL)", "hint: this file system can't be mapped"],
     );
+    for (mount, parts) in [
+        ("mount -t ramfs r src/sub", ["(EINVAL)", "hint: this file system can't be mapped"]),
+        ("$B --map-users 0:1:1 src/sub src/sub", ["(EPERM)", "hint: it is mapped already"]),
+    ] {
+        let script = format!("{mount}; $B -R --map-users 0:1:1 src dst");
+        let parts = ["map the owners", "/src/sub\"", parts[0], parts[1]];
+        in_folder(folder.path(), &script).fails(1, "bindmount", &parts);
+    }
     let twice = "--map-users 0:1:2 --map-users 1:5:1 src dst";
     ran("", twice).fails(1, "bindmount", &["map owners by", "(EINVAL)", "in common"]);
     for map in ["0:1", "0:1:0", "a:b:c", "0:4294967296:2"] {
