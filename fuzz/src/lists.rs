@@ -153,14 +153,15 @@ fn checksums(name: &str, list: &str) {
     };
     assert!(!found.is_empty());
     for (kind, digits) in found {
-        let word = kind.replace('-', "");
+        // In BSD's form, and in OpenSSL's.
+        let tags = [kind.replace('-', ""), kind.replace('-', "2-")];
         let says = |line: &str| {
-            let (at, line) = (line.find(name), line.to_ascii_lowercase());
-            // BSD's form says which kind it is.
+            let at = line.find(name);
+            let line = line.trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
+            // Those say which kind it is.
             let tagged = !line.starts_with(&digits);
-            at.is_some()
-                && line.contains(&digits)
-                && (!tagged || line.starts_with(&word.to_ascii_lowercase()))
+            let tag = tags.iter().any(|tag| line.starts_with(&tag.to_ascii_lowercase()));
+            at.is_some() && line.contains(&digits) && (!tagged || tag)
         };
         assert!(list.lines().any(says), "{kind} {digits} for {name:?}");
         assert_eq!(digits.len(), if kind == "SHA-256" { 64 } else { 128 });
