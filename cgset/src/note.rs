@@ -108,12 +108,16 @@ pub fn left(who: &str, from: &Path, group: &Group) -> Option<String> {
         .then(|| format!("{who} is no longer under the limits of {}", files.join(" and ")))
 }
 
-/// More CPUs than there are, as by a percentage without its sign, are no limit.
+/// A line that is for larger machines, too, may say as many CPUs; more may be a percentage without its
+/// sign.
+const FEW_CPUS: u64 = 7;
+
+/// More CPUs than there are are no limit.
 pub fn cpus(settings: &[Setting]) -> Result<Option<String>, Failure> {
     let Some(Value::Quota { quota, period }) = find(settings, Key::Cpu) else { return Ok(None) };
     let there = sysconf(SysconfVar::_NPROCESSORS_ONLN).tried(|| "count the CPUs")?;
     let there = there.and_then(|there| u64::try_from(there).ok()).unwrap_or(u64::MAX);
-    Ok((*quota > period.saturating_mul(there)).then(|| {
+    Ok((*quota > period.saturating_mul(there.max(FEW_CPUS))).then(|| {
         let percent = quota.saturating_mul(100) / period;
         let plural = if there == 1 { "" } else { "s" };
         format!(
