@@ -16,6 +16,11 @@ use crate::wait::watch;
 /// How long the kernel may take for what is under way: some milliseconds, as a rule.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What it is called.
+pub fn verb(freeze: bool) -> &'static str {
+    if freeze { "freeze" } else { "thaw" }
+}
+
 /// The file that freezes a group, and what is written to it. It must be that of all its processes:
 /// where each controller has a tree of its own, one may be in this tree and not in that.
 pub fn switch(
@@ -35,10 +40,10 @@ pub fn switch(
             return Ok((dir.join(file), if freeze { on } else { off }));
         }
     }
-    let verb = if freeze { "freeze" } else { "thaw" };
     Err(Failure::new(format!(
-        "{verb} the group {name:?}: its processes are neither in a cgroup v2 tree nor in that of \
-         v1's freezer"
+        "{} the group {name:?}: its processes are neither in a cgroup v2 tree nor in that of \
+         v1's freezer",
+        verb(freeze)
     ))
     .hint("move them into one that is: cgset --group GROUP PID..."))
 }

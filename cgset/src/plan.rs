@@ -33,7 +33,7 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
             existing("remove", &names, &layout)?.into_iter().map(step).collect()
         }
         Request::Freeze { names, freeze } => {
-            let verb = if freeze { "freeze" } else { "thaw" };
+            let verb = freeze::verb(freeze);
             let step = |(name, dirs): (&String, Vec<PathBuf>)| {
                 remove::spare(verb, name, &inside_any(&dirs))?;
                 let (file, text) = freeze::switch(name, &dirs, freeze)?;

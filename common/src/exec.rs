@@ -33,7 +33,8 @@ pub fn exec(command: &[OsString]) -> Failure {
     let errno = search(program, |path| run(path, &words));
     failed(program, errno, |failure| match errno {
         Errno::EACCES => not_read(failure, program),
-        _ => not_found(failure, program),
+        Errno::ENOENT => not_found(failure, program),
+        _ => failure,
     })
 }
 
@@ -91,11 +92,7 @@ fn failed(program: &OsStr, errno: Errno, explained: impl FnOnce(Failure) -> Fail
          nsenter-lite --load-interp has qemu run those of others"
             .into()
     });
-    match errno {
-        Errno::ENOENT => explained(failure).with_exec_status(127),
-        Errno::EACCES => explained(failure).with_exec_status(126),
-        _ => failure.with_exec_status(126),
-    }
+    explained(failure).with_exec_status(if errno == Errno::ENOENT { 127 } else { 126 })
 }
 
 /// Looks for COMMAND as [`exec`] will do in a root and a directory that are not entered yet, by this
