@@ -4,6 +4,8 @@
 mod container;
 #[path = "pipeline/options.rs"]
 mod options;
+#[path = "pipeline/readme.rs"]
+mod readme;
 #[path = "pipeline/tutorial.rs"]
 mod tutorial;
 
@@ -22,6 +24,11 @@ support::tests!(
     the_chain_passes_every_status_on,
     the_chain_leaves_the_root_file_system_as_it_was,
     the_classic_line_with_our_tools,
+    readme::fetch_rootfs,
+    readme::bindmount,
+    readme::nsenter_lite,
+    readme::chrootx,
+    readme::cgset,
     tutorial::it_holds_on_the_embedded_default,
     tutorial::it_holds_on_published_archives,
     tutorial::it_shows_a_single_step,
