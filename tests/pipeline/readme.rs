@@ -49,7 +49,13 @@ fn holds(tool: &str) -> Test {
     assert!(lines.len() > 7, "{tool}: {} lines", lines.len());
     let mut script = String::from("typed() { eval \"$2\" >\"../$1\" 2>&1 </dev/null; }\n");
     for (number, line) in lines.iter().enumerate() {
-        script += &format!("typed {number} '{}'\n", line.typed.replace('\'', r"'\''"));
+        script.extend([
+            "typed ",
+            &number.to_string(),
+            " ",
+            &common::shell::quote(&line.typed),
+            "\n",
+        ]);
     }
     let mut shell = with_tools("nsenter-lite");
     shell.args(["--mount", "--", "sh", "-c", &script]).current_dir(&here);
@@ -87,8 +93,8 @@ fn lines(readme: &str) -> Vec<Line> {
         let here = indent.and_then(|indent| text.get(indent..)).filter(|_| Some(depth) >= indent);
         match (here, lines.last_mut()) {
             (Some(more), Some(line)) => match more.strip_prefix("> ") {
-                Some(typed) => line.typed += &format!("\n{typed}"),
-                None => line.printed += &format!("{more}\n"),
+                Some(typed) => line.typed.extend(["\n", typed]),
+                None => line.printed.extend([more, "\n"]),
             },
             _ => indent = None,
         }
