@@ -93,6 +93,7 @@ support::tests!(
     attach::two_calls_meet_in_one_group,
     attach::pids_come_from_standard_input,
     attach::of_a_list_those_that_have_ended_are_left_out,
+    attach::one_of_a_list_may_end_while_it_is_looked_at,
     attach::what_is_held_already_is_noted,
     attach::a_limit_below_what_is_used_is_refused,
     attach::a_pid_that_is_gone_leaves_nothing,

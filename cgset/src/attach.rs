@@ -10,24 +10,42 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, Pid, access};
 
 use crate::control::write;
-use crate::process::{gone, or_gone};
+use crate::process::gone;
 use crate::{group, process};
 
-/// Moves it.
+/// What it is to us that a process has ended before it is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked for.
+    Fails,
+    /// It was one of a list, which somebody has made earlier.
+    IsNoted,
+    /// As before, where nobody wants to read notes.
+    IsIgnored,
+}
+
+/// Moves it; says whether it was there.
 ///
 /// A number can come to mean another process at any time. A pidfd can't: if its process is over
 /// after the move, it may have been another that was moved, and that is moved back.
-pub fn attach(pid: Pid, from: &Path, to: &Path) -> Result<(), Failure> {
-    let pidfd = pidfd::open(pid, || format!("open process {pid}")).map_err(or_gone(pid))?;
-    move_new(pid, to)
-        .map_err(|failure| explain(failure, pid, to))
-        .map_err(|failure| explain_right(failure, from, to))?;
-    if pidfd::has_ended(&pidfd).tried(|| "look at the process")? {
+pub fn attach(pid: Pid, from: &Path, to: &Path) -> Result<bool, Failure> {
+    let is_gone = |failure: &Failure| failure.kernel_said() == Some(Errno::ESRCH);
+    let pidfd = match pidfd::open(pid, || format!("open process {pid}")) {
+        Err(failure) if is_gone(&failure) => return Ok(false),
+        outcome => outcome?,
+    };
+    match move_new(pid, to) {
+        Err(failure) if is_gone(&failure) => return Ok(false),
+        outcome => outcome
+            .map_err(|failure| explain(failure, pid, to))
+            .map_err(|failure| explain_right(failure, from, to))?,
+    }
+    let over = pidfd::has_ended(&pidfd).tried(|| "look at the process")?;
+    if over {
         // Nobody is left to be moved back, as a rule.
         let _ = move_to(pid, from);
-        return Err(gone(pid));
     }
-    Ok(())
+    Ok(!over)
 }
 
 /// Moves it, if it is still there.

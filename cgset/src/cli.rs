@@ -6,6 +6,7 @@ use clap::Parser;
 use common::{Failure, Mode, Narration, pid};
 use nix::unistd::Pid;
 
+use crate::attach::Ended;
 use crate::help;
 use crate::key::{Key, Setting};
 use crate::pressure::Trigger;
@@ -77,7 +78,7 @@ pub struct Cli {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Who {
     Nobody,
-    Pids(Vec<Pid>),
+    Pids(Vec<Pid>, Ended),
     Stdin,
     Command(Vec<OsString>),
 }
@@ -220,7 +221,7 @@ impl Cli {
             }
             ([], words) => {
                 let pids: Result<Vec<Pid>, _> = words.iter().map(|word| pid::parse(word)).collect();
-                self.accept(&pids?).map(Who::Pids)
+                self.accept(&pids?).map(|pids| Who::Pids(pids, Ended::Fails))
             }
         }
     }
@@ -275,7 +276,9 @@ mod tests {
 
     #[test]
     fn the_forms() {
-        let pids = |pids: &[i32]| Who::Pids(pids.iter().copied().map(Pid::from_raw).collect());
+        let pids = |pids: &[i32]| {
+            Who::Pids(pids.iter().copied().map(Pid::from_raw).collect(), Ended::Fails)
+        };
         let mem = || settings(&[("mem", "10M")]);
         for (args, wanted) in [
             (

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use common::{Failure, pid};
 use nix::unistd::{AccessFlags, Pid, access};
 
+use crate::attach::Ended;
 use crate::cli::{Cli, Request, Who};
 use crate::group::{self, inside_any};
 use crate::hierarchy::{Hierarchy, Layout, Membership};
-use crate::key::{ALL, CONTROLLERS};
+use crate::key::{ALL, CONTROLLERS, Setting};
 use crate::make::make;
 use crate::process::has_ended;
 use crate::set::{print, set};
@@ -17,12 +18,10 @@ use crate::{delegate, freeze, remove};
 
 /// What cgset will do. What only looks has no steps, and does not come here.
 pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
-    let (request, left_out) = match request {
-        Request::Set { settings, who: Who::Stdin } => {
-            let (pids, left_out) = there(cli.accept(&pid::from_stdin()?)?)?;
-            (Request::Set { settings, who: Who::Pids(pids) }, left_out)
-        }
-        request => (request, None),
+    // Whoever is before us in a pipe may wait for us to read.
+    let listed = match &request {
+        Request::Set { who: Who::Stdin, .. } => cli.accept(&pid::from_stdin()?)?,
+        _ => Vec::new(),
     };
     let layout = Layout::read()?;
     cli.evacuate.as_deref().map_or(Ok(()), |name| check_refuge(name, &layout))?;
@@ -54,8 +53,10 @@ pub fn plan(cli: &Cli, request: Request) -> Result<Vec<Step>, Failure> {
         }
         Request::Prune => Ok(prune(&layout)?),
         Request::Set { settings, who } => {
-            let mut steps: Vec<Step> = left_out.map(Step::Note).into_iter().collect();
-            steps.extend(set(cli, &settings, who, &layout)?);
+            let mut steps = match who {
+                Who::Stdin => set_listed(cli, &settings, &listed, &layout)?,
+                who => set(cli, &settings, who, &layout)?,
+            };
             let note = steps.iter().find_map(|step| match step {
                 Step::Note(text) => Some(text),
                 _ => None,
@@ -105,17 +106,38 @@ fn prune(layout: &Layout) -> Result<Vec<Step>, Failure> {
     Ok(steps.collect())
 }
 
-/// Those of a list that are still there, and a note of the others: whoever has made the list, has
-/// made it earlier.
-fn there(pids: Vec<Pid>) -> Result<(Vec<Pid>, Option<String>), Failure> {
-    let (over, there): (Vec<Pid>, Vec<Pid>) = pids.into_iter().partition(|pid| has_ended(*pid));
-    if there.is_empty() {
-        let why = if over.is_empty() { "there are none" } else { "all of them have ended" };
-        return Err(Failure::new(format!("limit the processes on standard input: {why}")));
+/// The steps for those of a list that are still there, and a note of the others: whoever has made
+/// the list, has made it earlier.
+fn set_listed(
+    cli: &Cli,
+    settings: &[Setting],
+    listed: &[Pid],
+    layout: &Layout,
+) -> Result<Vec<Step>, Failure> {
+    let ended = match (cli.strict, cli.quiet) {
+        (true, _) => Ended::Fails,
+        (_, true) => Ended::IsIgnored,
+        _ => Ended::IsNoted,
+    };
+    loop {
+        let (over, there): (Vec<Pid>, Vec<Pid>) = listed.iter().partition(|pid| has_ended(**pid));
+        if there.is_empty() {
+            let why = if over.is_empty() { "there are none" } else { "all of them have ended" };
+            return Err(Failure::new(format!("limit the processes on standard input: {why}")));
+        }
+        let note = (!over.is_empty()).then(|| Step::Note(left_out(&over)));
+        match set(cli, settings, Who::Pids(there.clone(), ended), layout) {
+            // One has ended since, and those that are there are fewer now.
+            Err(_) if there.into_iter().any(has_ended) => {}
+            steps => return Ok(note.into_iter().chain(steps?).collect()),
+        }
     }
+}
+
+/// What is said of processes of a list.
+pub fn left_out(over: &[Pid]) -> String {
     let list = over.iter().map(Pid::to_string).collect::<Vec<_>>().join(", ");
-    let note = (!over.is_empty()).then(|| format!("left out, for they have ended: {list}"));
-    Ok((there, note))
+    format!("left out, for they have ended: {list}")
 }
 
 /// The trees that this machine has for these controllers.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use common::Failure;
 use nix::unistd::getpid;
 
+use crate::attach::Ended;
 use crate::cli::{Cli, Who};
 use crate::group::{self, Group};
 use crate::hierarchy::{Layout, Membership, Version};
@@ -36,17 +37,17 @@ pub fn set(
         _ => layout.with_all(controllers)?,
     };
     let movers = match &who {
-        Who::Pids(pids) => pids.iter().map(|pid| Membership::of(*pid)).collect(),
+        Who::Pids(pids, _) => pids.iter().map(|pid| Membership::of(*pid)).collect(),
         Who::Command(_) => Membership::of(getpid()).map(|this| vec![this]),
         Who::Nobody | Who::Stdin => Ok(Vec::new()),
     }?;
     trees.extend(joined(layout, &trees, &movers));
-    if let Who::Pids(pids) = &who {
+    if let Who::Pids(pids, _) = &who {
         pids.iter().try_for_each(|pid| process::check(*pid))?;
     }
     let groups = match (&named, &who) {
         (Some(below), _) => group::named(below, &trees),
-        (None, Who::Pids(_)) => group::for_process(&movers[0], parent.as_deref(), &trees, layout)?,
+        (None, Who::Pids(..)) => group::for_process(&movers[0], parent.as_deref(), &trees, layout)?,
         (None, Who::Command(_)) => group::for_command(&movers[0], parent.as_deref(), &trees)?,
         // To be refused, if the command line had not been.
         (None, Who::Nobody | Who::Stdin) => Vec::new(),
@@ -68,9 +69,9 @@ pub fn set(
             steps.extend(run(&movers[0], &groups, command)?);
             steps.extend(end([elsewhere, made].concat()));
         }
-        Who::Pids(_) => {
+        Who::Pids(_, ended) => {
             for process in &movers {
-                steps.extend(attach(process, &groups, settings, &steps)?);
+                steps.extend(attach(process, ended, &groups, settings, &steps)?);
             }
             if steps.iter().any(|step| matches!(step, Step::Attach { .. })) {
                 steps.extend(groups.iter().filter_map(note::frozen).map(Step::Note));
@@ -124,6 +125,7 @@ fn devices(group: &Group, rules: Vec<dev::Rule>) -> Result<Vec<Step>, Failure> {
 
 fn attach(
     process: &Membership,
+    ended: Ended,
     groups: &[Group],
     settings: &[Setting],
     before: &[Step],
@@ -136,7 +138,7 @@ fn attach(
             continue;
         }
         let note = note::left(&format!("process {pid}"), &from, group);
-        steps.push(Step::Attach { pid, from, to: group.dir.clone() });
+        steps.push(Step::Attach { pid, from, to: group.dir.clone(), ended });
         steps.extend(note.map(Step::Note));
     }
     if !steps.is_empty() {

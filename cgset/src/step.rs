@@ -8,13 +8,15 @@ use common::{Failure, Flow, Line, Tried, report, shell};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{Pid, Uid};
 
+use crate::attach::Ended;
 use crate::control::{explain, explain_enable, set, write};
 use crate::freeze;
 use crate::placed::Placed;
 use crate::setting::Write;
 use crate::wait::{self, Event};
 use crate::{
-    attach, delegate, dev, dev_filter, dev_list, evacuate, net, net_filter, refusal, remove, run,
+    attach, delegate, dev, dev_filter, dev_list, evacuate, net, net_filter, plan, process, refusal,
+    remove, run,
 };
 
 /// One step.
@@ -37,7 +39,7 @@ pub enum Step {
     /// A line of them, with v1.
     DeviceFile(dev_list::Change),
     /// A process goes from one group to another.
-    Attach { pid: Pid, from: PathBuf, to: PathBuf },
+    Attach { pid: Pid, from: PathBuf, to: PathBuf, ended: Ended },
     /// Something that people should know.
     Note(String),
     /// COMMAND, in the groups that these files lead into, to its end.
@@ -69,6 +71,8 @@ pub struct Hands {
     evacuated: Vec<Vec<Pid>>,
     /// The programs that were put into groups.
     placed: Vec<Vec<Placed>>,
+    /// The processes that were over before they could be moved.
+    missed: Vec<Pid>,
     /// COMMAND's status.
     status: u8,
     /// The signals that the caller blocks.
@@ -88,9 +92,21 @@ impl Hands {
             net_before: Vec::new(),
             evacuated: Vec::new(),
             placed: Vec::new(),
+            missed: Vec::new(),
             status: 0,
             mask,
         })
+    }
+
+    /// A process is over that was to be moved, into one group of several perhaps.
+    fn miss(&mut self, pid: Pid, ended: Ended) -> Result<(), Failure> {
+        match ended {
+            Ended::Fails => return Err(process::gone(pid)),
+            Ended::IsNoted if !self.missed.contains(&pid) => note(&plan::left_out(&[pid])),
+            Ended::IsNoted | Ended::IsIgnored => {}
+        }
+        self.missed.push(pid);
+        Ok(())
     }
 }
 
@@ -114,7 +130,14 @@ impl common::Step for Step {
                 format!("cgset --group {} {} >/dev/null", shell::operand(dir), dev::words(rules))
             }
             Self::DeviceFile(change) => echo(&shell::word(&change.text), &change.file()),
-            Self::Attach { pid, to, .. } => echo(&pid.to_string(), &to.join("cgroup.procs")),
+            Self::Attach { pid, to, ended, .. } => {
+                let or = if *ended == Ended::Fails {
+                    String::new()
+                } else {
+                    format!(" || [ ! -e /proc/{pid} ]")
+                };
+                echo(&pid.to_string(), &to.join("cgroup.procs")) + &or
+            }
             Self::Note(text) => format!("echo {} >&2", shell::word(format!("cgset: note: {text}"))),
             Self::Run { command, doors } => {
                 let join: String = doors.iter().map(|door| echo("$$", door) + "; ").collect();
@@ -173,8 +196,12 @@ impl common::Step for Step {
             Self::NetFilter { dir, rules } => hands.placed.push(net_filter::set(dir, rules)?),
             Self::Devices { dir, rules } => hands.placed.push(dev_filter::set(dir, rules)?),
             Self::DeviceFile(change) => hands.before.push(change.make()?),
-            Self::Attach { pid, from, to } => attach::attach(*pid, from, to)?,
-            Self::Note(text) => report::tell(&format!("cgset: note: {text}\n")),
+            Self::Attach { pid, from, to, ended } => {
+                if !attach::attach(*pid, from, to)? {
+                    hands.miss(*pid, *ended)?;
+                }
+            }
+            Self::Note(text) => note(text),
             Self::Run { command, doors } => hands.status = run::run(command, doors, hands.mask)?,
             Self::Delegate { dir, user } => delegate::delegate(dir, *user)?,
             Self::Freeze { file, text } => hands.before.push(freeze::freeze(file, text)?),
@@ -231,6 +258,10 @@ impl common::Step for Step {
             _ => Ok(()),
         }
     }
+}
+
+fn note(text: &str) {
+    report::tell(&format!("cgset: note: {text}\n"));
 }
 
 fn echo(text: &str, file: &Path) -> String {

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
-use support::{Test, eventually, run, run_with_input, skip};
+use support::{Test, eventually, need_program, run, run_with_input, skip};
 
 use crate::layout::{
     Holder, MEMORY, Name, Waiting, cgset, control, members, need, ten_mib, tool, tree_of,
@@ -83,6 +85,48 @@ pub fn of_a_list_those_that_have_ended_are_left_out() -> Test {
     let ran = cgset(&[], &input);
     assert_eq!((ran.status, ran.stderr.as_str()), (0, &*format!("cgset: note: {left_out}")));
     assert_eq!(members(ran.stdout.trim_end().as_ref()), [one.pid().parse::<i32>().expect("a PID")]);
+    Ok(())
+}
+
+/// Between two looks at it, too: cgset is held up before the second one, and before the move.
+pub fn one_of_a_list_may_end_while_it_is_looked_at() -> Test {
+    need(&["pids", "memory"])?;
+    let strace = need_program("strace")?;
+    for delayed in ["openat", "pidfd_open"] {
+        for options in [&[][..], &["-q"], &["--strict"]] {
+            let (one, mut over) = (Waiting::idle(), Waiting::idle());
+            let (gone, name) = (over.pid(), Name::new("listed"));
+            let mut command = Command::new(&strace);
+            command.args(["-qq", "-o", "/dev/null"]);
+            command.args(["-e", &format!("inject={delayed}:delay_enter=300ms")]);
+            if delayed == "openat" {
+                command.arg("-P").arg(format!("/proc/{gone}/cgroup"));
+            }
+            command.arg(env!("CARGO_BIN_EXE_cgset")).args(options);
+            command.args(["pids", "9", "mem", "100M", "-g", &name, "-"]);
+            let input = format!("{gone}\n{}\n", one.pid());
+            let ran = thread::scope(|scope| {
+                let ran = scope.spawn(|| run_with_input(&mut command, input.as_bytes()));
+                thread::sleep(Duration::from_millis(150));
+                over.go();
+                ran.join().expect("it ends")
+            });
+            match options {
+                ["--strict"] => {
+                    ran.fails(1, "cgset", &[&gone]);
+                    assert!(name.groups().is_empty(), "{delayed}");
+                    continue;
+                }
+                ["-q"] => assert_eq!((ran.status, ran.stderr.as_str()), (0, ""), "{delayed}"),
+                _ => {
+                    let note = format!("cgset: note: left out, for they have ended: {gone}\n");
+                    assert_eq!((ran.status, ran.stderr), (0, note), "{delayed}");
+                }
+            }
+            let there = one.pid().parse::<i32>().expect("a PID");
+            assert_eq!(members(ran.stdout.trim_end().as_ref()), [there], "{delayed}");
+        }
+    }
     Ok(())
 }
 
