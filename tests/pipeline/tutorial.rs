@@ -36,7 +36,7 @@ pub fn it_holds_on_the_embedded_default() -> Test {
     need_root()?;
     let _alone = alone();
     let (folder, before) = (scratch(), traces());
-    all_facts_hold(&run(&mut tutorial(folder.path())), 20);
+    all_facts_hold(&run(&mut tutorial(folder.path())), 33);
     is_empty(folder.path());
     assert_eq!(traces(), before);
     Ok(())
@@ -47,7 +47,7 @@ pub fn it_holds_on_published_archives() -> Test {
     let _alone = alone();
     for name in [ALPINE, BUSYBOX] {
         let (folder, source) = (scratch(), archive(name)?);
-        all_facts_hold(&run(tutorial(folder.path()).arg("--rootfs").arg(source)), 20);
+        all_facts_hold(&run(tutorial(folder.path()).arg("--rootfs").arg(source)), 33);
         is_empty(folder.path());
     }
     Ok(())
@@ -57,7 +57,7 @@ pub fn it_shows_a_single_step() -> Test {
     need_root()?;
     let _alone = alone();
     let source = archive(ALPINE).unwrap_or_else(|_| "host".into());
-    for step in 1..=9 {
+    for step in 1..=14 {
         let folder = scratch();
         let mut command = tutorial(folder.path());
         let ran = run(command.arg("--rootfs").arg(&source).arg("--step").arg(step.to_string()));
@@ -90,7 +90,7 @@ pub fn what_it_shows_can_be_typed() -> Test {
     let mut typed = with_tools("nsenter-lite");
     typed.args(["--mount", "--", "bindmount", "--std"]).arg(&root).args(["--", "sh", "-c"]);
     let wait = "until [ -s pid ]; do sleep 0.05; done";
-    typed.arg(format!("{}\n{wait}\n{}", shown("7"), shown("8"))).current_dir(folder.path());
+    typed.arg(format!("{}\n{wait}\n{}", shown("11"), shown("13"))).current_dir(folder.path());
     assert_eq!(run(&mut typed).silent(), "0\n", "{typed:?}");
     Ok(())
 }
@@ -155,7 +155,7 @@ pub fn it_needs_no_path_of_the_callers() -> Test {
     let _alone = alone();
     tools();
     let folder = scratch();
-    for step in ["1", "9"] {
+    for step in ["1", "14"] {
         let mut command = Command::new("env");
         command.args(["-i", "TMPDIR=."]).arg(project().join("scripts/tutorial"));
         all_facts_hold(&run(command.args(["--step", step]).current_dir(folder.path())), 2);
@@ -207,8 +207,8 @@ pub fn it_refuses_wrong_usage() -> Test {
     let fails = |args: &[&str], parts: &[&str]| {
         run(script("tutorial").args(args)).fails(2, "tutorial", parts);
     };
-    fails(&["--step", "10"], &["read --step \"10\"", "hint: "]);
-    fails(&["--step=10"], &["read --step \"10\"", "hint: "]);
+    fails(&["--step", "15"], &["read --step \"15\"", "hint: "]);
+    fails(&["--step=15"], &["read --step \"15\"", "hint: "]);
     fails(&["--step"], &["not a step"]);
     fails(&["--interactive=1"], &["nothing is called \"--interactive=1\""]);
     fails(&["--bogus"], &["nothing is called \"--bogus\"", "hint: "]);
