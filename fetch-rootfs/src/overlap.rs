@@ -37,9 +37,7 @@ pub fn decoded<T: Send>(
         let named = thread::Builder::new().name("write".into()).stack_size(STACK);
         let thread = named.spawn_scoped(scope, || work(pieces)).tried(|| "start a thread");
         let thread = thread.map_err(pid::explain_new)?;
-        let fed = feed(&mut decoder, &full, &empty, |given| {
-            given > UNSUSPICIOUS && given / ratio.max(1) > taken.get()
-        });
+        let fed = feed(&mut decoder, &full, &empty, ratio.max(1), &taken);
         drop(full);
         let outcome = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (fed, &outcome) {
@@ -65,7 +63,7 @@ fn damaged(error: &io::Error) -> Failure {
 }
 
 /// Decodes on where nobody takes it any more. The sum of a bzip2 block, of which there are up to 900 kB,
-/// comes after it: what was wrong in it may have been why nobody does.
+/// comes after it: what was wrong in it may have been why nobody does. What is not compressed has none.
 fn rest(decoder: &mut impl Read) -> Result<(), Failure> {
     const BLOCK: u64 = 1 << 20;
     let read = io::copy(&mut decoder.take(BLOCK), &mut io::sink());
@@ -77,7 +75,8 @@ fn feed(
     decoder: &mut impl Read,
     full: &SyncSender<io::Result<Piece>>,
     empty: &Receiver<Vec<u8>>,
-    too_much: impl Fn(u64) -> bool,
+    ratio: u64,
+    taken: &Cell<u64>,
 ) -> Result<bool, Failure> {
     let mut given = 0;
     loop {
@@ -93,11 +92,11 @@ fn feed(
             Ok(read) => read,
         };
         given += read as u64;
-        if read == 0 || too_much(given) {
+        if read == 0 || given > UNSUSPICIOUS && given / ratio > taken.get() {
             return Ok(read == 0);
         }
         if full.send(Ok(Piece { bytes, length: read })).is_err() {
-            return rest(decoder).map(|()| true);
+            return if given > taken.get() { rest(decoder).map(|()| true) } else { Ok(true) };
         }
     }
 }
@@ -181,6 +180,39 @@ mod tests {
             Err(Failure::new("enough"))
         });
         assert!(failure.expect_err("it failed").lines("t").contains("enough"));
+    }
+
+    /// A slow server's, of which more comes when nobody takes it any more.
+    struct Slow<'a> {
+        start: &'a [u8],
+        refused: Receiver<()>,
+        more: &'a Cell<usize>,
+    }
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.start.is_empty() {
+                let _ = self.refused.recv();
+                self.more.set(self.more.get() + buffer.len());
+                return Ok(buffer.len());
+            }
+            self.start.read(buffer)
+        }
+    }
+
+    /// Only behind what is compressed is there a sum that could say why.
+    #[test]
+    fn what_is_refused_is_not_waited_for() {
+        let (more, tar) = (Cell::new(0), tar(PIECE));
+        let (refuse, refused) = channel();
+        let slow = Slow { start: &tar, refused, more: &more };
+        let failure = decoded(slow, 1, move |mut pieces| -> Result<(), Failure> {
+            pieces.read_exact(&mut [0; 10]).tried(|| "read")?;
+            drop((pieces, refuse));
+            Err(Failure::new("enough"))
+        });
+        assert!(failure.expect_err("it failed").lines("t").contains("enough"));
+        assert!(more.get() <= 2 * PIECE, "{more:?}");
     }
 
     #[test]
