@@ -186,7 +186,7 @@ pub fn damaged_archives_are_refused() -> Test {
     let mut sum_wrong = block(&Head::new(b'0', "a"));
     sum_wrong[0] = b'b';
     let archive = Archive::default().raw(&sum_wrong).end();
-    canary.refuses(&archive, &[], &["\"b\"", "its checksum is wrong"]);
+    canary.refuses(&archive, &[], &["\"b\"", "its checksum is wrong", "hint: it is damaged"]);
     let unknown = Archive::default().head(&Head::new(b'Z', "a")).end();
     canary.refuses(&unknown, &[], &["\"a\"", "nothing is known of its type 'Z'"]);
     let mut negative = block(&Head::new(b'0', "a"));

@@ -2,6 +2,7 @@
 
 use common::Failure;
 
+use crate::archive::DAMAGED;
 use crate::entry::{Kind, quoted};
 
 /// An archive is made of blocks of this size.
@@ -47,11 +48,9 @@ impl Header {
         }
         let name = text(&block[..100]);
         let fail = |what: &str| Failure::new(format!("read the entry {}: {what}", quoted(name)));
-        let sum = octal(&block[148..156]).ok_or_else(|| fail("its checksum is not a number"))?;
-        if !sums(block).contains(&i64::try_from(sum).unwrap_or(-1)) {
-            return Err(fail(
-                "its checksum is wrong, the archive is damaged, or is no tar archive",
-            ));
+        let sum = octal(&block[148..156]).and_then(|sum| i64::try_from(sum).ok());
+        if sum.is_none_or(|sum| !sums(block).contains(&sum)) {
+            return Err(fail("its checksum is wrong").hint(DAMAGED));
         }
         let field = |from: usize, to: usize, what: &str| {
             number(&block[from..to]).ok_or_else(|| fail(&format!("its {what} is no number")))
@@ -187,6 +186,6 @@ mod tests {
     fn zeroes_end_an_archive_and_rubbish_is_refused() {
         assert_eq!(Header::parse(&[0; BLOCK]).expect("zeroes are fine"), None);
         let lines = Header::parse(&[b'x'; BLOCK]).expect_err("no header").lines("t");
-        assert!(lines.contains("its checksum is not a number"), "{lines}");
+        assert!(lines.contains("its checksum is wrong\nhint: it is damaged"), "{lines}");
     }
 }
