@@ -59,22 +59,32 @@ pub fn transport(format: Format) -> Option<&'static str> {
     }
 }
 
-/// What was meant by a path that is not there: perhaps what skopeo calls so.
+/// What was meant by a path that is not there: perhaps what skopeo calls so, or docker.
 pub fn meant(path: &Path) -> String {
     let text = path.to_string_lossy();
     let (form, rest) = text.split_once(':').unwrap_or_default();
-    let (place, name) =
-        rest.split_once(':').map_or((rest, None), |(place, name)| (place, Some(name)));
-    let place = shell::operand(place);
-    match (form, name) {
-        ("docker", _) => format!("an image in a registry is docker://{rest}"),
-        ("oci" | "oci-archive" | "docker-archive" | "file", None) => {
-            format!("what is on this machine is told by its path alone: {place}")
+    let host = text.split('/').next().unwrap_or_default();
+    let in_full =
+        !text.starts_with('.') && (host.contains('.') && host != text || text.contains(':'));
+    match form {
+        "docker" => {
+            format!("an image in a registry is docker://{}", rest.trim_start_matches('/'))
         }
-        ("oci" | "oci-archive" | "docker-archive", Some(name)) => format!(
-            "what is on this machine is told by its path alone: --image {} {place}",
-            shell::word(name)
-        ),
+        "docker-daemon" => format!("docker save {} | fetch-rootfs - DIR", shell::word(rest)),
+        "containers-storage" => format!("podman save {} | fetch-rootfs - DIR", shell::word(rest)),
+        "http" | "https" => "a URL is as https://HOST/PATH".into(),
+        "oci" | "oci-archive" | "docker-archive" | "file" => {
+            let (place, name) = rest.split_once(':').unwrap_or((rest, ""));
+            let image = match name {
+                "" => String::new(),
+                name => format!("--image {} ", shell::word(name)),
+            };
+            let place = shell::operand(place);
+            format!("what is on this machine is told by its path alone: {image}{place}")
+        }
+        _ if in_full && Reference::parse(&text).is_ok() => {
+            format!("an image in a registry is docker://{text}; a URL begins with https://")
+        }
         _ => "nor is it a name of the catalogue, which fetch-rootfs --list prints".into(),
     }
 }
