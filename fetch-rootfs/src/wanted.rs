@@ -121,6 +121,10 @@ pub enum Check {
     },
 }
 
+/// sha256sum(1) knows neither the mark that some editors put first, nor what OpenSSL 3 calls SHA-256.
+const AS_COREUTILS: &str = r"'1s/^\xef\xbb\xbf//; s/^SHA2-/SHA/'";
+const CHECK: &str = "--check --ignore-missing --quiet ../listed";
+
 impl Check {
     /// The shell line that does the same.
     pub fn line(&self, archive: &Path, unfinished: &Path) -> String {
@@ -132,13 +136,11 @@ impl Check {
                 let sums = unfinished.join("sums");
                 let link = sums.join(name);
                 let folder = link.parent().unwrap_or(&sums);
-                let check = format!(
-                    "--check --ignore-missing --quiet {}",
-                    shell::operand(std::path::absolute(list).unwrap_or_else(|_| list.clone()))
-                );
                 format!(
-                    "mkdir -p {} && ln -s {} {} && (cd {} && \
-                     {{ sha256sum {check} 2>/dev/null || sha512sum {check}; }})",
+                    "LC_ALL=C sed {AS_COREUTILS} {} >{}; mkdir -p {} && ln -s {} {} && (cd {} && \
+                     {{ sha256sum {CHECK} 2>/dev/null || sha512sum {CHECK}; }})",
+                    shell::operand(list),
+                    shell::operand(unfinished.join("listed")),
                     shell::operand(folder),
                     shell::operand(std::path::absolute(archive).unwrap_or_else(|_| archive.into())),
                     shell::operand(&link),

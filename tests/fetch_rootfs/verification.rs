@@ -23,6 +23,7 @@ pub fn published() -> Result<TempDir, support::Skip> {
         cut -c1-64 SHA256SUMS >BARE; sha256sum <'a b.tar.gz' >STDIN
         printf '%s\\t%s\\n' \"$(cat BARE)\" 'a b.tar.gz' >TAB
         printf 'SHA256(%s)= %s\\n' 'a b.tar.gz' \"$(cat BARE)\" >OPENSSL
+        sed 's/SHA/SHA2-/' OPENSSL >OPENSSL3; { printf '\\357\\273\\277'; cat TAB; } >MARKED
         sha256sum --tag 'a b.tar.gz' >BSD; md5sum 'a b.tar.gz' >MD5SUMS
         sed 's/^..../0000/' SHA256SUMS >WRONG; sed 's/a b/c/' SHA256SUMS >ELSE
         sign maker 'a b.tar.gz' --no-armor archive.sig; sign maker 'a b.tar.gz' --armor archive.asc
@@ -57,7 +58,7 @@ pub const SOURCE: &str = "a b.tar.gz";
 pub fn a_list_of_digests_is_read_in_each_form() -> Test {
     let folder = published()?;
     let folder = folder.path();
-    for list in ["SHA256SUMS", "SHA512SUMS", "BSD", "TAB", "OPENSSL"] {
+    for list in ["SHA256SUMS", "SHA512SUMS", "BSD", "TAB", "OPENSSL", "OPENSSL3", "MARKED"] {
         verify(folder, &["--checksums", list, SOURCE]).silent();
         script(folder, &["--checksums", list, SOURCE]).ok();
     }
