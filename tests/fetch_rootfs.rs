@@ -197,6 +197,7 @@ support::tests!(
     messages::a_name_may_be_as_long_as_names_are,
     messages::a_place_that_can_t_be_had_is_told_with_a_way_out,
     messages::a_server_that_speaks_no_tls_is_told,
+    messages::a_terminal_is_no_archive,
     scarce::a_tree_whose_path_can_t_be_printed_is_taken_back,
     scarce::a_process_without_descriptors_leaves_nothing,
     scarce::a_limit_on_processes_is_named,

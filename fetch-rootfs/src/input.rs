@@ -140,7 +140,13 @@ fn open(source: &Source, transfer: &Transfer) -> Result<(Origin, Option<u64>), F
             Ok((Origin::Plain(Box::new(file)), length))
         }
         Source::Stdin | Source::Host(_) | Source::Layers(_) | Source::Registry(_) => {
-            let (file, length) = open_stdin().tried(|| "read standard input")?;
+            let failed = || "read standard input";
+            let file = File::from(io::stdin().as_fd().try_clone_to_owned().tried(failed)?);
+            if file.is_terminal() {
+                return Err(Failure::new("read standard input: it is a terminal")
+                    .hint("curl URL | fetch-rootfs - DIR, or FILE in place of -"));
+            }
+            let length = length(&file).tried(failed)?;
             Ok((Origin::Plain(Box::new(file)), length))
         }
     }
@@ -148,19 +154,17 @@ fn open(source: &Source, transfer: &Transfer) -> Result<(Origin, Option<u64>), F
 
 fn open_file(path: &std::path::Path) -> Result<(File, Option<u64>), Failure> {
     let file = File::open(path).tried(|| format!("open {path:?}"))?;
-    let about = file.metadata().tried(|| format!("look at {path:?}"))?;
-    Ok((file, about.is_file().then_some(about.len())))
+    let length = length(&file).tried(|| format!("look at {path:?}"))?;
+    Ok((file, length))
 }
 
-/// It may be a file, of which something may have been read.
-fn open_stdin() -> io::Result<(File, Option<u64>)> {
-    let mut file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+/// What is left of a file: of standard input something may have been read.
+fn length(mut file: &File) -> io::Result<Option<u64>> {
     let about = file.metadata()?;
-    let length = match about.is_file() {
-        true => Some(about.len().saturating_sub(file.stream_position()?)),
-        false => None,
-    };
-    Ok((file, length))
+    if !about.is_file() {
+        return Ok(None);
+    }
+    Ok(Some(about.len().saturating_sub(file.stream_position()?)))
 }
 
 fn open_cached(path: PathBuf, sha256: [u8; 32]) -> Result<(Origin, Option<u64>), Failure> {

@@ -7,9 +7,10 @@ use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::thread;
 
-use support::{Test, need_root, run, scratch};
+use support::{Test, need_program, need_root, run, scratch};
 
 use crate::{fetch, names, small};
 
@@ -83,6 +84,20 @@ pub fn a_place_that_can_t_be_had_is_told_with_a_way_out() -> Test {
     let mut gone = support::sh(script);
     gone.arg(folder.path()).arg(fetch().get_program());
     run(&mut gone).fails(1, "fetch-rootfs", &["(ENOENT)", "hint: this working directory was"]);
+    Ok(())
+}
+
+/// Nobody types an archive: it would wait without a word.
+pub fn a_terminal_is_no_archive() -> Test {
+    need_program("script")?;
+    let folder = scratch();
+    let tool = fetch();
+    let line = format!("{} - root", tool.get_program().display());
+    let mut command = Command::new("script");
+    let ran = run(command.current_dir(folder.path()).args(["-qec", &line, "/dev/null"]));
+    let told = ran.stdout.contains("standard input: it is a terminal");
+    assert!(ran.status == 1 && told, "{ran:?}");
+    assert!(names(folder.path()).is_empty());
     Ok(())
 }
 
