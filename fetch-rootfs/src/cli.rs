@@ -92,7 +92,7 @@ pub struct Cli {
     pub plain_http: bool,
     /// Print the catalogue: name, versions, whether it is verified unasked, URL, and how its maker
     /// says what it must be
-    #[arg(long)]
+    #[arg(long, exclusive = true)]
     pub list: bool,
     /// URL, file, -, image, docker://NAME, layers:DIR, host, host:PROG,PROG, or NAME[:VERSION] of
     /// the catalogue

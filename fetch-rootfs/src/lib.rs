@@ -44,7 +44,6 @@ mod tar;
 mod transfer;
 mod wanted;
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -59,21 +58,9 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &cli::Cli) -> Result<u8, Failure> {
     if cli.list {
-        return catalogue(std::env::args_os().skip(1));
+        return report::print(&catalogue::table()).map(|()| 0);
     }
     perform(&plan::plan(cli)?, cli.narration.mode(), &mut step::Hands::default())
-}
-
-/// The catalogue is all that is printed with it.
-fn catalogue(words: impl Iterator<Item = OsString>) -> Result<u8, Failure> {
-    let mut others = words.filter(|word| word != "--list");
-    match others.next() {
-        None => report::print(&catalogue::table()).map(|()| 0),
-        Some(other) => {
-            Err(Failure::usage(format!("print the catalogue with {other:?}: --list stands alone"))
-                .hint("fetch-rootfs --list | cut -f1 has the names"))
-        }
-    }
 }
 
 /// Extracts an archive into an empty folder; what is wrong with it, if it is refused: what the

@@ -70,7 +70,7 @@ pub fn wrong_usage_is_one_line() -> Test {
         (vec!["docker://a@sha256:12", new], 2, &["64 hexadecimal", "hint: a digest is whole"]),
         (vec!["--timeout", "0", good, new], 2, &["'0'", "--timeout", "hint: "]),
         (vec!["--list-entries", good, new], 2, &["--list-entries", "DIR", "hint: "]),
-        (vec!["--list", "--json"], 2, &["\"--json\"", "--list stands alone", "hint: "]),
+        (vec!["--list", "--json"], 2, &["--list", "cannot be used with", "hint: "]),
         (vec!["--sha256", "12", good, new], 2, &["not 64 hexadecimal digits", "hint: "]),
         (vec!["--max-size", "10X", good, new], 2, &["\"10X\""]),
         (vec!["host:no-such-program", new], 2, &["\"no-such-program\""]),
