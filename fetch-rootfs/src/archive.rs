@@ -11,40 +11,17 @@ use crate::{cpio, tar};
 /// A source of bytes.
 pub type Bytes<'a> = Box<dyn BufRead + 'a>;
 
-/// Reads the entries of an archive one after the other; reading from it gives an entry's data.
-pub enum Archive<'a> {
-    Tar(tar::Reader<Bytes<'a>>),
-    Cpio(cpio::Reader<'a>),
-}
-
-impl<'a> Archive<'a> {
-    pub fn open(mut input: impl BufRead + 'a) -> Result<Self, Failure> {
-        let mut head = Vec::new();
-        let enough = cpio::HEADER as u64;
-        input.by_ref().take(enough).read_to_end(&mut head).map_err(|error| read_failure(&error))?;
-        let cpio = cpio::is_header(&head);
-        let whole: Bytes = Box::new(Cursor::new(head).chain(input));
-        Ok(match cpio {
-            true => Self::Cpio(cpio::Reader::new(whole)),
-            false => Self::Tar(tar::Reader::new(whole)),
-        })
-    }
-
+/// The entries of an archive one after the other; reading from it gives an entry's data.
+pub trait Entries: BufRead {
     /// The next entry; `None` after the last. What was not read of the one before is passed over.
-    pub fn next(&mut self) -> Result<Option<Entry>, Failure> {
-        match self {
-            Self::Tar(reader) => reader.next(),
-            Self::Cpio(reader) => reader.next(),
-        }
-    }
+    fn next(&mut self) -> Result<Option<Entry>, Failure>;
+
+    /// All that comes, whatever it is.
+    fn input(&mut self) -> &mut dyn BufRead;
 
     /// What comes after the archive's end: nothing that matters, but it has to be read.
-    pub fn drain(self, most: u64) -> Result<(), Failure> {
-        let rest = match self {
-            Self::Tar(reader) => reader.into_inner(),
-            Self::Cpio(reader) => reader.into_inner(),
-        };
-        let read = io::copy(&mut rest.take(most), &mut io::sink());
+    fn drain(&mut self, most: u64) -> Result<(), Failure> {
+        let read = io::copy(&mut self.input().take(most), &mut io::sink());
         if read.tried(|| "read the archive to its end")? == most {
             return Err(Failure::new("read the archive to its end: far too much comes after it"));
         }
@@ -52,29 +29,16 @@ impl<'a> Archive<'a> {
     }
 }
 
-impl Read for Archive<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tar(reader) => reader.read(buffer),
-            Self::Cpio(reader) => reader.read(buffer),
-        }
-    }
-}
-
-impl BufRead for Archive<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        match self {
-            Self::Tar(reader) => reader.fill_buf(),
-            Self::Cpio(reader) => reader.fill_buf(),
-        }
-    }
-
-    fn consume(&mut self, amount: usize) {
-        match self {
-            Self::Tar(reader) => reader.consume(amount),
-            Self::Cpio(reader) => reader.consume(amount),
-        }
-    }
+pub fn open<'a>(mut input: impl BufRead + 'a) -> Result<Box<dyn Entries + 'a>, Failure> {
+    let mut head = Vec::new();
+    let enough = cpio::HEADER as u64;
+    input.by_ref().take(enough).read_to_end(&mut head).map_err(|error| read_failure(&error))?;
+    let cpio = cpio::is_header(&head);
+    let whole: Bytes = Box::new(Cursor::new(head).chain(input));
+    Ok(match cpio {
+        true => Box::new(cpio::Reader::new(whole)),
+        false => Box::new(tar::Reader::new(whole)),
+    })
 }
 
 /// `read` of what has a buffer of its own.

@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use common::Failure;
 
-use crate::archive::{Bytes, Data, read_buffered, read_failure, truncated};
+use crate::archive::{Bytes, Data, Entries, read_buffered, read_failure, truncated};
 use crate::codec;
 use crate::entry::{Entry, Kind, quoted};
 
@@ -129,26 +129,6 @@ impl<'a> Reader<'a> {
             open: false,
             nested: 0,
             sum: None,
-        }
-    }
-
-    pub fn into_inner(self) -> Bytes<'a> {
-        self.data.input
-    }
-
-    /// The next entry; `None` after the last. What was not read of the one before is passed over.
-    pub fn next(&mut self) -> Result<Option<Entry>, Failure> {
-        loop {
-            self.pass_over()?;
-            if let Some(entry) = self.ready.pop_front() {
-                return Ok(Some(entry));
-            }
-            let Some((header, name)) = self.header()? else { return Ok(None) };
-            if name == TRAILER {
-                self.end();
-            } else if let Some(entry) = self.entry(&header, name)? {
-                return Ok(Some(entry));
-            }
         }
     }
 
@@ -317,6 +297,27 @@ fn no_entry() -> Failure {
 
 fn link(entry: Entry, target: &[u8]) -> Entry {
     Entry { kind: Kind::HardLink, link: target.to_vec(), size: 0, ..entry }
+}
+
+impl Entries for Reader<'_> {
+    fn next(&mut self) -> Result<Option<Entry>, Failure> {
+        loop {
+            self.pass_over()?;
+            if let Some(entry) = self.ready.pop_front() {
+                return Ok(Some(entry));
+            }
+            let Some((header, name)) = self.header()? else { return Ok(None) };
+            if name == TRAILER {
+                self.end();
+            } else if let Some(entry) = self.entry(&header, name)? {
+                return Ok(Some(entry));
+            }
+        }
+    }
+
+    fn input(&mut self) -> &mut dyn BufRead {
+        &mut self.data.input
+    }
 }
 
 /// The data of the present entry.

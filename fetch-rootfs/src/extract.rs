@@ -25,7 +25,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, makedev, mkdirat, mknodat};
 use nix::unistd::{linkat, symlinkat};
 
-use crate::archive::Archive;
+use crate::archive;
 use crate::attributes::Attributes;
 use crate::cli::Rules;
 use crate::entry::{Entry, Kind, quoted};
@@ -94,7 +94,7 @@ impl<'a> Extractor<'a> {
     }
 
     fn read(&mut self, input: impl BufRead) -> Result<(), Failure> {
-        let mut archive = Archive::open(input)?;
+        let mut archive = archive::open(input)?;
         filler::beside(|filler| {
             while let Some(entry) = archive.next()? {
                 self.limits.count(&entry, self.rules)?;

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use common::{Failure, Tried};
 use serde_json::{Map, Value, json};
 
-use crate::archive::Archive;
+use crate::archive;
 use crate::cli::Rules;
 use crate::entry::{Entry, Kind};
 use crate::limits::{Entries, Limits};
@@ -49,7 +49,7 @@ impl<'a> List<'a> {
 impl Target for List<'_> {
     /// Entries are told as they come; what is left out is not among them.
     fn plain(&mut self, input: impl BufRead) -> Result<(), Failure> {
-        let mut archive = Archive::open(input)?;
+        let mut archive = archive::open(input)?;
         while let Some(entry) = archive.next()? {
             self.limits.count(&entry, self.rules)?;
             self.limits.add(&entry, self.rules)?;
@@ -63,7 +63,7 @@ impl Target for List<'_> {
 
     fn layer(&mut self, input: impl Read) -> Result<(), Failure> {
         self.tree.next_layer();
-        let mut archive = Archive::open(BufReader::with_capacity(1 << 17, input))?;
+        let mut archive = archive::open(BufReader::with_capacity(1 << 17, input))?;
         while let Some(entry) = archive.next()? {
             self.limits.count(&entry, self.rules)?;
             if let Some(entry) = self.rules.names.wanted(entry) {

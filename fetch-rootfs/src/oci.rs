@@ -26,9 +26,10 @@ use std::path::{Path, PathBuf};
 use common::{Failure, Tried, shell};
 use nix::errno::Errno;
 
-use crate::archive;
+use crate::archive::{self, Entries as _};
 use crate::cli::Rules;
 use crate::codec;
+use crate::cpio;
 use crate::extract::Extractor;
 use crate::limits::Entries;
 use crate::overlap;
@@ -144,9 +145,9 @@ pub fn recognise(path: &Path, said: bool) -> Result<Option<Format>, Failure> {
 }
 
 /// Whether GNU tar reads it.
-fn for_tar(path: &Path, archive: impl BufRead) -> bool {
+fn for_tar(path: &Path, mut archive: impl BufRead) -> bool {
     let lz4 = File::open(path).is_ok_and(codec::is_lz4);
-    !lz4 && !matches!(archive::Archive::open(archive), Ok(archive::Archive::Cpio(_)))
+    !lz4 && !archive.fill_buf().is_ok_and(cpio::is_header)
 }
 
 /// Goes through an image for the one file that tells its kind.

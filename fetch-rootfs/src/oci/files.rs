@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 
 use super::digest::{Digest, Verified};
 use super::manifest::LARGEST;
-use crate::archive::{read_buffered, read_failure};
+use crate::archive::{Entries, read_buffered, read_failure};
 use crate::entry::{Kind, quoted};
 use crate::tar::Reader;
 
@@ -145,7 +145,7 @@ impl Archive {
                 return Err(entry.failure(&format!("the image has more than {MOST_MEMBERS} files")));
             }
         }
-        let left = io::copy(&mut reader.into_inner(), &mut io::sink());
+        let left = io::copy(reader.input(), &mut io::sink());
         left.map_err(|error| read_failure(&error))?;
         copy.file.flush().tried(|| "write the image's temporary file")?;
         drop(copy);

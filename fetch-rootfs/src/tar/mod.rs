@@ -10,7 +10,7 @@ use std::io::{self, BufRead, Read};
 
 use common::Failure;
 
-use crate::archive::{Data, read_failure};
+use crate::archive::{Data, Entries, read_failure};
 use crate::entry::{Entry, Holes, Kind, quoted};
 use header::{BLOCK, Header, Role};
 use pax::{Pax, Sparse};
@@ -43,35 +43,6 @@ struct Before {
 impl<R: BufRead> Reader<R> {
     pub fn new(input: R) -> Self {
         Self { data: Data::new(input), global: Pax::default(), extended: false }
-    }
-
-    /// The next entry; `None` after the last. What was not read of the one before is passed over.
-    pub fn next(&mut self) -> Result<Option<Entry>, Failure> {
-        let mut before = Before::default();
-        loop {
-            self.data.skip()?;
-            let block = self.block()?;
-            let Some(header) = Header::parse(&block)? else { return before.end().map(|()| None) };
-            let fail = |why: &str| Err(failure(&header.name, why));
-            self.data.expect(header.size, UNIT);
-            self.extended |= matches!(header.role, Role::Pax | Role::PaxGlobal);
-            match header.role {
-                Role::LongName if before.name.is_some() => return fail("it has two long names"),
-                Role::LongName => before.name = Some(self.text(&header)?),
-                Role::LongLink => before.link = Some(self.text(&header)?),
-                Role::Pax if before.pax.is_some() => return fail("it has two extended headers"),
-                Role::Pax => before.pax = Some(pax::parse(&self.extended(&header)?)?),
-                Role::PaxGlobal => {
-                    let all = pax::parse(&self.extended(&header)?)?;
-                    if !all.is_for_all() {
-                        return fail("a global header gives all entries one name or one size");
-                    }
-                    self.global.overridden(all)?;
-                }
-                Role::Label => {}
-                _ => return self.entry(header, &block, before).map(Some),
-            }
-        }
     }
 
     /// The entry that a header is of, and all that was said before it.
@@ -194,9 +165,39 @@ impl<R: BufRead> Reader<R> {
         }
         Ok(name)
     }
+}
 
-    pub fn into_inner(self) -> R {
-        self.data.input
+impl<R: BufRead> Entries for Reader<R> {
+    fn next(&mut self) -> Result<Option<Entry>, Failure> {
+        let mut before = Before::default();
+        loop {
+            self.data.skip()?;
+            let block = self.block()?;
+            let Some(header) = Header::parse(&block)? else { return before.end().map(|()| None) };
+            let fail = |why: &str| Err(failure(&header.name, why));
+            self.data.expect(header.size, UNIT);
+            self.extended |= matches!(header.role, Role::Pax | Role::PaxGlobal);
+            match header.role {
+                Role::LongName if before.name.is_some() => return fail("it has two long names"),
+                Role::LongName => before.name = Some(self.text(&header)?),
+                Role::LongLink => before.link = Some(self.text(&header)?),
+                Role::Pax if before.pax.is_some() => return fail("it has two extended headers"),
+                Role::Pax => before.pax = Some(pax::parse(&self.extended(&header)?)?),
+                Role::PaxGlobal => {
+                    let all = pax::parse(&self.extended(&header)?)?;
+                    if !all.is_for_all() {
+                        return fail("a global header gives all entries one name or one size");
+                    }
+                    self.global.overridden(all)?;
+                }
+                Role::Label => {}
+                _ => return self.entry(header, &block, before).map(Some),
+            }
+        }
+    }
+
+    fn input(&mut self) -> &mut dyn BufRead {
+        &mut self.data.input
     }
 }
 
