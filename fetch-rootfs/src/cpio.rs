@@ -102,19 +102,14 @@ impl Header {
     fn entry(&self, kind: Kind, name: Vec<u8>) -> Entry {
         let [_, mode, uid, gid, _, mtime, _, _, _, major, minor, ..] = self.numbers;
         Entry {
-            kind,
             name,
-            link: Vec::new(),
             mode: mode & 0o7777,
             uid,
             gid,
             size: if kind == Kind::File { self.size() } else { 0 },
             mtime: (mtime.into(), 0),
-            atime: None,
             device: (major.into(), minor.into()),
-            xattrs: Vec::new(),
-            foreign: Vec::new(),
-            holes: None,
+            ..Entry::of_kind(kind)
         }
     }
 }

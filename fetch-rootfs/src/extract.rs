@@ -212,7 +212,7 @@ impl<'a> Extractor<'a> {
         match (inroot::open_in(self.root, path, flags), folder.file_name()) {
             (Err(Errno::ENOENT), Some(name)) => {
                 let above = self.open_folder(folder.parent().unwrap_or(Path::new("")), entry)?;
-                self.limits.forgotten(entry, self.rules)?;
+                self.limits.count(entry, self.rules)?;
                 mkdirat(&above, name, Mode::from_bits_truncate(0o755)).tried(failed)?;
                 inroot::open_in(above, Path::new(name), flags).tried(failed)
             }

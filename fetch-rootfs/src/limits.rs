@@ -33,7 +33,8 @@ impl Limits {
         self.entries.load(Ordering::Relaxed)
     }
 
-    /// Another entry, wanted or not.
+    /// Another entry, wanted or not; or a folder that the archive has forgotten, for two thousand may be
+    /// in one name.
     pub fn count(&mut self, entry: &Entry, rules: &Rules) -> Result<(), Failure> {
         let entries = self.entries.fetch_add(1, Ordering::Relaxed) + 1;
         if entries > rules.max_entries {
@@ -42,11 +43,6 @@ impl Limits {
                 .hint("--max-entries N allows more"));
         }
         Ok(())
-    }
-
-    /// A folder that the archive has forgotten: two thousand may be in one name.
-    pub fn forgotten(&mut self, entry: &Entry, rules: &Rules) -> Result<(), Failure> {
-        self.count(entry, rules)
     }
 
     /// What is going to be written of it, holes, attributes and all.

@@ -85,7 +85,7 @@ impl Tree {
         let parent = self.folder(above, true);
         let parent = parent.ok_or_else(|| entry.failure("its folder is none, or leads nowhere"))?;
         for _ in 0..std::mem::take(&mut self.forgotten) {
-            limits.forgotten(&entry, rules)?;
+            limits.count(&entry, rules)?;
         }
         // Links make it deeper than its name is.
         if self.ancestors(parent).nth(rules.max_depth).is_some() {

@@ -7,6 +7,7 @@ use common::Failure;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::checksum::bytes;
 use crate::cli::hex;
 
 /// `sha256:` and 64 hexadecimal digits, lower-case: nothing else can be part of a path or a URL.
@@ -16,15 +17,9 @@ pub struct Digest([u8; 32]);
 
 impl Digest {
     pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix("sha256:")?.as_bytes();
-        let nibble = |digit: &u8| match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
-            _ => None,
-        };
-        let pair = |pair: &[u8]| Some(nibble(pair.first()?)? << 4 | nibble(pair.get(1)?)?);
-        let bytes: Vec<u8> = digits.chunks(2).map(pair).collect::<Option<_>>()?;
-        Some(Self(bytes.try_into().ok()?))
+        let digits = text.strip_prefix("sha256:")?;
+        let lower = !digits.bytes().any(|digit| digit.is_ascii_uppercase());
+        bytes(digits).filter(|_| lower)?.try_into().ok().map(Self)
     }
 
     pub fn of(bytes: &[u8]) -> Self {

@@ -243,18 +243,16 @@ fn entry(header: Header, name: Vec<u8>, link: Option<Vec<u8>>, pax: Pax) -> Resu
         return Err(failure(&name, "its owner is no user or group"));
     };
     Ok(Entry {
-        kind: Kind::File,
+        name,
         link: link.unwrap_or(header.link),
         mode: header.mode & 0o7777,
         uid,
         gid,
-        size: 0,
         mtime: pax.mtime.unwrap_or((header.mtime, 0)),
         atime: pax.atime,
         device: header.device,
         xattrs: pax.xattrs,
         foreign: pax.foreign,
-        holes: None,
-        name,
+        ..Entry::of_kind(Kind::File)
     })
 }

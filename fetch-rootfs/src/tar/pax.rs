@@ -191,7 +191,7 @@ impl Sparse {
             b"offset" if self.offset.is_none() => self.offset = Some(decimal(value)?),
             b"numbytes" => {
                 let start = self.offset.take()?;
-                self.map.get_or_insert_default().add(start, decimal(value)?)?;
+                self.map.get_or_insert_default().push(start, decimal(value)?)?;
             }
             b"numblocks" => drop(decimal::<u64>(value)?),
             _ => return None,

@@ -19,8 +19,9 @@ const BLOCKS: usize = MOST / 21 + 1;
 pub struct Map(Vec<(u64, u64)>);
 
 impl Map {
-    /// `None` where it goes back, beyond what a file can be, or on and on.
-    fn push(&mut self, start: u64, size: u64) -> Option<()> {
+    /// `None` where it goes back, beyond what a file can be, or on and on. In pax 0.0 there is a header's
+    /// record for each number, OFFSET before SIZE.
+    pub fn push(&mut self, start: u64, size: u64) -> Option<()> {
         let after = self.0.last().map_or(0, |(start, size)| start + size);
         let end = start.checked_add(size).filter(|end| i64::try_from(*end).is_ok());
         (start >= after && end.is_some() && self.0.len() < MOST).then(|| self.0.push((start, size)))
@@ -66,11 +67,6 @@ impl Map {
             map.push(super::pax::decimal(start)?, super::pax::decimal(numbers.next()?)?)?;
         }
         Some(map)
-    }
-
-    /// pax 0.0: a header's record for each number, OFFSET before SIZE.
-    pub fn add(&mut self, start: u64, size: u64) -> Option<()> {
-        self.push(start, size)
     }
 
     /// pax 1.0: lines of digits before the data, how many parts first; then the rest of a block.
