@@ -10,6 +10,7 @@ use std::sync::Once;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use common::{Failure, report, shell};
+use percent_encoding::percent_decode_str;
 
 /// A header as it is sent. Its value may be a secret: it is not printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,19 +61,7 @@ pub fn split_url(url: &str) -> (String, Option<Header>) {
 
 /// `%40` in a URL is `@`.
 fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some(next) = rest.bytes().next() {
-        let digits = rest.get(1..3).filter(|_| next == b'%');
-        let code = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        let length = if code.is_some() { 3 } else { rest.chars().next().map_or(1, char::len_utf8) };
-        match code {
-            Some(byte) => bytes.push(byte),
-            None => bytes.extend_from_slice(&rest.as_bytes()[..length]),
-        }
-        rest = &rest[length..];
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// Who we are to this host, by $NETRC or ~/.netrc.

@@ -1,5 +1,6 @@
 //! Where a registry may have a token come from, and how it is asked for.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use ureq::http::Uri;
 
 use crate::location::has_good_port;
@@ -30,14 +31,9 @@ pub fn form_of<'a>(query: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-fn encoded(value: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-            char::from(byte).to_string()
-        }
-        byte => format!("%{byte:02X}"),
-    };
-    value.bytes().map(byte).collect()
+fn encoded(value: &str) -> PercentEncode<'_> {
+    const MOST: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(value, MOST)
 }
 
 #[cfg(test)]
@@ -65,7 +61,10 @@ mod tests {
 
     #[test]
     fn a_scope_is_encoded() {
-        assert_eq!(encoded("repository:a/b:pull&x=é"), "repository%3Aa%2Fb%3Apull%26x%3D%C3%A9");
+        assert_eq!(
+            encoded("repository:a/b:pull&x=é").to_string(),
+            "repository%3Aa%2Fb%3Apull%26x%3D%C3%A9"
+        );
         let query = [("a", "b c"), ("d", "e")];
         assert_eq!(with_query("https://h/t", query.into_iter()), "https://h/t?a=b%20c&d=e");
         assert_eq!(form_of(query.into_iter()), "a=b%20c&d=e");
