@@ -13,7 +13,7 @@ mod place;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::BufRead;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use common::file::is;
 use common::{Failure, Tried, inroot};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fchmod, makedev, mkdirat, mknodat};
+use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknodat};
 use nix::unistd::{linkat, symlinkat};
 
 use crate::archive;
@@ -80,19 +80,6 @@ impl<'a> Extractor<'a> {
         Self { limits: Limits::counted_in(entries), ..self }
     }
 
-    /// Extracts a whole archive, decompressed already.
-    pub fn all(&mut self, input: impl Read) -> Result<(), Failure> {
-        self.all_of(BufReader::with_capacity(1 << 17, input))
-    }
-
-    /// The same, without copying it once more.
-    pub fn all_of(&mut self, input: impl BufRead) -> Result<(), Failure> {
-        clear_inherited(self.root)?;
-        self.read(input)?;
-        fchmod(self.root, Mode::from_bits_truncate(0o755)).tried(|| "set the mode of the root")?;
-        self.finish()
-    }
-
     fn read(&mut self, input: impl BufRead) -> Result<(), Failure> {
         let mut archive = archive::open(input)?;
         filler::beside(|filler| {
@@ -107,15 +94,6 @@ impl<'a> Extractor<'a> {
         })
         .map_err(full)?;
         archive.drain(self.rules.max_size)
-    }
-
-    pub fn rules(&self) -> &'a Rules {
-        self.rules
-    }
-
-    /// Where they are counted.
-    pub fn counter(&self) -> Entries {
-        self.limits.counter()
     }
 
     /// What came of it all.

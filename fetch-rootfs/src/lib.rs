@@ -45,11 +45,13 @@ mod transfer;
 mod wanted;
 
 use std::fs::File;
+use std::io::BufReader;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use clap::Parser;
 use common::{Failure, Form, report, step::perform};
+use oci::Target as _;
 
 /// The program.
 pub fn main() -> ExitCode {
@@ -72,6 +74,8 @@ pub fn extracted(archive: &[u8], folder: &File) -> Result<(), String> {
     let rules = rules?.rules().map_err(|failure| failure.lines("fetch-rootfs"))?;
     let decoder = codec::decoder(archive);
     decoder
-        .and_then(|decoder| extract::Extractor::new(folder.as_fd(), &rules).all(decoder))
+        .and_then(|decoder| {
+            extract::Extractor::new(folder.as_fd(), &rules).plain(BufReader::new(decoder))
+        })
         .map_err(|failure| failure.lines("fetch-rootfs"))
 }

@@ -30,7 +30,6 @@ use crate::archive::{self, Entries as _};
 use crate::cli::Rules;
 use crate::codec;
 use crate::cpio;
-use crate::extract::Extractor;
 use crate::limits::Entries;
 use crate::overlap;
 use crate::transfer::Transfer;
@@ -80,24 +79,6 @@ pub trait Target: Send {
     fn rules(&self) -> &Rules;
     /// Where entries are counted.
     fn counter(&self) -> Entries;
-}
-
-impl Target for Extractor<'_> {
-    fn plain(&mut self, input: impl BufRead) -> Result<(), Failure> {
-        self.all_of(input)
-    }
-    fn layer(&mut self, input: impl Read) -> Result<(), Failure> {
-        self.add_layer(input)
-    }
-    fn end(&mut self) -> Result<(), Failure> {
-        self.end_layers()
-    }
-    fn rules(&self) -> &Rules {
-        Extractor::rules(self)
-    }
-    fn counter(&self) -> Entries {
-        Extractor::counter(self)
-    }
 }
 
 /// As much of an archive as tells what it is: its first entry has one block, or three with an

@@ -1,6 +1,6 @@
 //! Several archives on top of each other, and entries that take away.
 
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -9,13 +9,22 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::geteuid;
 
 use super::{Extractor, clear_inherited, tried};
+use crate::cli::Rules;
 use crate::entry::{Entry, Kind};
+use crate::limits::Entries;
+use crate::oci::Target;
 use crate::oci::layer::Layer;
 use crate::oci::whiteout::{self, Mark};
 
-impl Extractor<'_> {
-    /// Extracts a layer on top of those before; it may take away what they have brought.
-    pub fn add_layer(&mut self, input: impl Read) -> Result<(), Failure> {
+impl Target for Extractor<'_> {
+    fn plain(&mut self, input: impl BufRead) -> Result<(), Failure> {
+        clear_inherited(self.root)?;
+        self.read(input)?;
+        self.set_root_mode()?;
+        self.finish()
+    }
+
+    fn layer(&mut self, input: impl Read) -> Result<(), Failure> {
         let lowest = self.layer.is_none();
         self.devices.next_layer();
         self.layer = Some(if lowest { Layer::lowest() } else { Layer::default() });
@@ -24,8 +33,7 @@ impl Extractor<'_> {
         }
         self.read(BufReader::with_capacity(1 << 17, input))?;
         if lowest {
-            let mode = Mode::from_bits_truncate(0o755);
-            fchmod(self.root, mode).tried(|| "set the mode of the root")?;
+            self.set_root_mode()?;
         }
         self.parent = None;
         let root = self.root;
@@ -36,10 +44,24 @@ impl Extractor<'_> {
         self.finish()
     }
 
-    /// All layers are there.
-    pub fn end_layers(&mut self) -> Result<(), Failure> {
+    fn end(&mut self) -> Result<(), Failure> {
         self.folders = std::mem::take(&mut self.closed).into_values().collect();
         self.finish()
+    }
+
+    fn rules(&self) -> &Rules {
+        self.rules
+    }
+
+    fn counter(&self) -> Entries {
+        self.limits.counter()
+    }
+}
+
+impl Extractor<'_> {
+    fn set_root_mode(&self) -> Result<(), Failure> {
+        let mode = Mode::from_bits_truncate(0o755);
+        fchmod(self.root, mode).tried(|| "set the mode of the root")
     }
 
     /// A user can't write into a folder of mode 0555: it gets that mode after the last layer.
