@@ -31,7 +31,7 @@ use crate::cli::Rules;
 use crate::entry::{Entry, Kind, quoted};
 use crate::limits::{self, Entries, Limits};
 use crate::oci::layer::Layer;
-use crate::oci::whiteout::Mark;
+use crate::oci::whiteout::{self, Mark};
 use crate::outcome::Outcome;
 
 use data::fill;
@@ -124,7 +124,8 @@ impl<'a> Extractor<'a> {
             };
         };
         self.empty = false;
-        let mark = self.mark(&entry, &path)?;
+        // Only in a layer has such a name a meaning.
+        let mark = self.layer.as_ref().map_or(Ok(None), |_| whiteout::of(&entry, &path))?;
         if mark == Some(Mark::Aufs) {
             return Ok(());
         }

@@ -204,6 +204,7 @@ pub fn what_aufs_left_is_passed_over() -> Test {
         .file(".wh..wh.aufs", "")
         .folder(".wh..wh.plnk/")
         .file(".wh..wh.plnk/1.2", "x")
+        .symlink(".wh..wh.link", "x")
         .hard_link("gone/.wh.b", ".wh..wh.aufs")
         .end();
     let below = Archive::default().folder("gone/").file("gone/b", "x").end();

@@ -14,7 +14,7 @@ use crate::entry::{Entry, Kind};
 use crate::limits::Entries;
 use crate::oci::Target;
 use crate::oci::layer::Layer;
-use crate::oci::whiteout::{self, Mark};
+use crate::oci::whiteout::Mark;
 
 impl Target for Extractor<'_> {
     fn plain(&mut self, input: impl BufRead) -> Result<(), Failure> {
@@ -74,20 +74,6 @@ impl Extractor<'_> {
                 self.closed.insert(folder.name.clone(), folder.clone());
                 folder.mode |= OPEN;
             }
-        }
-    }
-
-    /// What takes away: only in a layer has such a name a meaning.
-    pub(super) fn mark(&self, entry: &Entry, path: &Path) -> Result<Option<Mark>, Failure> {
-        let Some(_) = &self.layer else { return Ok(None) };
-        match whiteout::mark(path).map_err(|why| entry.failure(why))? {
-            Some(_) if !matches!(entry.kind, Kind::File | Kind::HardLink | Kind::Folder) => {
-                Err(entry.failure("a whiteout is an empty file"))
-            }
-            Some(Mark::Gone(_) | Mark::Opaque) if entry.kind == Kind::Folder => {
-                Err(entry.failure("a whiteout is no folder"))
-            }
-            mark => Ok(mark),
         }
     }
 

@@ -73,13 +73,9 @@ impl Tree {
                 _ => Err(entry.failure("the root itself can only be a folder")),
             };
         };
-        let mark = whiteout::mark(&path).map_err(|why| entry.failure(why))?;
-        match &mark {
-            Some(Mark::Aufs) => return Ok(()),
-            Some(_) if !matches!(entry.kind, Kind::File | Kind::HardLink) => {
-                return Err(entry.failure("a whiteout is an empty file"));
-            }
-            _ => {}
+        let mark = whiteout::of(&entry, &path)?;
+        if mark == Some(Mark::Aufs) {
+            return Ok(());
         }
         let above = path.parent().unwrap_or(Path::new(""));
         let parent = self.folder(above, true);

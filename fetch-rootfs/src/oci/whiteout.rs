@@ -5,6 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use common::Failure;
+
+use crate::entry::{Entry, Kind};
+
 /// Such an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mark {
@@ -16,7 +20,19 @@ pub enum Mark {
     Aufs,
 }
 
-/// What an entry of this name means; `None` for one to be extracted. The path has no `.` or `..`.
+/// What an entry of a layer means; `None` for one to be extracted.
+pub fn of(entry: &Entry, path: &Path) -> Result<Option<Mark>, Failure> {
+    match mark(path).map_err(|why| entry.failure(why))? {
+        Some(Mark::Gone(_) | Mark::Opaque)
+            if !matches!(entry.kind, Kind::File | Kind::HardLink) =>
+        {
+            Err(entry.failure("a whiteout is an empty file"))
+        }
+        mark => Ok(mark),
+    }
+}
+
+/// The same by its name alone. The path has no `.` or `..`.
 pub fn mark(path: &Path) -> Result<Option<Mark>, &'static str> {
     let mut parts = path.iter().map(OsStrExt::as_bytes);
     let (Some(first), last) = (parts.next(), parts.next_back()) else { return Ok(None) };
