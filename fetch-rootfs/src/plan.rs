@@ -16,7 +16,7 @@ use crate::idmap::IdMap;
 use crate::oci::{self, Format};
 use crate::retrieval::Retrieval;
 use crate::staging;
-use crate::step::{About, Step};
+use crate::step::{About, Content, Step, Tree};
 use crate::transfer::Transfer;
 use crate::wanted::Wanted;
 
@@ -44,7 +44,7 @@ pub fn plan(cli: &Cli) -> Result<Vec<Step>, Failure> {
             let pieces = host::pieces(&programs)?;
             steps.extend(pieces.into_iter().map(|piece| Step::Place { piece, root: root.clone() }));
         }
-        source => steps.extend(tree(cli, source, transfer, wanted, &unfinished, |step| step)?),
+        source => steps.extend(tree(cli, source, transfer, wanted, &unfinished, Step::Extract)?),
     }
     steps.extend([Step::Publish { root, dir: dir.clone() }, Step::Print { dir, json: about }]);
     Ok(steps)
@@ -57,12 +57,13 @@ fn tree(
     transfer: Transfer,
     wanted: Wanted,
     unfinished: &Path,
-    work: impl FnOnce(Step) -> Step,
+    work: impl FnOnce(Content, Tree) -> Step,
 ) -> Result<Vec<Step>, Failure> {
     let rules = cli.rules()?;
     let mapped = rules.owner == Owner::Map && !cli.list_entries;
     let privileged = geteuid().is_root() || mapped;
-    let (root, unfinished) = (unfinished.join("root"), unfinished.to_owned());
+    let tree = Tree { unfinished: unfinished.to_owned(), rules, privileged };
+    let rules = &tree.rules;
     match source {
         Source::Registry(reference) => {
             refuse_to_verify(&wanted, "an image in a registry").map_err(|failure| {
@@ -83,27 +84,22 @@ fn tree(
                 ));
             }
             let cached = match transfer.offline && cli.narration.mode() != Mode::Act {
-                true => oci::cached(&reference, &transfer, &rules)?,
+                true => oci::cached(&reference, &transfer, rules)?,
                 false => Vec::new(),
             };
-            let pull =
-                Step::Pull { reference, transfer, cached, unfinished, root, rules, privileged };
-            Ok(vec![work(pull)])
+            Ok(vec![work(Content::Image { reference, transfer, cached }, tree)])
         }
         Source::Layers(folder) => {
             refuse_to_verify(&wanted, "a folder of layers")?;
-            let layers = oci::layers_in(&folder)?;
-            Ok(vec![work(Step::Layers { layers, unfinished, root, rules, privileged })])
+            Ok(vec![work(Content::Layers(oci::layers_in(&folder)?), tree)])
         }
         source => {
             let format = match &source {
                 Source::File(path) => oci::recognise(path, cli.narration.mode() != Mode::Act)?,
                 _ => None,
             };
-            let (show, scratch) = (!rules.quiet, unfinished.clone());
-            let extract = |archive| {
-                work(Step::Extract { archive, format, unfinished, root, rules, privileged })
-            };
+            let show = !rules.quiet;
+            let extract = |archive| work(Content::Archive { archive, format }, tree);
             match (source, format) {
                 (Source::File(folder), Some(Format::Layout)) => {
                     refuse_to_verify(&wanted, "a folder")?;
@@ -111,7 +107,7 @@ fn tree(
                 }
                 (source, _) => {
                     let tell = cli.json && !cli.list_entries;
-                    let retrieval = Retrieval::new(source, transfer, &scratch, tell);
+                    let retrieval = Retrieval::new(source, transfer, unfinished, tell);
                     retrieval.steps(wanted, show, extract)
                 }
             }
@@ -142,7 +138,7 @@ fn listing(
     let (json, hold) = (cli.json, wanted != Wanted::default());
     let dir = std::env::temp_dir().join("fetch-rootfs");
     let unfinished = unfinished(&dir)?;
-    let list = |from| Step::List { from: Box::new(from), json, hold };
+    let list = |content, tree| Step::List { content, tree, json, hold };
     let mut steps = tree(cli, source, transfer, wanted, &unfinished, list)?;
     let beside = steps.iter().any(|step| matches!(step, Step::Get { .. }));
     let for_script = steps.iter().any(|step| step.script_needs(&unfinished));

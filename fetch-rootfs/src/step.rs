@@ -31,7 +31,7 @@ use crate::transfer::Transfer;
 use crate::wanted::Check;
 
 use entries::{extract, list};
-use lines::{is_image, list_line, tree_line};
+use lines::is_image;
 use sources::{get, open, verified_list};
 pub use summary::About;
 use summary::summary;
@@ -56,40 +56,14 @@ pub enum Step {
     Get { source: Source, copy: PathBuf, transfer: Transfer },
     /// That list is its maker's.
     VerifyList { list: PathBuf, shown: String, signature: PathBuf, keyring: PathBuf },
-    /// Its entries; or its layers, if it is an image.
-    Extract {
-        archive: PathBuf,
-        format: Option<Format>,
-        unfinished: PathBuf,
-        root: PathBuf,
-        rules: Rules,
-        privileged: bool,
-    },
-    /// An image from a registry.
-    Pull {
-        reference: Reference,
-        transfer: Transfer,
-        /// Its files, if they are to be had from the cache alone, and are to be told.
-        cached: Vec<PathBuf>,
-        unfinished: PathBuf,
-        root: PathBuf,
-        rules: Rules,
-        privileged: bool,
-    },
-    /// Archives on top of each other.
-    Layers {
-        layers: Vec<PathBuf>,
-        unfinished: PathBuf,
-        root: PathBuf,
-        rules: Rules,
-        privileged: bool,
-    },
+    /// What is in it.
+    Extract(Content, Tree),
     /// It is what it should be.
     Verify { archive: PathBuf, unfinished: PathBuf, check: Check },
     /// A folder for what a list needs, in which nothing is kept; perhaps only a script needs it.
     Scratch { unfinished: PathBuf, dir: PathBuf, needed: bool },
-    /// The names of what one of the steps above would extract; held back until they are verified.
-    List { from: Box<Step>, json: bool, hold: bool },
+    /// The names of what would be extracted; held back until they are verified.
+    List { content: Content, tree: Tree, json: bool, hold: bool },
     /// They are.
     PrintList { unfinished: PathBuf },
     /// Something of the machine's own.
@@ -98,6 +72,30 @@ pub enum Step {
     Publish { root: PathBuf, dir: PathBuf },
     /// The path, or all that is worth telling.
     Print { dir: PathBuf, json: Option<About> },
+}
+
+/// What a tree, or a list, is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The entries of an archive; or its layers, if it is an image.
+    Archive { archive: PathBuf, format: Option<Format> },
+    /// An image from a registry.
+    Image {
+        reference: Reference,
+        transfer: Transfer,
+        /// Its files, if they are to be had from the cache alone, and are to be told.
+        cached: Vec<PathBuf>,
+    },
+    /// Archives on top of each other.
+    Layers(Vec<PathBuf>),
+}
+
+/// Where it grows, and by what rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    pub unfinished: PathBuf,
+    pub rules: Rules,
+    pub privileged: bool,
 }
 
 /// What is held while the steps are done.
@@ -150,7 +148,7 @@ impl common::Step for Step {
                 format!("test -r {}", word(file))
             }
             Self::Open { archive, .. } => format!("cat >{}", word(archive)),
-            Self::Extract { .. } | Self::Pull { .. } | Self::Layers { .. } => tree_line(self),
+            Self::Extract(content, tree) => tree.line(content),
             Self::Verify { archive, unfinished, check } => check.line(archive, unfinished),
             Self::Scratch { unfinished, .. } => {
                 let folder = word(unfinished);
@@ -159,7 +157,7 @@ impl common::Step for Step {
                     shell::quote(&format!("rm -rf {folder}"))
                 )
             }
-            Self::List { from, hold, .. } => list_line(from, *hold),
+            Self::List { content, tree, hold, .. } => tree.list_line(content, *hold),
             Self::PrintList { unfinished } => format!("cat {}", word(&unfinished.join("list"))),
             Self::Place { piece, root } => piece.line(root),
             Self::Publish { root, dir } => format!("mv -T {} {}", word(root), word(dir)),
@@ -188,22 +186,7 @@ impl common::Step for Step {
             Self::Open { .. } => "the archive; curl(1), cat(1)",
             Self::Get { .. } => "what it is compared with; curl(1), cp(1)",
             Self::VerifyList { .. } => "by a key of the keyring; gpgv(1)",
-            Self::Extract { format: Some(Format::Other), .. } => {
-                "owners by number, exact modes, all attributes; bsdtar(1)"
-            }
-            Self::Pull { transfer: Transfer { cache: Some(cache), .. }, cached, .. }
-                if cached.is_empty() =>
-            {
-                return format!(
-                    "its layers, one on top of the other; fetch-rootfs keeps copies in {cache:?}; \
-                     skopeo(1), umoci(1)"
-                );
-            }
-            Self::Pull { .. } | Self::Extract { format: Some(_), .. } => {
-                "its layers, one on top of the other; skopeo(1), umoci(1)"
-            }
-            Self::Layers { .. } => "one on top of the other; zstd(1), umoci(1)",
-            Self::Extract { .. } => "owners by number, exact modes, all attributes; tar(1)",
+            Self::Extract(content, _) => return content.why(),
             Self::Scratch { .. } => "what is needed meanwhile; mkdir(2)",
             Self::List { json: true, .. } => "what is in it, here but the names; tar(1), find(1)",
             Self::List { .. } => "what is in it; tar(1), find(1)",
@@ -230,10 +213,10 @@ impl common::Step for Step {
             Self::VerifyList { list, shown, signature, keyring } => {
                 hands.list = Some(verified_list(list, shown, signature, keyring)?);
             }
-            Self::Extract { .. } | Self::Pull { .. } | Self::Layers { .. } => {
-                extract(self, hands)?;
+            Self::Extract(content, tree) => extract(content, &tree.rules, hands)?,
+            Self::List { content, tree, json, hold } => {
+                list(content, &tree.rules, *json, *hold, hands)?;
             }
-            Self::List { from, json, hold } => list(from, *json, *hold, hands)?,
             Self::PrintList { .. } => {
                 hands.waiting.take().map_or(Ok(()), |list| list::print(&list))?;
             }
@@ -263,20 +246,10 @@ impl Step {
     /// Whether a script keeps something in that folder to list what is in it.
     pub fn script_needs(&self, folder: &Path) -> bool {
         match self {
-            Self::List { from, .. } => match &**from {
-                Self::Extract { archive, .. } => is_image(from) || archive.starts_with(folder),
-                _ => true,
-            },
-            _ => false,
-        }
-    }
-
-    fn rules(&self) -> Option<&Rules> {
-        match self {
-            Self::Extract { rules, .. } | Self::Pull { rules, .. } | Self::Layers { rules, .. } => {
-                Some(rules)
+            Self::List { content: Content::Archive { archive, format }, .. } => {
+                is_image(*format) || archive.starts_with(folder)
             }
-            _ => None,
+            step => matches!(step, Self::List { .. }),
         }
     }
 }

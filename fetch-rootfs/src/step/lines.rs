@@ -1,144 +1,11 @@
 //! Extracting and listing, as a script does it.
 
-use std::path::Path;
-
 use common::shell;
 
-use super::Step;
-use crate::cli::{Owner, Rules};
+use super::{Content, Tree};
+use crate::cli::Owner;
 use crate::oci::{Format, script};
-
-/// Makes the tree that a step extracts.
-pub fn tree_line(step: &Step) -> String {
-    match step {
-        Step::Extract { archive, format, unfinished, root, rules, privileged } => {
-            let (root, archive) = (shell::operand(root), archive);
-            let command = match format.and_then(script::transport) {
-                None => {
-                    let archive = shell::operand(archive);
-                    tar_line(*format, &archive, unfinished, &root, rules, *privileged)
-                }
-                Some(transport) => {
-                    let from = script::local(transport, archive, &rules.choice);
-                    chosen(rules, unfinished, &root, |root| {
-                        script::image(&from, &rules.choice, unfinished, root, *privileged)
-                    })
-                }
-            };
-            extract_line(command, &root, rules, *privileged)
-        }
-        Step::Pull { reference, transfer, cached, unfinished, root, rules, privileged } => {
-            let (before, from) = match cached.is_empty() {
-                true => {
-                    (String::new(), script::remote(reference, rules.plain_http, transfer.retries))
-                }
-                false => script::cached(cached, &unfinished.join("files")),
-            };
-            let root = shell::operand(root);
-            let image = chosen(rules, unfinished, &root, |root| {
-                script::image(&from, &rules.choice, unfinished, root, *privileged)
-            });
-            extract_line(before + &image, &root, rules, *privileged)
-        }
-        Step::Layers { layers, unfinished, root, rules, privileged } => {
-            let root = shell::operand(root);
-            let command = chosen(rules, unfinished, &root, |root| {
-                script::layers(layers, unfinished, root, *privileged)
-            });
-            extract_line(command, &root, rules, *privileged)
-        }
-        _ => String::new(),
-    }
-}
-
-/// umoci(1) unpacks the whole of an image. Where names are chosen, tar(1) takes them from there.
-fn chosen(
-    rules: &Rules,
-    unfinished: &Path,
-    root: &str,
-    unpacked: impl Fn(&str) -> String,
-) -> String {
-    let options = rules.names.options();
-    if options.is_empty() {
-        return unpacked(root);
-    }
-    let whole = shell::operand(unfinished.join("whole"));
-    let archive = shell::operand(unfinished.join("archive"));
-    let all = "--numeric-owner --xattrs --xattrs-include='*' --acls";
-    format!(
-        "mkdir {whole}; {}; find {whole} -mindepth 1 -maxdepth 1 -printf '%P\\0' | \
-         tar --create --file {archive} --directory {whole} {all} --null --files-from=-; \
-         tar --extract --file {archive} --directory {root} --preserve-permissions {all}{options}",
-        unpacked(&whole)
-    )
-}
-
-/// Whether what a step extracts is an image.
-pub fn is_image(step: &Step) -> bool {
-    match step {
-        Step::Extract { format, .. } => format.and_then(script::transport).is_some(),
-        step => matches!(step, Step::Pull { .. } | Step::Layers { .. }),
-    }
-}
-
-/// Tells the names in it: of an archive as they come, of layers when they are a tree.
-pub fn list_line(step: &Step, hold: bool) -> String {
-    let (line, unfinished) = match step {
-        Step::Extract { archive, format, unfinished, rules, .. } if !is_image(step) => {
-            let tar = if format.is_some() { "bsdtar" } else { "tar" };
-            let (file, options) = (shell::operand(archive), rules.names.options());
-            (format!("{tar} --list --file {file}{options}"), unfinished)
-        }
-        Step::Extract { unfinished, root, .. }
-        | Step::Pull { unfinished, root, .. }
-        | Step::Layers { unfinished, root, .. } => {
-            let names = "'(' -type d -printf '%P/\\n' -o -printf '%P\\n' ')' | LC_ALL=C sort";
-            let find = format!("find {} -mindepth 1 {names}", shell::operand(root));
-            (format!("{}; {find}", tree_line(step)), unfinished)
-        }
-        _ => return String::new(),
-    };
-    match hold {
-        true => format!("{line} >{}", shell::operand(unfinished.join("list"))),
-        false => line,
-    }
-}
-
-/// Whether the files are to belong to whom the archive says.
-fn keeps_owners(rules: &Rules, privileged: bool) -> bool {
-    privileged && rules.owner != Owner::Me
-}
-
-/// Whether the kernel makes device nodes for us.
-fn makes_devices(rules: &Rules, privileged: bool) -> bool {
-    privileged && rules.owner != Owner::Map
-}
-
-/// libarchive's tar(1) reads more than GNU's.
-fn tar_line(
-    format: Option<Format>,
-    archive: &str,
-    unfinished: &Path,
-    root: &str,
-    rules: &Rules,
-    privileged: bool,
-) -> String {
-    let (tar, xattrs) = match format {
-        None => ("tar", "--xattrs --xattrs-include='*'"),
-        Some(_) => ("bsdtar", "--xattrs"),
-    };
-    let owner = if keeps_owners(rules, privileged) { "--same-owner" } else { "--no-same-owner" };
-    let devices = shell::operand(unfinished.join("devices"));
-    let (before, except) = match makes_devices(rules, privileged) {
-        true => (String::new(), String::new()),
-        false => without_devices(tar, archive, &devices, rules),
-    };
-    format!(
-        "{before}{tar} --extract --file {archive} --directory {root} --preserve-permissions \
-         --numeric-owner {owner} {xattrs} --acls{}{except}",
-        rules.names.options()
-    )
-}
+use crate::transfer::Transfer;
 
 /// The name of a device node in the list that tar(1) makes for people; as a pattern for bsdtar.
 const TAR_NAME: &str = "'/^[bc]/!d; s/^[^ ]* [^ ]* *[0-9]*,[0-9]* [^ ]* [^ ]* //'";
@@ -147,28 +14,160 @@ const BSDTAR_NAME: &str = concat!(
     r"s/[]*?[\\]/\\&/g; s/^/^/'"
 );
 
-/// tar(1) fails where it can't make a device node: it is told to leave out those that it lists, of
-/// which a person, too, is told.
-fn without_devices(tar: &str, archive: &str, devices: &str, rules: &Rules) -> (String, String) {
-    let list = format!("LC_ALL=C {tar} --list --verbose --numeric-owner --file {archive}");
-    let told =
-        if rules.skip_devices { format!(">{devices}") } else { format!("| tee {devices} >&2") };
-    match tar {
-        "tar" => (
-            format!("{list} --quoting-style=literal | sed {TAR_NAME} {told}\n"),
-            format!(" --anchored --no-wildcards --exclude-from={devices}"),
-        ),
-        _ => (format!("{list} | sed {BSDTAR_NAME} {told}\n"), format!(" -X {devices}")),
+impl Tree {
+    /// Makes the tree.
+    pub fn line(&self, content: &Content) -> String {
+        let (rules, root) = (&self.rules, self.root());
+        let mut commands = vec![self.filled(content, &root)];
+        if !self.keeps_owners() {
+            commands.push(format!("find {root} -type f -perm /6000 -exec chmod ug-s {{}} +"));
+        }
+        if rules.skip_devices && self.makes_devices() {
+            commands.push(format!("find {root} '(' -type b -o -type c ')' -exec rm {{}} +"));
+        }
+        commands.join("; ")
+    }
+
+    fn root(&self) -> String {
+        shell::operand(self.unfinished.join("root"))
+    }
+
+    fn filled(&self, content: &Content, root: &str) -> String {
+        let Self { unfinished, rules, privileged } = self;
+        let image = |from: &str| {
+            self.chosen(root, |root| {
+                script::image(from, &rules.choice, unfinished, root, *privileged)
+            })
+        };
+        match content {
+            Content::Archive { archive, format } => match format.and_then(script::transport) {
+                None => self.tar_line(*format, &shell::operand(archive), root),
+                Some(transport) => image(&script::local(transport, archive, &rules.choice)),
+            },
+            Content::Image { reference, transfer, cached } if cached.is_empty() => {
+                image(&script::remote(reference, rules.plain_http, transfer.retries))
+            }
+            Content::Image { cached, .. } => {
+                let (before, from) = script::cached(cached, &unfinished.join("files"));
+                before + &image(&from)
+            }
+            Content::Layers(layers) => {
+                self.chosen(root, |root| script::layers(layers, unfinished, root, *privileged))
+            }
+        }
+    }
+
+    /// umoci(1) unpacks the whole of an image. Where names are chosen, tar(1) takes them from there.
+    fn chosen(&self, root: &str, unpacked: impl Fn(&str) -> String) -> String {
+        let options = self.rules.names.options();
+        if options.is_empty() {
+            return unpacked(root);
+        }
+        let whole = shell::operand(self.unfinished.join("whole"));
+        let archive = shell::operand(self.unfinished.join("archive"));
+        let all = "--numeric-owner --xattrs --xattrs-include='*' --acls";
+        format!(
+            "mkdir {whole}; {}; find {whole} -mindepth 1 -maxdepth 1 -printf '%P\\0' | \
+             tar --create --file {archive} --directory {whole} {all} --null --files-from=-; \
+             tar --extract --file {archive} --directory {root} --preserve-permissions {all}{options}",
+            unpacked(&whole)
+        )
+    }
+
+    /// Tells the names in it: of an archive as they come, of layers when they are a tree.
+    pub fn list_line(&self, content: &Content, hold: bool) -> String {
+        let line = match content {
+            Content::Archive { archive, format } if !is_image(*format) => {
+                let tar = if format.is_some() { "bsdtar" } else { "tar" };
+                let (file, options) = (shell::operand(archive), self.rules.names.options());
+                format!("{tar} --list --file {file}{options}")
+            }
+            _ => {
+                let names = "'(' -type d -printf '%P/\\n' -o -printf '%P\\n' ')' | LC_ALL=C sort";
+                format!("{}; find {} -mindepth 1 {names}", self.line(content), self.root())
+            }
+        };
+        match hold {
+            true => format!("{line} >{}", shell::operand(self.unfinished.join("list"))),
+            false => line,
+        }
+    }
+
+    /// Whether the files are to belong to whom the archive says.
+    fn keeps_owners(&self) -> bool {
+        self.privileged && self.rules.owner != Owner::Me
+    }
+
+    /// Whether the kernel makes device nodes for us.
+    fn makes_devices(&self) -> bool {
+        self.privileged && self.rules.owner != Owner::Map
+    }
+
+    /// libarchive's tar(1) reads more than GNU's.
+    fn tar_line(&self, format: Option<Format>, archive: &str, root: &str) -> String {
+        let (tar, xattrs) = match format {
+            None => ("tar", "--xattrs --xattrs-include='*'"),
+            Some(_) => ("bsdtar", "--xattrs"),
+        };
+        let owner = if self.keeps_owners() { "--same-owner" } else { "--no-same-owner" };
+        let (before, except) = match self.makes_devices() {
+            true => (String::new(), String::new()),
+            false => self.without_devices(tar, archive),
+        };
+        format!(
+            "{before}{tar} --extract --file {archive} --directory {root} --preserve-permissions \
+             --numeric-owner {owner} {xattrs} --acls{}{except}",
+            self.rules.names.options()
+        )
+    }
+
+    /// tar(1) fails where it can't make a device node: it is told to leave out those that it lists,
+    /// of which a person, too, is told.
+    fn without_devices(&self, tar: &str, archive: &str) -> (String, String) {
+        let devices = shell::operand(self.unfinished.join("devices"));
+        let list = format!("LC_ALL=C {tar} --list --verbose --numeric-owner --file {archive}");
+        let told = match self.rules.skip_devices {
+            true => format!(">{devices}"),
+            false => format!("| tee {devices} >&2"),
+        };
+        match tar {
+            "tar" => (
+                format!("{list} --quoting-style=literal | sed {TAR_NAME} {told}\n"),
+                format!(" --anchored --no-wildcards --exclude-from={devices}"),
+            ),
+            _ => (format!("{list} | sed {BSDTAR_NAME} {told}\n"), format!(" -X {devices}")),
+        }
     }
 }
 
-fn extract_line(command: String, root: &str, rules: &Rules, privileged: bool) -> String {
-    let mut commands = vec![command];
-    if !keeps_owners(rules, privileged) {
-        commands.push(format!("find {root} -type f -perm /6000 -exec chmod ug-s {{}} +"));
+impl Content {
+    /// Where a tree is made of it.
+    pub fn why(&self) -> String {
+        match self {
+            Self::Archive { format: None, .. } => {
+                "owners by number, exact modes, all attributes; tar(1)"
+            }
+            Self::Archive { format: Some(Format::Other), .. } => {
+                "owners by number, exact modes, all attributes; bsdtar(1)"
+            }
+            Self::Image { transfer: Transfer { cache: Some(cache), .. }, cached, .. }
+                if cached.is_empty() =>
+            {
+                return format!(
+                    "its layers, one on top of the other; fetch-rootfs keeps copies in {cache:?}; \
+                     skopeo(1), umoci(1)"
+                );
+            }
+            Self::Image { .. } | Self::Archive { .. } => {
+                "its layers, one on top of the other; skopeo(1), umoci(1)"
+            }
+            Self::Layers(_) => "one on top of the other; zstd(1), umoci(1)",
+        }
+        .into()
     }
-    if rules.skip_devices && makes_devices(rules, privileged) {
-        commands.push(format!("find {root} '(' -type b -o -type c ')' -exec rm {{}} +"));
-    }
-    commands.join("; ")
+}
+
+/// Whether it is an image.
+pub fn is_image(format: Option<Format>) -> bool {
+    format.and_then(script::transport).is_some()
 }
