@@ -100,8 +100,9 @@ impl Entry {
 }
 
 /// A name for a message: between quotes, control characters escaped, cut when very long.
-pub fn quoted(name: &[u8]) -> String {
+pub fn quoted(name: impl AsRef<[u8]>) -> String {
     const ENOUGH: usize = 120;
+    let name = name.as_ref();
     let text = String::from_utf8_lossy(&name[..name.len().min(ENOUGH)]).into_owned();
     if name.len() > ENOUGH { format!("{text:?}...") } else { format!("{text:?}") }
 }

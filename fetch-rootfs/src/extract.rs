@@ -9,7 +9,7 @@ mod devices;
 mod filler;
 mod layered;
 pub mod path;
-mod place;
+pub mod place;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -187,7 +187,8 @@ impl<'a> Extractor<'a> {
     fn open_folder(&mut self, folder: &Path, entry: &Entry) -> Result<OwnedFd, Failure> {
         let path = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        let failed = || tried(entry, &format!("enter its folder {}", quote(folder)));
+        let failed =
+            || tried(entry, &format!("enter its folder {}", quoted(folder.as_os_str().as_bytes())));
         match (inroot::open_in(self.root, path, flags), folder.file_name()) {
             (Err(Errno::ENOENT), Some(name)) => {
                 let above = self.open_folder(folder.parent().unwrap_or(Path::new("")), entry)?;
@@ -360,8 +361,4 @@ pub fn tried(entry: &Entry, what: &str) -> String {
 
 fn tried_name(name: &[u8], what: &str) -> String {
     format!("extract {}: {what}", quoted(name))
-}
-
-fn quote(path: &Path) -> String {
-    quoted(path.as_os_str().as_bytes())
 }

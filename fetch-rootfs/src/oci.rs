@@ -30,6 +30,7 @@ use crate::archive::{self, Entries as _};
 use crate::cli::Rules;
 use crate::codec;
 use crate::cpio;
+use crate::entry::quoted;
 use crate::limits::Entries;
 use crate::overlap;
 use crate::transfer::Transfer;
@@ -228,7 +229,7 @@ fn apply(files: &dyn Files, layers: &[Blob], target: &mut impl Target) -> Result
 
 /// One thread decodes it, another extracts what comes out.
 fn apply_one(files: &dyn Files, blob: &Blob, target: &mut impl Target) -> Result<(), Failure> {
-    let layer = format!("the layer {}", files::quote(&blob.name));
+    let layer = format!("the layer {}", quoted(&blob.name));
     let mut packed = Verified::new(files.open(&blob.name)?, blob.size);
     let outcome = overlap::decoded(&mut packed, target.rules().max_ratio, |pieces| {
         let mut content = Verified::new(pieces, None);
@@ -279,7 +280,7 @@ fn none_named(wanted: &str, names: &[String]) -> Failure {
 }
 
 fn list(names: &[String]) -> String {
-    let shown: Vec<String> = names.iter().take(20).map(|name| files::quote(name)).collect();
+    let shown: Vec<String> = names.iter().take(20).map(quoted).collect();
     match shown.is_empty() {
         true => "none with a name".into(),
         false => shown.join(", ").replace('"', ""),

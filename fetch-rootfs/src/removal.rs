@@ -1,15 +1,16 @@
 //! A tree taken away: of any depth, with any modes, and never through a symbolic link.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::NixPath;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-/// A folder on the way down: its name in the one above, and the folders in it still to be removed.
+/// A folder on the way down: its name in the one above, if it is not the first, and the folders in it still to be removed.
 struct Level {
     name: CString,
     folders: Vec<CString>,
@@ -17,18 +18,18 @@ struct Level {
 
 /// Removes `name` in `parent`. Goes down and up by one descriptor, for a tree may be deeper than a
 /// process may have descriptors, or a path have bytes.
-pub fn remove_tree(parent: impl AsFd, name: &CStr) -> nix::Result<()> {
+pub fn remove_tree<N: NixPath + ?Sized>(parent: impl AsFd, name: &N) -> nix::Result<()> {
     let mut at = open(&parent, name)?;
-    let mut levels = vec![Level { name: name.to_owned(), folders: empty(&at)? }];
+    let mut levels = vec![Level { name: CString::default(), folders: empty(&at)? }];
     while let Some(level) = levels.last_mut() {
         if let Some(folder) = level.folders.pop() {
-            at = open(&at, &folder)?;
+            at = open(&at, folder.as_c_str())?;
             levels.push(Level { folders: empty(&at)?, name: folder });
             continue;
         }
         let Some(done) = levels.pop() else { break };
         if levels.is_empty() {
-            return unlinkat(&parent, done.name.as_c_str(), UnlinkatFlags::RemoveDir);
+            return unlinkat(&parent, name, UnlinkatFlags::RemoveDir);
         }
         at = open(&at, c"..")?;
         unlinkat(&at, done.name.as_c_str(), UnlinkatFlags::RemoveDir)?;
@@ -37,7 +38,7 @@ pub fn remove_tree(parent: impl AsFd, name: &CStr) -> nix::Result<()> {
 }
 
 /// Opens a folder, not through a link, and makes it one that can be.
-pub fn open(parent: impl AsFd, name: &CStr) -> nix::Result<OwnedFd> {
+pub fn open<N: NixPath + ?Sized>(parent: impl AsFd, name: &N) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     match openat(&parent, name, flags, Mode::empty()) {
         // A folder of mode 000, and we are not root.
@@ -66,7 +67,7 @@ fn empty(folder: &OwnedFd) -> nix::Result<Vec<CString>> {
 }
 
 /// Removes what is no folder.
-pub fn remove_file(folder: &OwnedFd, name: &CStr) -> nix::Result<()> {
+pub fn remove_file<N: NixPath + ?Sized>(folder: &OwnedFd, name: &N) -> nix::Result<()> {
     match unlinkat(folder, name, UnlinkatFlags::NoRemoveDir) {
         // Not writable, and we are not root.
         Err(Errno::EACCES) => {

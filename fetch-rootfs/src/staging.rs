@@ -4,7 +4,7 @@
 //! It is locked as long as its maker lives. One that is not locked is left from a run that was
 //! killed, and the next run to the same target clears it away.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -14,9 +14,10 @@ use common::{Failure, Tried, shell, sys};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, geteuid, unlink, unlinkat};
 
+use crate::extract::place::look;
 use crate::removal::remove_tree;
 
 /// The tree inside the staging folder, which gets the target's name.
@@ -116,7 +117,7 @@ impl Staging {
         let before = match rename(sys::RENAME_NOREPLACE) {
             // rename(2) replaces an empty folder, and refuses one that has something in it.
             Err(Errno::EEXIST | Errno::EINVAL) => {
-                let before = look(&self.parent, &name);
+                let before = look(&self.parent, Path::new(&name)).ok().flatten();
                 rename(0).tried(failed).map_err(|failure| {
                     failure.hint_if(Errno::ENOTEMPTY, || "somebody else made it meanwhile".into())
                 })?;
@@ -134,8 +135,8 @@ impl Staging {
         let (_, name) = split(dir)?;
         let failed = || format!("take {dir:?} back");
         let ours = fstat(&self.tree).tried(failed)?;
-        let is_ours = |there: &FileStat| (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino);
-        if !look(&self.parent, &name).as_ref().is_some_and(is_ours) {
+        let there = look(&self.parent, Path::new(&name)).tried(failed)?;
+        if there.is_none_or(|it| (it.st_dev, it.st_ino) != (ours.st_dev, ours.st_ino)) {
             return Ok(()); // somebody else has moved it
         }
         sys::rename(&self.parent, name.as_os_str(), &self.parent, self.name.as_os_str(), 0)
@@ -152,7 +153,7 @@ impl Staging {
 
     /// Removes it with all that is in it.
     pub fn discard(&self) -> Result<(), Failure> {
-        match remove_tree(&self.parent, &c_name(&self.name)) {
+        match remove_tree(&self.parent, self.name.as_os_str()) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(Failure::errno(format!("remove {:?}", self.name), errno)),
         }
@@ -187,16 +188,8 @@ fn remove_empty(parent: &OwnedFd, name: &OsStr) {
     }
 }
 
-fn look(parent: &OwnedFd, name: &OsStr) -> Option<FileStat> {
-    fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()
-}
-
 fn lock(folder: OwnedFd) -> Option<Flock<File>> {
     Flock::lock(File::from(folder), FlockArg::LockExclusiveNonblock).ok()
-}
-
-fn c_name(name: &OsStr) -> CString {
-    CString::new(name.as_bytes()).unwrap_or_default()
 }
 
 fn clear_dead(parent: &OwnedFd, path: &Path, prefix: &OsStr) -> Result<(), Failure> {

@@ -10,11 +10,11 @@ use ureq::http::Method;
 use super::auth::{self, Credentials};
 use super::challenge::{self, Challenge};
 use super::digest::Digest;
-use super::files::quote;
 use super::manifest::{LARGEST, parse_private};
 use super::reference::Reference;
 use super::url::{form_of, may_ask, with_query};
 use crate::credentials::Header;
+use crate::entry::quoted;
 use crate::http::{self, Answer, Trouble};
 use crate::patience::{Patience, retry_after};
 use crate::transfer::Transfer;
@@ -277,7 +277,7 @@ pub fn told(bytes: &[u8]) -> String {
     }
     let errors = serde_json::from_slice(bytes).unwrap_or(Errors { errors: Vec::new() });
     let first = errors.errors.into_iter().next().filter(|error| !error.message.is_empty());
-    first.map(|error| format!(", {}", quote(&error.message))).unwrap_or_default()
+    first.map(|error| format!(", {}", quoted(&error.message))).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use nix::sys::stat::Mode;
 use super::digest::{Digest, Verified};
 use super::manifest::LARGEST;
 use crate::archive::{Entries, read_buffered, read_failure};
-use crate::entry::{Kind, quoted};
+use crate::entry::Kind;
 use crate::tar::Reader;
 
 /// An image's files, by name.
@@ -247,11 +247,6 @@ pub fn is_image(head: &[u8]) -> bool {
         }
     }
     false
-}
-
-/// A name of the image, for a message.
-pub fn quote(name: &str) -> String {
-    quoted(name.as_bytes())
 }
 
 #[cfg(test)]

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 
 use common::inroot;
 use nix::dir::{Dir, Type};
-use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, futimens};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, futimens};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::whiteout::Mark;
+use crate::extract::place::look;
 use crate::removal::{open, remove_file, remove_tree};
 
 /// A folder: device and inode.
@@ -59,7 +59,7 @@ impl Layer {
         let place = self.note_time(path, parent)?;
         self.made.entry(place).or_default().insert(name.to_owned());
         match kind(parent, name)? {
-            Some(SFlag::S_IFDIR) if !folder => remove_tree(parent, &c_name(name)),
+            Some(SFlag::S_IFDIR) if !folder => remove_tree(parent, name),
             Some(SFlag::S_IFLNK) if folder => unlinkat(parent, name, UnlinkatFlags::NoRemoveDir),
             _ => Ok(()),
         }
@@ -88,13 +88,14 @@ impl Layer {
         match kind(parent, name)? {
             None => Ok(()),
             Some(SFlag::S_IFDIR) => {
-                let (folder, folders) = (open(parent, c".")?, vec![c_name(name)]);
+                let (folder, folders) =
+                    (open(parent, c".")?, vec![CString::new(name.as_bytes()).unwrap_or_default()]);
                 let about = fstat(&folder)?;
                 let level = Level::new(c".".to_owned(), &about, folders, true);
                 self.prune(folder, level)
             }
             Some(_) if self.has_made(at, name) => Ok(()),
-            Some(_) => remove_file(parent, &c_name(name)),
+            Some(_) => remove_file(parent, name),
         }
     }
 
@@ -114,7 +115,7 @@ impl Layer {
         let mut levels = vec![level];
         while let Some(level) = levels.last_mut() {
             if let Some(folder) = level.folders.pop() {
-                at = open(&at, &folder)?;
+                at = open(&at, folder.as_c_str())?;
                 levels.push(self.level(&at, folder)?);
                 continue;
             }
@@ -184,13 +185,6 @@ fn time(about: &FileStat) -> TimeSpec {
 }
 
 fn kind(folder: impl AsFd, name: &OsStr) -> nix::Result<Option<SFlag>> {
-    match fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(about) => Ok(Some(SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT)),
-        Err(Errno::ENOENT) => Ok(None),
-        Err(errno) => Err(errno),
-    }
-}
-
-fn c_name(name: &OsStr) -> CString {
-    CString::new(name.as_bytes()).unwrap_or_default()
+    let about = look(folder, Path::new(name))?;
+    Ok(about.map(|about| SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT))
 }
