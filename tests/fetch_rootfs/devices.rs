@@ -149,6 +149,7 @@ pub fn the_script_leaves_out_what_can_t_be_made() -> Test {
         .file("dev/a", "kept")
         .file("dev/[a]b", "kept")
         .symlink("c,3 x", "dev/a")
+        .head(&Head { mode: 0o2775, ..Head::new(b'5', "mail/") })
         .end();
     for (program, options) in [("cat", &[][..]), ("lz4", &[]), ("gzip", &["--skip-devices"])] {
         let folder = open();
@@ -162,7 +163,9 @@ pub fn the_script_leaves_out_what_can_t_be_made() -> Test {
         let ran = run(sh.current_dir(folder.path()).uid(NOBODY).gid(NOBODY));
         assert!(ran.status == 0 && ran.stderr.contains("a disk") == options.is_empty(), "{ran:?}");
         let root = folder.path().join("root");
-        assert_eq!(names(&root), ["c,3 x", "dev"]);
+        assert_eq!(names(&root), ["c,3 x", "dev", "mail"]);
+        let mail = fs::metadata(root.join("mail")).expect("it is there");
+        assert_eq!(mail.permissions().mode() & 0o7777, 0o775, "it lends nobody a group");
         assert_eq!(names(&root.join("dev")), ["[a]b", "a"], "{program}");
     }
     Ok(())

@@ -20,7 +20,7 @@ impl Tree {
         let (rules, root) = (&self.rules, self.root());
         let mut commands = vec![self.filled(content, &root)];
         if !self.keeps_owners() {
-            commands.push(format!("find {root} -type f -perm /6000 -exec chmod ug-s {{}} +"));
+            commands.push(format!("find {root} -perm /6000 -exec chmod ug-s {{}} +"));
         }
         if rules.skip_devices && self.makes_devices() {
             commands.push(format!("find {root} '(' -type b -o -type c ')' -exec rm {{}} +"));
