@@ -257,6 +257,13 @@ const PLAIN: &str =
     "does it speak TLS there? if not: http://HOST/PATH, or --plain-http for a registry";
 const NOBODY: &str = "does a server run there, at this port?";
 
+const PROXY: &str = "a proxy is asked, which $http_proxy, $https_proxy or $all_proxy names";
+
+/// What helps where nobody answers; it may be the proxy that does not.
+fn or_proxy(url: &str, hint: &'static str) -> &'static str {
+    if matches!(proxy::for_url(url), Ok(Some(_))) { PROXY } else { hint }
+}
+
 fn longer(timeout: u32) -> String {
     format!("nothing came for {timeout} s; --timeout SECONDS waits longer")
 }
@@ -264,10 +271,12 @@ fn longer(timeout: u32) -> String {
 fn explain(url: &str, error: &ureq::Error, timeout: u32) -> Trouble {
     let what = format!("get {url:?}: {}", reason(error));
     match error {
-        ureq::Error::Io(inner) if is_unknown_name(inner) => Trouble::lasting(what).hint(NAME),
+        ureq::Error::Io(inner) if is_unknown_name(inner) => {
+            Trouble::lasting(what).hint(or_proxy(url, NAME))
+        }
         ureq::Error::Timeout(_) => Trouble::passing(what).hint(longer(timeout)),
         ureq::Error::Io(inner) if inner.kind() == io::ErrorKind::ConnectionRefused => {
-            Trouble::passing(what).hint(NOBODY)
+            Trouble::passing(what).hint(or_proxy(url, NOBODY))
         }
         ureq::Error::Io(inner) if inner.to_string().contains("corrupt message") => {
             Trouble::lasting(what).hint(PLAIN)
@@ -285,7 +294,8 @@ fn explain(url: &str, error: &ureq::Error, timeout: u32) -> Trouble {
         ureq::Error::Io(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
             Trouble::passing(what)
         }
-        ureq::Error::HostNotFound => Trouble::lasting(what).hint(NAME),
+        ureq::Error::HostNotFound => Trouble::lasting(what).hint(or_proxy(url, NAME)),
+        ureq::Error::ConnectProxyFailed(_) => Trouble::lasting(what).hint(PROXY),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
             Trouble::lasting(what).hint("a URL is as https://HOST/PATH")
         }

@@ -177,8 +177,11 @@ pub fn a_proxy_is_taken_from_the_environment() -> Test {
         .env_remove("ALL_PROXY")
         .env_remove("all_proxy");
     let ran = run(command.args(["--retries", "0", "http://host.invalid/x"]).arg(&root));
-    ran.fails(1, "fetch-rootfs", &["404"]);
+    ran.fails(1, "fetch-rootfs", &["404", "hint: a proxy is asked, which "]);
     assert_eq!(proxy.requests()[0].path, "host.invalid:80");
+    let gone = run(command.env("http_proxy", "127.0.0.1:1").arg("--json"));
+    gone.fails(1, "fetch-rootfs", &["(ECONNREFUSED)", "hint: a proxy is asked, which "]);
+    command.env("http_proxy", format!("http://{}", proxy.address));
     let direct = run(command.env("NO_PROXY", "host.invalid").arg("--quiet"));
     direct.fails(1, "fetch-rootfs", &["host.invalid"]);
     assert!(proxy.requests().is_empty(), "{direct:?}");
