@@ -164,6 +164,11 @@ impl Known {
     }
 }
 
+/// Begins a file in the cache at this place.
+pub fn begin(place: &Path) -> Result<Pending, Failure> {
+    Cache::open(place)?.begin().tried(|| format!("write into the cache {place:?}"))
+}
+
 impl Cache {
     /// Makes its folders, and clears away what killed runs have left.
     pub fn open(place: &Path) -> Result<Self, Failure> {
@@ -187,7 +192,7 @@ impl Cache {
     }
 
     /// Begins a file.
-    pub fn begin(&self) -> io::Result<Pending> {
+    fn begin(&self) -> io::Result<Pending> {
         // Another run's sweep may come between making and locking it.
         for number in 0.. {
             let path = self.0.join("unfinished").join(format!("{}.{number}", std::process::id()));

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::credentials;
 use crate::http::{Answer, Client, Trouble};
+use crate::oci::digest::Verified;
 use crate::patience::Patience;
 
 /// What tells one version of a file from another.
@@ -149,16 +150,15 @@ impl Download {
         if self.length.is_some() && answer.length.is_some() && answer.length != self.length {
             return Err(self.changed("it has another length"));
         }
-        let mut start = Sha256::new();
-        let copied = io::copy(&mut answer.body.by_ref().take(self.done), &mut Sink(&mut start))
-            .or_else(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => Ok(0),
-                _ => Err(self.client.broken(&self.url, &error)),
-            })?;
+        let mut start = Verified::new(answer.body.by_ref().take(self.done), None);
+        let copied = io::copy(&mut start, &mut io::sink()).or_else(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Ok(0),
+            _ => Err(self.client.broken(&self.url, &error)),
+        })?;
         if copied < self.done {
             return Err(self.too_short(copied));
         }
-        match start.finalize() == self.digest.clone().finalize() {
+        match start.digest().bytes() == self.sha256() {
             true => Ok(answer.body),
             false => Err(self.changed("it begins otherwise")),
         }
@@ -211,19 +211,6 @@ fn first(client: &Client, url: &str, ask: &[(&str, &str)]) -> Result<Answer, Tro
             let what = format!("get {:?}: the server answers {status} unasked", answer.url);
             Err(Trouble::lasting(what))
         }
-    }
-}
-
-/// A digest that is written to.
-struct Sink<'a>(&'a mut Sha256);
-
-impl io::Write for Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

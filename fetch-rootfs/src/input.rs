@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use common::{Failure, Tried};
 
-use crate::cache::{self, Cache, Known, Pending};
+use crate::cache::{self, Known, Pending};
 use crate::checksum::{Digest, Digester, Kind};
 use crate::cli::Source;
 use crate::download::Download;
@@ -192,13 +192,9 @@ fn open_url(url: &str, transfer: &Transfer) -> Result<(Origin, Option<u64>), Fai
             .ok_or_else(|| Failure::new(format!("take {url:?} from the cache: it is gone")))?;
         return open_cached(path, sha256);
     };
-    let cache = place.and_then(|place| pending(place).inspect_err(cache::not_kept).ok());
+    let cache = place.and_then(|place| cache::begin(place).inspect_err(cache::not_kept).ok());
     let length = download.length();
     Ok((Origin::Url { download: Box::new(download), url: url.to_owned(), cache }, length))
-}
-
-fn pending(place: &std::path::Path) -> Result<Pending, Failure> {
-    Cache::open(place)?.begin().tried(|| format!("write into the cache {place:?}"))
 }
 
 /// Whether a file of the cache is what its name says. One that is not is removed.

@@ -75,6 +75,11 @@ impl<R: Read> Verified<R> {
         Self { read, sum: Sha256::new(), count: 0, size }
     }
 
+    /// That of all that was read.
+    pub fn digest(self) -> Digest {
+        self.sum.into()
+    }
+
     /// Reads what nobody wanted, and compares. `what` is named by the failure.
     pub fn finish(mut self, wanted: Option<Digest>, what: &str) -> Result<(), Failure> {
         let fail = |why: String| Err(Failure::new(format!("verify {what}: {why}")).hint(DAMAGED));

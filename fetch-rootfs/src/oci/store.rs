@@ -7,9 +7,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use common::{Failure, Tried, report};
-use sha2::{Digest as _, Sha256};
 
-use super::digest::Digest;
+use super::digest::{Digest, Verified};
 use super::manifest::LARGEST;
 use crate::cache::{self, Cache, Known, Pending};
 use crate::download::Version;
@@ -54,12 +53,13 @@ impl Store {
     /// A file that is what its name says; one that is not is told, and goes.
     fn verified(&self, digest: Digest, into: &mut impl Write) -> Option<File> {
         let path = self.path(digest)?;
-        let mut both = Both(Sha256::new(), into);
         let read = File::open(&path).and_then(|file| {
-            io::copy(&mut BufReader::with_capacity(1 << 17, &file), &mut both).map(|_| file)
+            let mut read = Verified::new(BufReader::with_capacity(1 << 17, &file), None);
+            io::copy(&mut read, into)?;
+            Ok((read.digest(), file))
         });
         match read.tried(|| format!("read {path:?} of the cache")) {
-            Ok(file) if Digest::from(both.0) == digest => return Some(file),
+            Ok((found, file)) if found == digest => return Some(file),
             Ok(_) => note(&cache::damaged(&path, digest.bytes(), self.tidy)),
             Err(failure) => note(&failure),
         }
@@ -68,9 +68,7 @@ impl Store {
 
     /// Begins a file, if the cache works.
     pub fn begin(&self) -> Option<Pending> {
-        let place = self.place.as_deref()?;
-        let begun = Cache::open(place)
-            .and_then(|cache| cache.begin().tried(|| format!("write into the cache {place:?}")));
+        let begun = cache::begin(self.place.as_deref()?);
         begun.inspect_err(|failure| self.not_kept(failure)).ok()
     }
 
@@ -115,18 +113,4 @@ impl Store {
 
 fn note(failure: &Failure) {
     report::tell(&failure.lines("fetch-rootfs: note"));
-}
-
-/// What is written is digested, too.
-struct Both<'a, W>(Sha256, &'a mut W);
-
-impl<W: Write> Write for Both<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.1.write(bytes)?;
-        self.0.update(&bytes[..written]);
-        Ok(written)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
