@@ -165,6 +165,7 @@ support::tests!(
     registry_network::a_registry_may_lead_elsewhere_by_a_relative_path,
     registry_network::a_registry_is_reached_by_https_and_through_a_proxy,
     registry_network::the_progress_of_a_pull_is_for_terminals,
+    listing::the_script_of_a_list_clears_up_when_interrupted,
     listing::each_kind_of_entry_is_an_object,
     listing::an_image_is_listed_as_the_tree_that_it_becomes,
     listing::layers_by_chance_are_listed_as_they_are_extracted,

@@ -124,12 +124,7 @@ impl common::Step for Step {
         Line::Run(match self {
             Self::Map(map) => return Line::Within(map.line()),
             Self::Begin { unfinished, .. } => {
-                let unfinished = word(unfinished);
-                format!(
-                    "mkdir -m 700 {unfinished}; trap 'exit 130' INT; trap 'exit 143' TERM; \
-                     trap {} EXIT; mkdir {unfinished}/root",
-                    shell::quote(&format!("rm -rf {unfinished}"))
-                )
+                format!("{}; mkdir {}/root", scratch_line(unfinished), word(unfinished))
             }
             Self::Open { source: Source::Url(url), archive: to, transfer, .. }
             | Self::Get { source: Source::Url(url), copy: to, transfer } => {
@@ -150,13 +145,7 @@ impl common::Step for Step {
             Self::Open { archive, .. } => format!("cat >{}", word(archive)),
             Self::Extract(content, tree) => tree.line(content),
             Self::Verify { archive, unfinished, check } => check.line(archive, unfinished),
-            Self::Scratch { unfinished, .. } => {
-                let folder = word(unfinished);
-                format!(
-                    "mkdir -m 700 {folder}; trap {} EXIT",
-                    shell::quote(&format!("rm -rf {folder}"))
-                )
-            }
+            Self::Scratch { unfinished, .. } => scratch_line(unfinished),
             Self::List { content, tree, hold, .. } => tree.list_line(content, *hold),
             Self::PrintList { unfinished } => format!("cat {}", word(&unfinished.join("list"))),
             Self::Place { piece, root } => piece.line(root),
@@ -252,6 +241,13 @@ impl Step {
             step => matches!(step, Self::List { .. }),
         }
     }
+}
+
+/// A folder of the script's own, which goes with it. dash(1) does not heed EXIT where a signal ends it.
+fn scratch_line(folder: &Path) -> String {
+    let folder = shell::operand(folder);
+    let removed = shell::quote(&format!("rm -rf {folder}"));
+    format!("mkdir -m 700 {folder}; trap 'exit 130' INT; trap 'exit 143' TERM; trap {removed} EXIT")
 }
 
 impl Hands {

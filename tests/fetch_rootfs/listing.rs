@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Ran, Test, need_program, need_root, run, run_with_input, scratch};
+use support::{
+    Ran, Signal, Test, eventually, need_program, need_root, run, run_with_input, scratch,
+};
 
 use crate::archive::{Archive, Head};
 use crate::image::{Image, machine, named};
@@ -221,5 +226,24 @@ pub fn a_list_is_printed_when_it_is_verified() -> Test {
             );
         }
     }
+    Ok(())
+}
+
+/// A shell that a signal ends does nothing more, unless it was told to.
+pub fn the_script_of_a_list_clears_up_when_interrupted() -> Test {
+    let folder = scratch();
+    let hold = ["--sha256", &"0".repeat(64), "--list-entries", "-"];
+    let script = run(fetch().arg("-n").args(hold).env("TMPDIR", folder.path())).silent();
+    let mut sh = support::sh(&script);
+    let mut child = sh.stdin(Stdio::piped()).process_group(0).spawn().expect("it starts");
+    let input = child.stdin.as_mut().expect("a pipe");
+    input.write_all(b"x").expect("it takes it");
+    eventually("it waits for the rest of the archive", || {
+        let made = fs::read_dir(folder.path()).ok()?.next()?.ok()?;
+        fs::metadata(made.path().join("archive")).ok().filter(|about| about.len() > 0)
+    });
+    support::send(&child, Signal::SIGINT, true);
+    let status = support::wait(&mut child, Duration::from_secs(10)).expect("it ends by itself");
+    assert_eq!((status.code(), names(folder.path())), (Some(130), vec![]));
     Ok(())
 }
