@@ -108,7 +108,6 @@ impl<R: BufRead> BufRead for Data<R> {
     }
 }
 
-pub const DAMAGED: &str = "it is damaged: fetch it again, and compare its --sha256";
 pub const INCOMPLETE: &str = "it is incomplete: fetch it again, and compare its --sha256";
 
 /// It is shorter than it says.

@@ -10,7 +10,7 @@ use std::thread;
 
 use common::{Failure, Tried, pid};
 
-use crate::archive::{DAMAGED, read_buffered, read_failure};
+use crate::archive::{read_buffered, read_failure};
 use crate::codec;
 
 /// A piece is small enough for the processor's cache, and large enough that a hand-over costs
@@ -58,7 +58,7 @@ fn damaged(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::OutOfMemory => failure,
         _ if error.raw_os_error().is_some() => failure,
-        _ => failure.hint(DAMAGED),
+        _ => failure.hint("it is damaged: fetch it again, and compare its --sha256"),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use common::Failure;
 
-use crate::archive::DAMAGED;
 use crate::entry::{Kind, quoted};
 
 /// An archive is made of blocks of this size.
@@ -50,7 +49,9 @@ impl Header {
         let fail = |what: &str| Failure::new(format!("read the entry {}: {what}", quoted(name)));
         let sum = octal(&block[148..156]).and_then(|sum| i64::try_from(sum).ok());
         if sum.is_none_or(|sum| !sums(block).contains(&sum)) {
-            return Err(fail("its checksum is wrong").hint(DAMAGED));
+            return Err(fail("its checksum is wrong").hint(
+                "it is damaged, or no tar archive: fetch it again, and compare its --sha256",
+            ));
         }
         let field = |from: usize, to: usize, what: &str| {
             number(&block[from..to]).ok_or_else(|| fail(&format!("its {what} is no number")))
