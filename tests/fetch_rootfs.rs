@@ -133,6 +133,7 @@ support::tests!(
     layers::a_user_gets_layers_into_folders_that_are_closed,
     layers::a_folder_named_through_a_link_gets_its_attributes,
     layers::limits_are_for_all_layers_together,
+    layers::a_layer_that_is_none_is_named,
     oci::umoci_makes_the_same_tree_of_a_layout,
     oci::every_form_of_an_image_is_told_by_content,
     oci::layers_of_every_type_are_taken,

@@ -101,6 +101,12 @@ impl Failure {
         }
     }
 
+    /// Says first which of several things it was that failed.
+    #[must_use]
+    pub fn of(self, what: impl Into<String>) -> Self {
+        Self { error: self.error.context(what.into()), ..self }
+    }
+
     /// This process is a child of the one that walks through the plan: that one puts things back.
     #[must_use]
     pub fn in_child(self) -> Self {

@@ -264,7 +264,8 @@ pub fn layers_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 pub fn extract_layers(layers: &[PathBuf], target: &mut impl Target) -> Result<(), Failure> {
     for path in layers {
         let file = File::open(path).tried(|| format!("open {path:?}"))?;
-        overlap::decoded(file, target.rules().max_ratio, |pieces| target.layer(pieces))?;
+        overlap::decoded(file, target.rules().max_ratio, |pieces| target.layer(pieces))
+            .map_err(|failure| failure.of(format!("take the layer {path:?}")))?;
     }
     target.end()
 }

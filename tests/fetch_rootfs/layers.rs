@@ -9,7 +9,7 @@ use std::process::Command;
 use support::{Ran, Test, need_program, need_root, run, scratch};
 
 use crate::archive::{Archive, Head};
-use crate::{fetch, fingerprint, names};
+use crate::{fetch, fingerprint, names, small};
 
 /// Three layers that do all of it; every folder that changes is named, as builders do.
 pub fn three() -> [Vec<u8>; 3] {
@@ -300,5 +300,14 @@ pub fn a_folder_named_through_a_link_gets_its_attributes() -> Test {
         let about = fs::metadata(root.join("usr/bin/sub")).expect("it was made");
         assert_eq!((about.mode() & 0o7777, about.mtime()), (0o751, 0o13_000_000_000));
     }
+    Ok(())
+}
+
+pub fn a_layer_that_is_none_is_named() -> Test {
+    let folder = scratch();
+    let ran = apply(folder.path(), &[small(), b"no archive".to_vec()], &[]);
+    let parts =
+        ["take the layer \"/", "layers/001.tar\": read the archive: it is no tar", "hint: see"];
+    ran.fails(1, "fetch-rootfs", &parts);
     Ok(())
 }
