@@ -4,6 +4,7 @@ use std::fmt;
 
 use common::Failure;
 use sha1::Sha1;
+use sha2::digest::DynDigest;
 use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::cli::hex;
@@ -84,55 +85,40 @@ pub fn bytes(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The digests that are made of one stream.
-#[derive(Default)]
-pub struct Digester {
-    sha256: Option<Sha256>,
-    sha512: Option<Sha512>,
-    git_blob: Option<Sha1>,
-}
+pub struct Digester(Vec<(Kind, Box<dyn DynDigest>)>);
 
 impl Digester {
     /// Of these kinds. Git's begins with the length, so that has to be known.
     pub fn new(kinds: &[Kind], length: Option<u64>) -> Result<Self, Failure> {
-        let mut digester = Self::default();
+        let mut digests: Vec<(Kind, Box<dyn DynDigest>)> = Vec::new();
         for kind in kinds {
-            match kind {
-                Kind::Sha256 => digester.sha256 = Some(Sha256::new()),
-                Kind::Sha512 => digester.sha512 = Some(Sha512::new()),
+            let digest: Box<dyn DynDigest> = match kind {
+                _ if digests.iter().any(|(known, _)| known == kind) => continue,
+                Kind::Sha256 => Box::new(Sha256::new()),
+                Kind::Sha512 => Box::new(Sha512::new()),
                 Kind::GitBlob => {
                     let length = length.ok_or_else(|| {
                         Failure::new("verify the git blob id: nobody tells the archive's length")
                             .hint("download it first: a file has a length")
                     })?;
-                    digester.git_blob = Some(Sha1::new_with_prefix(format!("blob {length}\0")));
+                    Box::new(Sha1::new_with_prefix(format!("blob {length}\0")))
                 }
-            }
+            };
+            digests.push((*kind, digest));
         }
-        Ok(digester)
+        Ok(Self(digests))
     }
 
     pub fn update(&mut self, bytes: &[u8]) {
-        if let Some(digest) = &mut self.sha256 {
-            digest.update(bytes);
-        }
-        if let Some(digest) = &mut self.sha512 {
-            digest.update(bytes);
-        }
-        if let Some(digest) = &mut self.git_blob {
-            digest.update(bytes);
-        }
+        self.0.iter_mut().for_each(|(_, digest)| digest.update(bytes));
     }
 
     pub fn finish(self) -> Vec<Digest> {
-        let digest = |kind, bytes: Option<Vec<u8>>| bytes.map(|bytes| Digest { kind, bytes });
-        [
-            digest(Kind::Sha256, self.sha256.map(|digest| digest.finalize().to_vec())),
-            digest(Kind::Sha512, self.sha512.map(|digest| digest.finalize().to_vec())),
-            digest(Kind::GitBlob, self.git_blob.map(|digest| digest.finalize().to_vec())),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let made = |(kind, digest): (Kind, Box<dyn DynDigest>)| Digest {
+            kind,
+            bytes: digest.finalize().into_vec(),
+        };
+        self.0.into_iter().map(made).collect()
     }
 }
 
