@@ -68,7 +68,10 @@ impl Verifier {
             })),
             Err(None) => {
                 let said = said.lines().last().unwrap_or("gpgv says nothing").to_owned();
-                Err(failed(said).hint("is it a detached signature? head -c 80 FILE"))
+                Err(failed(said).hint(
+                    "a detached signature is wanted; what is signed inside is got out by \
+                     gpgv --keyring ./KEYRING --output LIST FILE",
+                ))
             }
         }
     }

@@ -28,6 +28,7 @@ pub fn published() -> Result<TempDir, support::Skip> {
         sed 's/^..../0000/' SHA256SUMS >WRONG; sed 's/a b/c/' SHA256SUMS >ELSE
         sign maker 'a b.tar.gz' --no-armor archive.sig; sign maker 'a b.tar.gz' --armor archive.asc
         sign other 'a b.tar.gz' --no-armor other.sig; sign maker SHA256SUMS --armor sums.asc
+        gpg --batch --local-user maker --clearsign --output clear.asc SHA256SUMS
         cat other.sig archive.sig >both.sig; gpgconf --kill all";
     run(support::sh(make).arg(folder.path())).silent();
     Ok(folder)
@@ -133,6 +134,7 @@ pub fn a_signature_is_of_the_list_or_of_the_archive() -> Test {
         ("maker.gpg", "sums.asc", &["the archive", "not of these bytes"]),
         ("maker.asc", "archive.sig", &["gpg --dearmor"]),
         ("maker.gpg", "SHA256SUMS", &["verify the signature of the archive"]),
+        ("maker.gpg", "clear.asc", &["not a detached signature", "hint: ", "--output LIST FILE"]),
         ("none.gpg", "archive.sig", &["\"none.gpg\"", "(ENOENT)"]),
     ] {
         verify(folder, &by(keyring, signature)).fails(1, "fetch-rootfs", parts);
