@@ -42,7 +42,7 @@ pub struct Known {
 /// Where the cache is if nobody says otherwise: `$XDG_CACHE_HOME`, which counts only if it is
 /// absolute, or `~/.cache`. Nowhere, if that is another user's, as where root runs with a user's
 /// HOME, or if there is no such home: then the reason is given.
-fn usual() -> Result<PathBuf, String> {
+pub fn usual() -> Result<PathBuf, String> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
     let base = match (variable("XDG_CACHE_HOME"), variable("HOME")) {
         (Some(base), _) => base,
@@ -58,11 +58,6 @@ fn usual() -> Result<PathBuf, String> {
         }
         _ => Ok(place),
     }
-}
-
-/// The same, or nothing.
-pub fn usual_place() -> Option<PathBuf> {
-    usual().ok()
 }
 
 /// The file with this digest, if the cache at this place has it, and is ours.

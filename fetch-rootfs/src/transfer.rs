@@ -56,7 +56,7 @@ impl Options {
                 std::path::absolute(dir)
                     .map_err(|error| Failure::usage(format!("use the cache {dir:?}: {error}")))?,
             ),
-            (false, None) => cache::usual_place(),
+            (false, None) => cache::usual().ok(),
         };
         Ok(Transfer {
             headers: self

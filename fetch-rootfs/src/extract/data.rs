@@ -24,10 +24,6 @@ fn copy(entry: &Entry, file: &mut File, data: &mut impl BufRead, size: u64) -> R
     each(entry, data, size, |part| file.write_all(part).tried(|| tried(entry, "write the file")))
 }
 
-fn truncated(entry: &Entry) -> Failure {
-    entry.failure("the archive ends too early").hint(INCOMPLETE)
-}
-
 /// Gives so many bytes of an entry to `take`, part by part as they are there.
 pub fn each(
     entry: &Entry,
@@ -37,15 +33,13 @@ pub fn each(
 ) -> Result<(), Failure> {
     while size > 0 {
         let there = match data.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(truncated(entry));
+            Ok(there) if !there.is_empty() => there,
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                return Err(error).tried(|| format!("extract {}", quoted(&entry.name)));
             }
-            read => read.tried(|| format!("extract {}", quoted(&entry.name)))?,
+            _ => return Err(entry.failure("the archive ends too early").hint(INCOMPLETE)),
         };
         let most = usize::try_from(size).unwrap_or(usize::MAX).min(there.len());
-        if most == 0 {
-            return Err(truncated(entry));
-        }
         take(&there[..most])?;
         data.consume(most);
         size -= most as u64;
