@@ -87,6 +87,7 @@ support::tests!(
     terminal::a_shell_inside_has_job_control,
     terminal::the_callers_next_read_works,
     terminal::control_z_stops_the_command_and_its_launcher,
+    terminal::a_command_in_our_group_goes_on_by_fg,
     terminal::control_c_reaches_the_script_too,
     terminal::a_pipeline_shares_the_terminal,
     terminal::the_command_is_the_foreground,

@@ -123,6 +123,27 @@ pub fn control_z_stops_the_command_and_its_launcher() -> Test {
     Ok(())
 }
 
+/// In the caller's group it reads on when it is continued.
+pub fn a_command_in_our_group_goes_on_by_fg() -> Test {
+    need_sessions()?;
+    let mut session = Session::bash();
+    for options in ["-f -m", "-p"] {
+        session.line(&format!("$TOOL {options} cat"));
+        session.pause();
+        session.keys("\x1a");
+        session.expect("topped");
+        session.expect("@ ");
+        session.line("fg");
+        session.pause();
+        session.line("read on");
+        session.expect("read on\r\nread on\r\n");
+        session.keys("\x04");
+        session.expect("@ ");
+        assert_eq!(session.run("jobs"), "", "{options}");
+    }
+    Ok(())
+}
+
 /// A loop of containers is ended by one Ctrl-C, as one of plain commands is.
 pub fn control_c_reaches_the_script_too() -> Test {
     need_sessions()?;

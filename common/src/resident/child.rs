@@ -259,7 +259,7 @@ impl Child {
         let at_terminal =
             self.group == Group::Session || self.terminal.as_ref().is_some_and(Terminal::is_lent);
         match by {
-            SIGTTIN | SIGTTOU if self.group == Group::Own && self.lend() => {
+            SIGTTIN | SIGTTOU if self.lend() => {
                 self.send_to_job(SIGCONT);
             }
             // A shell's `suspend`: its user is to come back to the shell before it.
@@ -289,9 +289,12 @@ impl Child {
         self.send_to_job(SIGCONT);
     }
 
+    /// A group of this number has to be there: the kernel would make any process's number the
+    /// foreground, and whoever reads were in the background then.
     fn lend(&mut self) -> bool {
         let group = self.pid;
-        self.terminal.as_mut().is_some_and(|terminal| terminal.lend(group))
+        self.group == Group::Own
+            && self.terminal.as_mut().is_some_and(|terminal| terminal.lend(group))
     }
 
     fn send(&self, signal: c_int) {
