@@ -81,7 +81,7 @@ impl Relay {
         if self.callers.is_some() || self.input != (Input::Open { terminal: true }) {
             return true;
         }
-        if tcgetpgrp(&self.stdin).is_ok_and(|group| group != getpgrp()) {
+        if self.is_in_background() {
             return false;
         }
         if let Ok(mode) = tcgetattr(&self.stdin) {
@@ -94,12 +94,18 @@ impl Relay {
         true
     }
 
-    /// Sets it as it was. Says whether it was otherwise.
+    /// Sets it as it was, if it is not somebody else's by now. Says whether it was otherwise.
     pub fn leave_terminal(&mut self) -> bool {
         let Some(mode) = self.callers.take() else { return false };
-        // A terminal that is gone needs no setting.
-        let _ = tcsetattr(&self.stdin, SetArg::TCSANOW, &mode);
+        if !self.is_in_background() {
+            // A terminal that is gone needs no setting.
+            let _ = tcsetattr(&self.stdin, SetArg::TCSANOW, &mode);
+        }
         true
+    }
+
+    fn is_in_background(&self) -> bool {
+        tcgetpgrp(&self.stdin).is_ok_and(|group| group != getpgrp())
     }
 
     /// COMMAND's terminal gets the size of the caller's, and its foreground learns it by SIGWINCH.

@@ -197,6 +197,11 @@ pub fn the_callers_input_is_out_of_reach() -> Test {
     Ok(())
 }
 
+fn only_child(of: i32) -> Pid {
+    let child = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).expect("it runs");
+    Pid::from_raw(child.trim_end().parse().expect("one child"))
+}
+
 /// The launcher stopped: the terminal is usable, and COMMAND's again when it goes on.
 pub fn a_stopped_launcher_leaves_the_terminal_as_it_was() -> Test {
     need_sessions()?;
@@ -205,10 +210,7 @@ pub fn a_stopped_launcher_leaves_the_terminal_as_it_was() -> Test {
     session.line("$TOOL --init --pty bash --norc --noprofile -i");
     session.expect("@ ");
     session.pause();
-    let shell = session.pid();
-    let tool = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children"));
-    let tool = Pid::from_raw(tool.expect("it runs").trim_end().parse().expect("one child"));
-    kill(tool, Signal::SIGTSTP).expect("ours");
+    kill(only_child(session.pid()), Signal::SIGTSTP).expect("ours");
     session.expect("topped");
     session.expect("@ ");
     assert_eq!(session.run("stty -g"), before);
@@ -224,6 +226,25 @@ pub fn a_stopped_launcher_leaves_the_terminal_as_it_was() -> Test {
     session.pause();
     assert_eq!(session.run("echo $?"), "9\r\n");
     assert_eq!(session.run("stty -g"), before);
+    Ok(())
+}
+
+/// By SIGSTOP, of which it was not told, and sent to the background before it comes back.
+pub fn a_launcher_that_was_stopped_unasked_reads_keys_again() -> Test {
+    need_sessions()?;
+    let mut session = Session::bash();
+    session.line("$TOOL --pty sh -c 'echo be\"\"gun; read word; echo \"<$word>\"'");
+    session.expect("begun");
+    kill(only_child(session.pid()), Signal::SIGSTOP).expect("ours");
+    session.expect("topped");
+    session.expect("@ ");
+    session.run("bg");
+    session.run("echo typed here");
+    session.line("fg");
+    session.pause();
+    session.line("yours");
+    session.expect("<yours>");
+    session.expect("@ ");
     Ok(())
 }
 

@@ -204,6 +204,8 @@ impl Child {
                 stop_self(signal);
             }
             SIGCONT => {
+                // Of a SIGSTOP we were not told, and the terminal may be our caller's since.
+                beside.pause();
                 if self.terminal.as_ref().is_some_and(Terminal::is_here) && Terminal::is_all_ours()
                 {
                     self.lend();
