@@ -108,6 +108,7 @@ support::tests!(
     enter::a_process_is_entered_in_all_its_namespaces,
     enter::a_process_is_entered_by_letters,
     enter::who_is_inside_reaches_no_group_outside,
+    enter::who_is_inside_makes_a_session,
     enter::who_is_inside_ends_with_the_launchers_group,
     enter::a_false_terminal_inside_keeps_nobody,
     enter::an_ordinary_user_enters_what_is_theirs,

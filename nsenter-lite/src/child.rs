@@ -2,16 +2,17 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 
 use common::resident::{Beside, Group, Post, Side};
-use common::sys::signal::Change;
-use common::{Failure, Flow, Tried, terminal};
+use common::sys::signal::{self, Change};
+use common::{Failure, Flow, Tried, sys, terminal};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc::SIGKILL;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
-use nix::unistd::{Pid, pipe2, setpgid};
+use nix::unistd::{ForkResult, Pid, pipe2, read, setpgid};
 
 use crate::cli::Cli;
 use crate::hint;
@@ -35,13 +36,13 @@ pub struct Child {
 }
 
 /// Who is in another PID namespace reaches our group all the same, by kill(0, ...), as long as it is
-/// theirs, too.
+/// theirs, too. Without a terminal they have another one, which is nobody's to lead, see [`Unled`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leads {
     /// It shares ours.
     Never,
-    /// For PID 1: the kernel would neither stop it when it reads from the terminal in the background,
-    /// nor end it by Ctrl-C.
+    /// At a terminal PID 1 shares ours: of another one the kernel would neither stop it when it reads in
+    /// the background, nor end it by Ctrl-C.
     WithoutTerminal,
     /// The terminal is lent to it.
     Always,
@@ -58,7 +59,51 @@ impl Leads {
     }
 }
 
+/// A process group whose leader makes room: who leads one can't make a session, as setsid(1) does,
+/// which would fork for that, and be missed as PID 1.
+#[derive(Debug)]
+pub struct Unled {
+    leader: Pid,
+    /// The leader waits until nobody has this: we may lose the right to send it a signal.
+    needed: Option<OwnedFd>,
+}
+
+impl Unled {
+    fn make() -> Result<Self, Failure> {
+        let what = || "make a process group for the command";
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).tried(what)?;
+        match sys::fork().tried(what).map_err(hint::for_fork)? {
+            ForkResult::Child => {
+                drop(writer);
+                let _ = read(&reader, &mut [0]);
+                sys::end(0)
+            }
+            ForkResult::Parent { child } => {
+                let made = Self { leader: child, needed: Some(writer) };
+                setpgid(child, child).tried(what).map(|()| made)
+            }
+        }
+    }
+}
+
+impl Drop for Unled {
+    /// For our child, which has a copy, the leader is nobody to wait for.
+    fn drop(&mut self) {
+        self.needed = None;
+        let _ = signal::wait(self.leader);
+    }
+}
+
 impl Child {
+    /// Before there is a PID namespace, in which the next to be born is PID 1.
+    pub fn prepare(self, hands: &mut Hands) -> Result<(), Failure> {
+        let shares = self.init || self.pty.is_some() || self.leads == Leads::Never;
+        if !shares && hands.callers_terminal.is_none() {
+            hands.group = Some(Unled::make()?);
+        }
+        Ok(())
+    }
+
     /// The options of unshare(1) for it.
     pub fn options(self) -> String {
         let tie = match self.tie {
@@ -95,12 +140,14 @@ impl Child {
                 }
                 // Who has a terminal of its own leads a session, besides.
                 let leads = held.relay.is_none()
-                    && match self.leads {
-                        Leads::Never => false,
-                        Leads::WithoutTerminal => hands.callers_terminal.is_none(),
-                        Leads::Always => true,
-                    };
-                if leads && let Err(errno) = setpgid(child.pid(), child.pid()) {
+                    && self.leads == Leads::Always
+                    && hands.callers_terminal.is_some();
+                let moved = match hands.group.take() {
+                    Some(group) => setpgid(child.pid(), group.leader),
+                    None if leads => setpgid(child.pid(), child.pid()),
+                    None => Ok(()),
+                };
+                if let Err(errno) = moved {
                     child.end();
                     return Err(Failure::errno("make a process group for the command", errno));
                 }
@@ -116,7 +163,7 @@ impl Child {
                 held.told(status).map(|()| Flow::Done(status))
             }
             Side::Child => {
-                drop(writer);
+                drop((writer, hands.group.take()));
                 first()?;
                 hands.terminal = self.make_terminal(counter)?;
                 let mut bytes = [0; 4];

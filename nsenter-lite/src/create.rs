@@ -146,6 +146,7 @@ impl Creation {
 
     /// Makes them. From here on there is a child, if one was asked for.
     pub fn act(&self, hands: &mut Hands) -> Result<Flow, Failure> {
+        self.child.map_or(Ok(()), |child| child.prepare(hands))?;
         self.owner.map_or(Ok(()), Owner::act)?;
         // A mount namespace is for those inside alone: what becomes their root is not ours then.
         let (later, now): (Vec<_>, Vec<_>) = (self.kinds.iter().copied())

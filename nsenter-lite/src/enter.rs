@@ -131,6 +131,7 @@ impl Entry {
             fs::write("/proc/self/attr/exec", context)
                 .tried(|| "have COMMAND run in the target's SELinux context")?;
         }
+        self.child.map_or(Ok(()), |child| child.prepare(hands))?;
         let user = self.all().contains(&Kind::User);
         let becomes_root = user && !self.preserve_credentials;
         // Groups of the caller are nobody inside: they go now, if we may, or then, if we may.

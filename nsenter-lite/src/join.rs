@@ -23,7 +23,7 @@ use crate::report::HEADING;
 pub struct Joins {
     /// Join a namespace by its file, as net=/proc/5/ns/net, beside those that are made
     ///
-    /// KIND is a name in /proc/PID/ns. It is one process, with one fork at most. All files are
+    /// KIND is a name in /proc/PID/ns. COMMAND is this process, or its child. All files are
     /// opened first, the user namespace is entered first, and as its root; mounts are entered last.
     #[arg(
         long,

@@ -10,6 +10,7 @@ use common::{Failure, Flow, Line, Tried, exec, shell, sys, terminal};
 use nix::errno::Errno;
 use nix::unistd::{Pid, getpid, sethostname};
 
+use crate::child::Unled;
 use crate::create::Creation;
 use crate::descriptor::Passed;
 use crate::enter::{Entry, Held};
@@ -106,6 +107,8 @@ pub struct Hands {
     pub terminal: Option<Terminal>,
     /// The caller's, opened while its name leads there.
     pub callers_terminal: Option<terminal::Terminal>,
+    /// COMMAND's, if it is not ours, and nobody's to lead.
+    pub group: Option<Unled>,
 }
 
 impl Hands {

@@ -57,13 +57,13 @@ pub fn some_are_joined_and_others_made_by_one_process() -> Test {
         assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
         fs::remove_file(&file).expect("ours");
     }
-    // One fork: strace sees it.
+    // One fork: strace sees it. (Who stays makes a process group for COMMAND, by a second one.)
     need_program("strace")?;
     let log = folder.path().join("log");
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-e", "trace=clone,clone3,fork,vfork", "-o"]).arg(&log);
     strace.arg(env!("CARGO_BIN_EXE_nsenter-lite")).arg(join(&["pid", "net"], container.pid));
-    run(strace.args(["-m", "-u", "true"])).silent();
+    run(strace.args(["-m", "-u", "--detach", "true"])).silent();
     let forks = fs::read_to_string(&log).expect("strace wrote it");
     // musl has the call of that name.
     let is_fork = |line: &&str| line.contains("CLONE_CHILD") || line.contains(" fork(");

@@ -77,6 +77,23 @@ pub fn who_is_inside_reaches_no_group_outside() -> Test {
     Ok(())
 }
 
+/// Where there is no terminal it need not lead the group that it has, and setsid(1) need not fork: of PID 1
+/// all would end by that.
+pub fn who_is_inside_makes_a_session() -> Test {
+    need_root()?;
+    let container = to_be_entered();
+    let pid = container.pid.to_string();
+    let join = format!("--join=pid=/proc/{pid}/ns/pid");
+    let owner = ["--owner=1000:1000", "--map-users=0:1000:1", "--map-groups=0:1000:1", "-p"];
+    for options in [&["-p"][..], &["-p", "--detach"], &["-t", &pid, "-a"], &[&join], &owner] {
+        let mut shell = Command::new("setsid");
+        shell.args(["--wait", env!("CARGO_BIN_EXE_nsenter-lite")]).args(options);
+        let ran = run(shell.args(["setsid", "sh", "-c", "sleep 0.1; echo over"]));
+        assert_eq!(ran.silent(), "over\n", "{options:?}");
+    }
+    Ok(())
+}
+
 /// Its own process group is not one that is killed with its launcher's.
 pub fn who_is_inside_ends_with_the_launchers_group() -> Test {
     need_root()?;
