@@ -248,6 +248,21 @@ pub fn a_launcher_that_was_stopped_unasked_reads_keys_again() -> Test {
     Ok(())
 }
 
+/// With input that is no terminal the caller's Ctrl-C is not typed inside; it ends what a shell waits for.
+pub fn control_c_ends_all_that_runs() -> Test {
+    need_sessions()?;
+    let mut session = Session::bash();
+    for options in ["--pty", "--init --pty"] {
+        session.line(&format!("echo | $TOOL {options} sh -c 'sleep 60; echo on'"));
+        session.pause();
+        session.keys("\x03");
+        let seen = session.expect("@ ");
+        assert!(!seen.contains("on\r\n"), "{options}: {seen}");
+        assert_eq!(session.run("echo $?"), "130\r\n", "{options}");
+    }
+    Ok(())
+}
+
 /// timeout(1) puts what it runs into the background, with a script's terminal.
 pub fn in_the_background_it_ends_by_a_signal() -> Test {
     need_sessions()?;

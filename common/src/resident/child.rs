@@ -248,6 +248,11 @@ impl Child {
             Group::Shared if by_kernel && getpgid(Some(self.pid)) == Ok(getpgrp()) => {}
             // A stop of the terminal's has stopped all of the job, and by this all goes on.
             Group::Own if by_kernel || signal == SIGCONT => self.send_to_job(signal),
+            // So would the child's own terminal signal all of its job.
+            Group::Session if by_kernel => {
+                self.passed_on |= set(signal);
+                self.send_to_job(signal);
+            }
             _ => {
                 self.passed_on |= set(signal);
                 self.send_with(signal, (arrived.code == SI_QUEUE).then_some(arrived.value));
