@@ -103,6 +103,7 @@ support::tests!(
     pty::a_stopped_launcher_leaves_the_terminal_as_it_was,
     pty::a_launcher_that_was_stopped_unasked_reads_keys_again,
     pty::control_c_ends_all_that_runs,
+    pty::its_devpts_is_for_those_inside,
     pty::in_the_background_it_reads_no_keys,
     pty::in_the_background_it_ends_by_a_signal,
     faults::each_call_that_fails_leaves_nothing,

@@ -204,6 +204,11 @@ pub enum Propagation {
 }
 
 impl Propagation {
+    /// Whether what is mounted inside may be seen outside, too.
+    pub fn leads_out(self) -> bool {
+        matches!(self, Self::Shared | Self::Unchanged)
+    }
+
     /// The word of unshare(1) for it.
     pub fn word(self) -> &'static str {
         match self {

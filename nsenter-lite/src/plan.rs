@@ -12,7 +12,7 @@ use common::{Failure, Mode, exec};
 use nix::sys::signal::Signal;
 
 use crate::child::{Child, Leads};
-use crate::cli::{BINFMT, Cli, Propagation};
+use crate::cli::{BINFMT, Cli};
 use crate::create::Creation;
 use crate::descriptor::Passed;
 use crate::join;
@@ -194,8 +194,9 @@ fn create(mut cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
         steps.push(Step::Create(creation));
     }
     steps.extend(cli.pid_file.take().map(Step::PidFile));
+    let shared = cli.propagation.leads_out();
     steps.extend(furnish(cli));
-    steps.extend(pty.into_iter().flat_map(terminal));
+    steps.extend(pty.into_iter().flat_map(|devpts| terminal(devpts, shared)));
     if inside != Inside::default() {
         steps.push(Step::Inside(inside));
     }
@@ -208,7 +209,7 @@ fn create(mut cli: Cli, known: &Known) -> Result<Vec<Step>, Failure> {
 
 /// What is mounted and set in the namespaces that were made.
 fn furnish(cli: Cli) -> impl Iterator<Item = Step> {
-    let shared = matches!(cli.propagation, Propagation::Shared | Propagation::Unchanged);
+    let shared = cli.propagation.leads_out();
     let root = cli.place.root;
     let at = |dir| Folder::new(root.as_ref(), dir);
     let proc = cli.mount_proc.map(|dir| Step::Proc { at: at(dir), shared });
@@ -226,8 +227,8 @@ fn furnish(cli: Cli) -> impl Iterator<Item = Step> {
 }
 
 /// The steps of `--pty`, the last before COMMAND.
-fn terminal(devpts: Devpts) -> impl Iterator<Item = Step> {
-    let mount = (devpts == Devpts::New).then_some(Step::Devpts);
+fn terminal(devpts: Devpts, shared: bool) -> impl Iterator<Item = Step> {
+    let mount = (devpts == Devpts::New).then_some(Step::Devpts { shared });
     mount.into_iter().chain([Step::Terminal])
 }
 

@@ -1,7 +1,7 @@
 //! A proc of one's own: it shows the processes of the PID namespace that it is mounted from.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -49,20 +49,10 @@ impl Folder {
 
 /// Mounts a fresh proc on a folder, which must not be a symbolic link: `rootfs/proc` is a name
 /// that whoever made the root file system chose, and it may lead anywhere.
-///
-/// If mounts are shared with the namespace that we come from, what is mounted on the folder now,
-/// as on `/proc`, is made private first, as unshare(1) does: else it is covered there too.
 pub fn mount(at: &Folder, shared: bool) -> Result<(), Failure> {
     let what = || format!("mount proc on {:?}", at.path());
     let folder = at.open(&what())?;
-    if shared {
-        let private = private();
-        match sys::mount_setattr(&folder, sys::AT_RECURSIVE, &private) {
-            // It is no mount point.
-            Err(Errno::EINVAL) | Ok(()) => {}
-            other => other.tried(what)?,
-        }
-    }
+    set_apart(&folder, shared).tried(what)?;
     let attributes = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
     let proc = sys::new_mount(c"proc", &[], attributes).tried(what).map_err(hint::for_proc)?;
     sys::move_mount(proc, folder).tried(what)
@@ -97,11 +87,20 @@ pub fn binfmt_line(at: &Folder, interpreter: Option<&OsStr>) -> String {
     }
 }
 
-fn private() -> sys::mount_attr {
-    sys::mount_attr {
-        attr_set: 0,
-        attr_clr: 0,
-        propagation: MsFlags::MS_PRIVATE.bits(),
-        userns_fd: 0,
+/// If mounts are shared with the namespace that we come from, what is mounted on the folder now, as on
+/// `/proc`, is made private first, as unshare(1) does: else it is covered there too.
+pub fn set_apart(folder: impl AsFd, shared: bool) -> nix::Result<()> {
+    let propagation = MsFlags::MS_PRIVATE.bits();
+    let private = sys::mount_attr { attr_set: 0, attr_clr: 0, propagation, userns_fd: 0 };
+    match shared.then(|| sys::mount_setattr(folder, sys::AT_RECURSIVE, &private)) {
+        // It is no mount point.
+        None | Some(Err(Errno::EINVAL)) => Ok(()),
+        Some(set) => set,
     }
+}
+
+/// The same in shell.
+pub fn apart_line(folder: &str, shared: bool) -> String {
+    let line = format!("mount --make-rprivate {folder} 2>/dev/null || :; ");
+    if shared { line } else { String::new() }
 }

@@ -16,7 +16,7 @@ use nix::sys::termios::{LocalFlags, OutputFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use crate::relay::Relay;
-use crate::wire;
+use crate::{procfs, wire};
 
 /// The file system that the terminal is a file in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +105,10 @@ fn from_here() -> Result<OwnedFd, Failure> {
 }
 
 /// The line of the script, which looks for the group itself.
-pub fn line() -> String {
+pub fn line(shared: bool) -> String {
+    let first = procfs::apart_line(PTS, shared);
     format!(
-        "mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620\
+        "{first}mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620\
          $(awk '$1 <= {TTY} && {TTY} < $1 + $3 {{ print \",gid={TTY}\" }}' /proc/self/gid_map) \
          nsenter-lite {PTS}"
     )
@@ -136,11 +137,12 @@ pub fn callers_size() -> Option<tty::Size> {
 
 impl Terminal {
     /// Shows the devpts that the terminal is in, in our mount namespace.
-    pub fn mount(&mut self) -> Result<(), Failure> {
+    pub fn mount(&mut self, shared: bool) -> Result<(), Failure> {
         let what = || format!("mount a devpts on {PTS:?}");
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let Some(mount) = self.mount.take() else { return Ok(()) };
         let place = open(PTS, flags, Mode::empty()).tried(what)?;
+        procfs::set_apart(&place, shared).tried(what)?;
         sys::move_mount(mount, place).tried(what)
     }
 

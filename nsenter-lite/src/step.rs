@@ -56,7 +56,7 @@ pub enum Step {
     /// Groups that may ping.
     Ping(Groups),
     /// The devpts that COMMAND's own terminal is in.
-    Devpts,
+    Devpts { shared: bool },
     /// A terminal of its own.
     Terminal,
     /// Root, folder, user and group.
@@ -143,11 +143,7 @@ impl common::Step for Step {
             )),
             Self::Proc { at, shared } => {
                 let dir = shell::operand(at.path());
-                let first = if *shared {
-                    format!("mount --make-rprivate {dir} 2>/dev/null || :; ")
-                } else {
-                    String::new()
-                };
+                let first = procfs::apart_line(&dir, *shared);
                 Line::Run(format!("{first}mount -t proc -o nosuid,nodev,noexec proc {dir}"))
             }
             Self::Hostname(name) => Line::Run(format!("hostname -- {}", shell::word(name))),
@@ -157,7 +153,7 @@ impl common::Step for Step {
             Self::ClearEnv => Line::Within("env -i".into()),
             Self::Block(number) => report::block_line(*number),
             Self::Ready(number) => report::ready_line(*number),
-            Self::Devpts => Line::Run(pty::line()),
+            Self::Devpts { shared } => Line::Run(pty::line(*shared)),
             Self::Terminal => Line::Whole("script -qe /dev/null -c".into()),
             Self::Exec(command) | Self::ExecOpened(command) => Line::Exec(shell::line(command)),
         }
@@ -186,7 +182,7 @@ impl common::Step for Step {
                  proc(5)"
             }
             Self::Hostname(_) => "the name in this UTS namespace; sethostname(2)",
-            Self::Devpts => "terminals of its own, numbered from 0; pts(4)",
+            Self::Devpts { .. } => "terminals of its own, numbered from 0; pts(4)",
             Self::Terminal => {
                 "a terminal of its own, in a session of its own: the caller's is out of reach; \
                  pty(7), script(1)"
@@ -230,7 +226,9 @@ impl common::Step for Step {
             Self::Hostname(name) => sethostname(name)
                 .tried(|| format!("set the host name {name:?}"))
                 .map_err(hint::for_hostname)?,
-            Self::Devpts => hands.terminal.iter_mut().try_for_each(Terminal::mount)?,
+            Self::Devpts { shared } => {
+                hands.terminal.iter_mut().try_for_each(|terminal| terminal.mount(*shared))?;
+            }
             Self::Terminal => hands.terminal.iter_mut().try_for_each(Terminal::enter)?,
             Self::Domainname(name) => sys::set_domain_name(name.as_bytes())
                 .tried(|| format!("set the domain name {name:?}"))

@@ -116,6 +116,24 @@ pub fn it_is_the_groups_that_terminals_have() -> Test {
     Ok(())
 }
 
+/// As on a machine whose mounts are shared: outside they are as they were.
+pub fn its_devpts_is_for_those_inside() -> Test {
+    need_root()?;
+    need_program("script")?;
+    for how in ["shared", "unchanged"] {
+        for run_it in ["\"$1\" $options tty", "\"$1\" --dry-run $options tty | sh"] {
+            let script = format!(
+                "mount --make-rshared /; options='--mount --propagation {how} --pty'
+                export SHELL=/bin/sh; {run_it}; ! grep 'nsenter-lite' /proc/self/mountinfo"
+            );
+            let mut command = support::private_sh(&script);
+            let ran = run(command.arg(env!("CARGO_BIN_EXE_nsenter-lite")));
+            assert_eq!(ran.ok().trim_end(), "/dev/pts/0", "{how}: {run_it}");
+        }
+    }
+    Ok(())
+}
+
 /// Nothing is echoed, nothing is changed, nothing is lost; and the end of input is the end.
 pub fn it_works_in_a_pipeline() -> Test {
     need_root()?;

@@ -94,7 +94,7 @@ pub fn enter(cli: &Cli, target: &Target) -> Result<(Vec<Step>, Hands), Failure> 
         steps.push(Step::Enter(entry));
     }
     steps.extend(cli.pid_file.clone().map(Step::PidFile));
-    steps.extend(pty.into_iter().flat_map(terminal));
+    steps.extend(pty.into_iter().flat_map(|devpts| terminal(devpts, false)));
     Ok((steps, Hands { target: Some(held), ..Hands::default() }))
 }
 
