@@ -14,7 +14,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use nix::errno::Errno;
 use nix::libc::{O_NOCTTY, O_NONBLOCK};
 use nix::sys::signal::killpg;
-use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{Pid, getpgrp, read, tcgetpgrp, tcsetpgrp};
 
 use crate::file;
 use crate::sys;
@@ -54,6 +54,19 @@ fn maps(map: &str, id: u32) -> bool {
         let distance = first.and_then(|first| id.checked_sub(first));
         distance.zip(count).is_some_and(|(distance, count)| distance < count)
     })
+}
+
+/// Whether this terminal is our session's and our group not in its foreground. Signals must be blocked.
+pub fn is_in_background(terminal: impl AsFd) -> bool {
+    let ours = getpgrp();
+    match tcgetpgrp(&terminal) {
+        // In a PID namespace all groups of outside are 0; but who reads, be it nothing, is told.
+        Ok(group) if group == ours && ours.as_raw() == 0 => {
+            read(terminal, &mut []) == Err(Errno::EIO)
+        }
+        Ok(group) => group != ours,
+        Err(_) => false,
+    }
 }
 
 /// The terminal of our session.
@@ -102,7 +115,7 @@ impl Terminal {
 
     /// Lends it to the group that had it last, else to this one, if it is ours to lend.
     pub fn lend(&mut self, group: Pid) -> bool {
-        if self.foreground() != Some(self.ours) {
+        if !self.is_here() {
             // Somebody else's by now, as our caller's shell after it has stopped us.
             if self.foreground() != self.lent {
                 self.lent = None;
@@ -135,7 +148,7 @@ impl Terminal {
 
     /// Whether we have it.
     pub fn is_here(&self) -> bool {
-        self.foreground() == Some(self.ours)
+        self.foreground() == Some(self.ours) && !is_in_background(&self.fd)
     }
 
     fn foreground(&self) -> Option<Pid> {

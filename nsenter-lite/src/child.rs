@@ -128,8 +128,9 @@ impl Child {
             return init::fork(self, hands, words, first);
         }
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).tried(|| "make a pipe to the child")?;
+        let post = Post::new()?;
         let counter = self.pty.map(|_| Counter::open()).transpose()?;
-        match Post::new()?.fork(hands.reporter.tie(self.tie)).map_err(hint::for_fork)? {
+        match post.fork(hands.reporter.tie(self.tie)).map_err(hint::for_fork)? {
             Side::Parent(child) => {
                 drop(reader);
                 let listener = hands.reporter.listener(words.map(|(reader, _)| reader));

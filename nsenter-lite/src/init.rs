@@ -64,13 +64,13 @@ pub fn fork(
     words: Option<(OwnedFd, OwnedFd)>,
     first: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<Flow, Failure> {
+    let post = Post::new()?;
     let counter = asked.pty.map(|_| Counter::open()).transpose()?;
     let group = if counter.is_some() { Group::Session } else { Group::Own };
     // Whom we leave gets no terminal that nobody would take back.
     let waited_for = if asked.tie.is_none() { Group::Shared } else { group };
     let (outside, inside) = wire::pair()?;
     let traceable = power::is_traceable().tried(|| "see whether this process can be traced")?;
-    let post = Post::new()?;
     // From its first instruction on: no ptrace(2), and nothing to be had from its /proc folder.
     set_dumpable(false).tried(|| "protect PID 1 from COMMAND")?;
     let side = sys::fork().tried(|| "fork PID 1").map_err(hint::for_fork)?;

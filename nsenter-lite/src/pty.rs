@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use common::sys::{descriptor, tty};
-use common::terminal::{DEVPTS, TTY, has_tty, new_devpts};
+use common::terminal::{DEVPTS, TTY, has_tty, is_in_background, new_devpts};
 use common::{Failure, Tried, file, sys};
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, makedev};
@@ -36,6 +36,8 @@ const PTS: &str = "/dev/pts";
 pub struct Counter {
     outside: OwnedFd,
     inside: OwnedFd,
+    /// Whether our caller's terminal is set for others, perhaps for a shell that edits its line.
+    in_background: bool,
 }
 
 /// COMMAND's side.
@@ -55,8 +57,10 @@ impl Devpts {
 }
 
 impl Counter {
+    /// Signals must be blocked.
     pub fn open() -> Result<Self, Failure> {
-        wire::sockets().map(|(outside, inside)| Self { outside, inside })
+        let (outside, inside) = wire::sockets()?;
+        Ok(Self { outside, inside, in_background: is_in_background(stdin()) })
     }
 
     /// For the one that becomes COMMAND. Makes both sides, like our caller's terminal in what keys do
@@ -69,7 +73,7 @@ impl Counter {
         tty::unlock(&master).tried(|| "unlock a new terminal")?;
         // Never by its name, which may lead elsewhere by now (CVE-2025-52565).
         let peer = tty::peer(&master).tried(|| "open the other side of a new terminal")?;
-        imitate(&peer).tried(|| "set up a new terminal")?;
+        imitate(&peer, self.in_background).tried(|| "set up a new terminal")?;
         descriptor::send(&self.inside, b"\n", [&master, &peer])
             .tried(|| "hand over the other side of a new terminal")?;
         Ok(Terminal { peer, mount, stderr: None })
@@ -115,12 +119,12 @@ pub fn line(shared: bool) -> String {
 }
 
 /// Nobody types where input is no terminal, and nobody wants carriage returns where output is none.
-fn imitate(peer: &OwnedFd) -> nix::Result<()> {
+fn imitate(peer: &OwnedFd, in_background: bool) -> nix::Result<()> {
     let mut mode = tcgetattr(peer)?;
-    if let Ok(callers) = tcgetattr(stdin()) {
-        mode = callers;
-    } else {
-        mode.local_flags.remove(LocalFlags::ECHO);
+    match tcgetattr(stdin()) {
+        Ok(callers) if !in_background => mode = callers,
+        Ok(_) => {}
+        Err(_) => mode.local_flags.remove(LocalFlags::ECHO),
     }
     if !stdout().is_terminal() {
         mode.output_flags.remove(OutputFlags::OPOST);

@@ -5,11 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use common::resident::is_readable;
 use common::sys::tty;
+use common::terminal::is_in_background;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use nix::unistd::{getpgrp, read, tcgetpgrp, write};
+use nix::unistd::{read, write};
 
 use crate::pty;
 
@@ -81,7 +82,7 @@ impl Relay {
         if self.callers.is_some() || self.input != (Input::Open { terminal: true }) {
             return true;
         }
-        if self.is_in_background() {
+        if is_in_background(&self.stdin) {
             return false;
         }
         if let Ok(mode) = tcgetattr(&self.stdin) {
@@ -97,15 +98,11 @@ impl Relay {
     /// Sets it as it was, if it is not somebody else's by now. Says whether it was otherwise.
     pub fn leave_terminal(&mut self) -> bool {
         let Some(mode) = self.callers.take() else { return false };
-        if !self.is_in_background() {
+        if !is_in_background(&self.stdin) {
             // A terminal that is gone needs no setting.
             let _ = tcsetattr(&self.stdin, SetArg::TCSANOW, &mode);
         }
         true
-    }
-
-    fn is_in_background(&self) -> bool {
-        tcgetpgrp(&self.stdin).is_ok_and(|group| group != getpgrp())
     }
 
     /// COMMAND's terminal gets the size of the caller's, and its foreground learns it by SIGWINCH.

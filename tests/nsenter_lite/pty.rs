@@ -281,6 +281,23 @@ pub fn control_c_ends_all_that_runs() -> Test {
     Ok(())
 }
 
+/// Not as the caller's is at that moment, whose shell edits a line.
+pub fn started_in_the_background_its_terminal_is_a_usual_one() -> Test {
+    need_sessions()?;
+    let mut session = Session::bash();
+    session.line("$TOOL --pty cat &");
+    session.expect("@ ");
+    session.pause();
+    session.line("fg");
+    session.expect("cat\r\n");
+    session.pause();
+    session.line("twice");
+    session.expect("twice\r\ntwice\r\n");
+    session.keys("\x04");
+    session.expect("@ ");
+    Ok(())
+}
+
 /// timeout(1) puts what it runs into the background, with a script's terminal.
 pub fn in_the_background_it_ends_by_a_signal() -> Test {
     need_sessions()?;

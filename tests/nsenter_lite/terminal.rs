@@ -144,6 +144,25 @@ pub fn a_command_in_our_group_goes_on_by_fg() -> Test {
     Ok(())
 }
 
+/// In a PID namespace the caller's group and its foreground are both 0.
+pub fn a_launcher_in_another_does_not_take_the_terminal_away() -> Test {
+    need_sessions()?;
+    let mut session = Session::bash();
+    for options in ["--init", "--init --pty"] {
+        session.line(&format!("$TOOL -p $TOOL {options} cat &"));
+        session.expect("@ ");
+        session.pause();
+        assert_eq!(session.run("echo mine"), "mine\r\n", "{options}");
+    }
+    session.line("fg");
+    session.pause();
+    session.line("yours");
+    session.expect("yours\r\nyours\r\n");
+    session.keys("\x04");
+    session.expect("@ ");
+    Ok(())
+}
+
 /// A loop of containers is ended by one Ctrl-C, as one of plain commands is.
 pub fn control_c_reaches_the_script_too() -> Test {
     need_sessions()?;
