@@ -88,6 +88,7 @@ support::tests!(
     terminal::the_callers_next_read_works,
     terminal::control_z_stops_the_command_and_its_launcher,
     terminal::a_command_in_our_group_goes_on_by_fg,
+    terminal::one_launcher_in_another_stops_in_the_background,
     terminal::a_launcher_in_another_does_not_take_the_terminal_away,
     terminal::control_c_reaches_the_script_too,
     terminal::a_pipeline_shares_the_terminal,

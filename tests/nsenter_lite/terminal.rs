@@ -144,6 +144,23 @@ pub fn a_command_in_our_group_goes_on_by_fg() -> Test {
     Ok(())
 }
 
+/// Whoever waits for the launcher in its group stops with it, and is seen to, as cgset.
+pub fn one_launcher_in_another_stops_in_the_background() -> Test {
+    need_sessions()?;
+    let mut session = Session::bash();
+    session.line("$TOOL -f -m $TOOL -p cat &");
+    session.expect("@ ");
+    session.pause();
+    assert!(session.run("jobs").contains("topped"));
+    session.line("fg");
+    session.pause();
+    session.line("read on");
+    session.expect("read on\r\nread on\r\n");
+    session.keys("\x04");
+    session.expect("@ ");
+    Ok(())
+}
+
 /// In a PID namespace the caller's group and its foreground are both 0.
 pub fn a_launcher_in_another_does_not_take_the_terminal_away() -> Test {
     need_sessions()?;

@@ -230,10 +230,8 @@ impl Child {
                 SIGTSTP | SIGTTIN | SIGTTOU => {
                     self.send(SIGSTOP);
                     // It goes on asking for the terminal as soon as it is continued, by signals that
-                    // would stop us once more before we see for what we were. The kernel has looked
-                    // that there is somebody to continue us.
-                    let asks = signal != SIGTSTP && arrived.code > 0;
-                    self.suspend(if asks { SIGSTOP } else { signal }, &mut ());
+                    // would stop us once more before we see for what we were.
+                    self.suspend(if arrived.code > 0 { SIGTSTP } else { signal }, &mut ());
                 }
                 _ => {
                     self.killed_for = Some(signal);
