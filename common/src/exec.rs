@@ -207,6 +207,9 @@ pub fn exec_opened(program: &OwnedFd, command: &[OsString]) -> Failure {
 
 /// Execution takes no right to read; but what the kernel has no loader for, a shell has to read.
 fn not_read(failure: Failure, program: &OsStr) -> Failure {
+    if let Some(folder) = candidates(program).find(|path| path.is_dir()) {
+        return failure.hint(format!("{folder:?} is a folder, and no program"));
+    }
     let may = |path: &Path, what| access(path, what).is_ok();
     let hidden = |path: &PathBuf| {
         path.is_file() && may(path, AccessFlags::X_OK) && !may(path, AccessFlags::R_OK)
@@ -284,7 +287,9 @@ mod tests {
         assert_eq!(run("no-such-program-anywhere").status(Form::Command), 127);
         let folder = run("/etc");
         assert_eq!(folder.status(Form::Command), 126);
-        assert_eq!(folder.lines("t"), "t: run \"/etc\": Permission denied (EACCES)\n");
+        let wanted = "t: run \"/etc\": Permission denied (EACCES)\n\
+            hint: \"/etc\" is a folder, and no program\n";
+        assert_eq!(folder.lines("t"), wanted);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Clocks that tell another time: the offsets of a new time namespace, see time_namespaces(7).
 
-use common::{Failure, Tried};
+use common::{Failure, Tried, pid};
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 
@@ -35,12 +35,16 @@ impl Clocks {
             std::fs::write("/proc/self/timens_offsets", format!("{name} {seconds} 0\n"))
                 .tried(|| format!("set the {name} clock by {seconds} seconds"))
                 .map_err(|failure| {
-                    failure.hint_if(Errno::ERANGE, || {
-                        let now = clock_gettime(clock).map_or(0, |now| now.tv_sec());
-                        format!(
-                            "it stands at {now} seconds, and can't be set below 0 or above 146 years"
-                        )
-                    })
+                    failure.hint_if(Errno::ENOENT, || pid::NO_PROC.into()).hint_if(
+                        Errno::ERANGE,
+                        || {
+                            let now = clock_gettime(clock).map_or(0, |now| now.tv_sec());
+                            format!(
+                                "it stands at {now} seconds, and can't be set below 0 or above 146 \
+                                 years"
+                            )
+                        },
+                    )
                 })?;
         }
         Ok(())

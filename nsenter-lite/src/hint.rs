@@ -134,17 +134,27 @@ pub fn for_proc(failure: Failure) -> Failure {
 pub fn for_mount_point(failure: Failure, dir: &Path) -> Failure {
     let is_link = fs::symlink_metadata(dir.components().as_path())
         .is_ok_and(|found| found.file_type().is_symlink());
-    failure.hint_if(Errno::ENOENT, || format!("make the mount point: mkdir {dir:?}")).hint_if(
-        Errno::ENOTDIR,
-        || {
+    failure
+        .hint_if(Errno::ENOENT, || match dir.starts_with("/proc") {
+            true => "is /proc mounted? and as root: modprobe binfmt_misc".into(),
+            false => format!("make the mount point: mkdir {dir:?}"),
+        })
+        .hint_if(Errno::ENOTDIR, || {
             if is_link {
                 return "a symbolic link may lead out of the root file system: name the folder \
                     itself"
                     .into();
             }
             "proc is mounted on a folder".into()
-        },
-    )
+        })
+}
+
+/// The file of a namespace was refused.
+pub fn for_looking(failure: Failure) -> Failure {
+    failure.hint_if(Errno::EACCES, || match geteuid().is_root() {
+        true => "that takes CAP_SYS_PTRACE there, and a security module that lets it".into(),
+        false => "that takes root, or a process of your own".into(),
+    })
 }
 
 /// There is no such process, or it is none.
@@ -172,6 +182,7 @@ pub fn for_identity(failure: Failure, id: u32) -> Failure {
 pub fn for_root(failure: Failure) -> Failure {
     failure
         .hint_if(Errno::EPERM, || "that takes root; as yourself add --map-root-user".into())
+        .hint_if(Errno::ENOENT, || "make one: fetch-rootfs host DIR".into())
         .hint_if(Errno::ENOTDIR, || "if it is an archive: fetch-rootfs ARCHIVE DIR".into())
 }
 

@@ -14,6 +14,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::setgroups;
 
 use crate::descriptor::Passed;
+use crate::hint::for_looking;
 use crate::namespace::{ALL, Kind};
 use crate::place::become_somebody;
 use crate::report::HEADING;
@@ -127,7 +128,9 @@ pub fn open_all(joined: &[Joined]) -> Result<Vec<OwnedFd>, Failure> {
     let open = |joined: &Joined| {
         open(&joined.file, flags, Mode::empty())
             .tried(|| format!("open the namespace {:?}", joined.file))
-            .map_err(|failure| failure.hint_if(Errno::ENOENT, || "has the process ended?".into()))
+            .map_err(|failure| {
+                for_looking(failure).hint_if(Errno::ENOENT, || "has the process ended?".into())
+            })
     };
     joined.iter().map(open).collect()
 }

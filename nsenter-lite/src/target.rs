@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::Pid;
 
 use crate::hint;
 use crate::namespace::{ALL, Kind};
@@ -64,6 +64,11 @@ impl Target {
         let path = Path::new(text);
         // Who means a folder of that name writes ./42.
         if path.is_dir() && !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            let namespaces = path.join("ns");
+            if namespaces.is_dir() {
+                return Err(Failure::usage(format!("enter {text:?}: it keeps no namespaces"))
+                    .hint(format!("if it is a process: -t PID, or -t {namespaces:?}")));
+            }
             return Ok(Self::Folder(path.into()));
         }
         let number = ["fd:", "/proc/self/fd/", "/dev/fd/"]
@@ -143,18 +148,12 @@ impl Target {
             Self::Process(pid, _) => format!("of process {pid}"),
             Self::Folder(dir) => format!("in {dir:?}"),
         };
-        Failure::errno(format!("look at the namespaces {whose}"), errno)
-            .hint_if(Errno::EACCES, || match geteuid().is_root() {
-                true => {
-                    "that takes CAP_SYS_PTRACE there, and a security module that lets it".into()
-                }
-                false => "that takes root, or a process of your own".into(),
-            })
-            .hint_if(Errno::ENOENT, || {
-                "the process has ended, and waits for its parent; or /proc hides those of others \
-                 (hidepid)"
-                    .into()
-            })
+        let failure = Failure::errno(format!("look at the namespaces {whose}"), errno);
+        hint::for_looking(failure).hint_if(Errno::ENOENT, || {
+            "the process has ended, and waits for its parent; or /proc hides those of others \
+             (hidepid)"
+                .into()
+        })
     }
 
     /// The owner of a namespace, or the parent of the target's user namespace.
@@ -163,7 +162,8 @@ impl Target {
         let of =
             if kinds.contains(&Kind::User) { Kind::User } else { *other.unwrap_or(&Kind::User) };
         let file = self.path(of);
-        let namespace = File::open(&file).tried(|| format!("open {file:?}"))?;
+        let namespace =
+            File::open(&file).tried(|| format!("open {file:?}")).map_err(hint::for_looking)?;
         let found = if of == Kind::User {
             sys::namespace::parent(&namespace)
         } else {
@@ -226,7 +226,8 @@ pub fn ids(folder: impl AsFd) -> Result<(u32, u32), Failure> {
 pub fn open_file(file: &Path) -> Result<OwnedFd, Failure> {
     let what = || format!("enter the namespace {file:?}");
     let fd = open(file, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())
-        .tried(what)?;
+        .tried(what)
+        .map_err(hint::for_looking)?;
     let kind = fstatfs(&fd).tried(what)?.filesystem_type();
     if kind != NSFS_MAGIC {
         return Err(Failure::new(format!("{}: it is an ordinary file", what()))
@@ -254,7 +255,9 @@ fn inherited(text: &str, number: &str) -> Result<Target, Failure> {
     let number: u32 = number
         .parse()
         .map_err(|_| Failure::usage(format!("{}: it has no number", what())).hint("write fd:3"))?;
-    let pidfd = sys::inherited(number).tried(what)?;
+    let pidfd = sys::inherited(number).tried(what).map_err(|failure| {
+        failure.hint_if(Errno::EBADF, || "the caller has no such descriptor open".into())
+    })?;
     let target = pidfd::pid_in_proc(&pidfd, what).map_err(hint::for_target)?;
     Ok(Target::Process(target, pidfd))
 }

@@ -125,7 +125,11 @@ pub fn statuses_are_those_of_the_command() -> Test {
         let not_found = run(tool().args(options).arg("/no/such/program"));
         not_found.fails(127, "nsenter-lite", &["run \"/no/such/program\"", "(ENOENT)"]);
         run(tool().args(options).arg("no-such-program")).fails(127, "nsenter-lite", &["PATH"]);
-        run(tool().args(options).arg("/etc")).fails(126, "nsenter-lite", &["(EACCES)"]);
+        run(tool().args(options).arg("/etc")).fails(
+            126,
+            "nsenter-lite",
+            &["(EACCES)", "\"/etc\" is a folder"],
+        );
     }
     assert_eq!(with(&["-f"], "kill -KILL $$").status, 137);
     assert_eq!(with(&["-f"], "kill -TERM $$").status, 143);

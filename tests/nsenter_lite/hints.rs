@@ -97,7 +97,11 @@ pub fn what_only_another_kernel_says_is_explained() -> Test {
 pub fn a_root_or_an_identity_that_is_not_to_be_had() -> Test {
     need_user_namespaces()?;
     let (_folder, nobody) = as_nobody();
-    let cases: [(&[&str], &[&str]); 5] = [
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&["-r", "-R", "/nowhere"], &["(ENOENT)", "fetch-rootfs host"]),
+        (&["--join", "net=/proc/1/ns/net"], &["(EACCES)", "a process of your own"]),
+        (&["-t", "1", "--user-parent", "-U"], &["(EACCES)", "a process of your own"]),
+        (&["-t", "1", "--net=/proc/1/ns/net"], &["(EACCES)", "a process of your own"]),
         (&["-R", "/"], &["change the root directory", "(EPERM)", "--map-root-user"]),
         (&["-r", "-R", "/etc/passwd"], &["(ENOTDIR)", "fetch-rootfs"]),
         (&["-S", "0"], &["be user 0", "(EPERM)", "--map-auto"]),
