@@ -71,7 +71,7 @@ pub trait Beside {
     fn resize(&mut self) -> bool {
         false
     }
-    /// We are about to be stopped. Says whether the terminal was in our hands.
+    /// We are about to be stopped, or were. Says whether the terminal was in our hands.
     fn pause(&mut self) -> bool {
         false
     }

@@ -226,7 +226,5 @@ pub fn for_interpreter(failure: Failure) -> Failure {
 
 /// The host name, or the domain name, was refused.
 pub fn for_hostname(failure: Failure) -> Failure {
-    failure
-        .hint_if(Errno::EINVAL, || "such a name has at most 64 bytes".into())
-        .hint_if(Errno::ENAMETOOLONG, || "such a name has at most 64 bytes".into())
+    failure.hint_if(Errno::EINVAL, || "such a name has at most 64 bytes".into())
 }

@@ -181,14 +181,10 @@ impl Ids {
 
     /// Whether one of these asks for a user namespace.
     pub fn ask(&self) -> bool {
-        self.map_root_user
-            || self.map_current_user
-            || self.map_user.is_some()
-            || self.map_group.is_some()
-            || self.ask_for_more_than_oneself()
+        self.given().is_some_and(|option| option != "--setgroups")
     }
 
-    /// The first of these that is there.
+    /// The first of these that is there. --setgroups is for a user namespace that others ask for.
     pub fn given(&self) -> Option<&'static str> {
         let options = [
             ("--map-root-user", self.map_root_user),

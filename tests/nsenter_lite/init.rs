@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use support::{Test, eventually, need_program, need_root, run, scratch, sh};
 
-use crate::setup::{Container, has_word, is_alive, members, need_user_namespaces, tool, with};
+use crate::setup::{
+    Container, has_word, is_alive, members, need_user_namespaces, only_child, tool, with,
+};
 
 /// Signals that don't end who gets them: SIGKILL and SIGSTOP, which can't be passed on, those of job
 /// control, those that do nothing by default, and the two that are ignored in whatever glibc's
@@ -46,9 +48,7 @@ fn launcher(container: &Container) -> i32 {
 
 /// The process outside has one child.
 fn pid_1(container: &Container) -> i32 {
-    let launcher = launcher(container);
-    let child = fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children"));
-    let child = child.expect("it runs").trim_end().parse().expect("one PID");
+    let child = only_child(launcher(container));
     assert_ne!(child, container.pid);
     child
 }

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use support::{Ran, Test, eventually, need_program, need_root, run, run_with_input, scratch, skip};
 
 use crate::session::{Session, need_sessions};
-use crate::setup::{Container, as_nobody, need_user_namespaces, tool};
+use crate::setup::{Container, as_nobody, need_user_namespaces, only_child, tool};
 
 pub fn it_has_a_name_and_a_session() -> Test {
     need_user_namespaces()?;
@@ -215,11 +215,6 @@ pub fn the_callers_input_is_out_of_reach() -> Test {
     Ok(())
 }
 
-fn only_child(of: i32) -> Pid {
-    let child = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).expect("it runs");
-    Pid::from_raw(child.trim_end().parse().expect("one child"))
-}
-
 /// The launcher stopped: the terminal is usable, and COMMAND's again when it goes on.
 pub fn a_stopped_launcher_leaves_the_terminal_as_it_was() -> Test {
     need_sessions()?;
@@ -228,7 +223,7 @@ pub fn a_stopped_launcher_leaves_the_terminal_as_it_was() -> Test {
     session.line("$TOOL --init --pty bash --norc --noprofile -i");
     session.expect("@ ");
     session.pause();
-    kill(only_child(session.pid()), Signal::SIGTSTP).expect("ours");
+    kill(Pid::from_raw(only_child(session.pid())), Signal::SIGTSTP).expect("ours");
     session.expect("topped");
     session.expect("@ ");
     assert_eq!(session.run("stty -g"), before);
@@ -253,7 +248,7 @@ pub fn a_launcher_that_was_stopped_unasked_reads_keys_again() -> Test {
     let mut session = Session::bash();
     session.line("$TOOL --pty sh -c 'echo be\"\"gun; read word; echo \"<$word>\"'");
     session.expect("begun");
-    kill(only_child(session.pid()), Signal::SIGSTOP).expect("ours");
+    kill(Pid::from_raw(only_child(session.pid())), Signal::SIGSTOP).expect("ours");
     session.expect("topped");
     session.expect("@ ");
     session.run("bg");

@@ -160,6 +160,12 @@ fn has_failed(status: ExitStatus, said: &Path) -> ! {
     panic!("{ran:?}");
 }
 
+/// The child of a process that has one.
+pub fn only_child(of: impl std::fmt::Display) -> i32 {
+    let children = fs::read_to_string(format!("/proc/{of}/task/{of}/children"));
+    children.expect("it runs").trim_end().parse().expect("one child")
+}
+
 /// A zombie that its new parent has not looked at yet is dead.
 pub fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

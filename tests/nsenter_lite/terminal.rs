@@ -7,6 +7,7 @@ use nix::unistd::Pid;
 use support::{Test, eventually, need_program, scratch};
 
 use crate::session::{Session, need_sessions};
+use crate::setup::only_child;
 
 /// Without a word about job control, and with it.
 pub fn a_shell_inside_has_job_control() -> Test {
@@ -75,10 +76,8 @@ pub fn the_callers_next_read_works() -> Test {
             }
             if command.contains("inside") {
                 session.expect("inside\r\n");
-                let script = session.pid();
-                let tool = fs::read_to_string(format!("/proc/{script}/task/{script}/children"));
-                let tool = tool.expect("it runs").trim_end().parse().expect("one child");
-                kill(Pid::from_raw(tool), Signal::SIGTERM).expect("ours");
+                let tool = Pid::from_raw(only_child(session.pid()));
+                kill(tool, Signal::SIGTERM).expect("ours");
             }
             session.expect("over\r\n");
             session.line("word");

@@ -102,12 +102,8 @@ impl Child {
 
     /// [`Child::wait`], with something else to attend to.
     pub fn wait_beside(mut self, beside: &mut dyn Beside) -> Result<u8, Failure> {
-        let change = match self.watch(beside) {
-            // It is another's child now.
-            Ok(None) => return Ok(0),
-            Ok(Some(change)) => Ok(change),
-            Err(failure) => Err(failure),
-        };
+        // Else it is another's child now.
+        let Some(change) = self.watch(beside).transpose() else { return Ok(0) };
         let change = change.map(|change| match change {
             Change::Killed(SIGKILL) => Change::Killed(self.killed_for.unwrap_or(SIGKILL)),
             change => change,
