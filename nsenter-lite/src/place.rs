@@ -9,7 +9,7 @@ use common::subordinate;
 use common::sys::power;
 use common::{Failure, Tried, file, shell};
 use nix::errno::Errno;
-use nix::sys::prctl::set_keepcaps;
+use nix::sys::prctl::{get_pdeathsig, set_keepcaps, set_pdeathsig};
 use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
 
 use crate::hint;
@@ -174,6 +174,7 @@ pub fn become_command(uid: Option<u32>, gid: Option<u32>, keep_caps: bool) -> Re
 
 /// Where setgroups(2) is denied, the groups stay those of the caller, who had them anyway.
 pub fn become_somebody(uid: Option<u32>, gid: Option<u32>) -> Result<(), Failure> {
+    let tie = get_pdeathsig().ok().flatten();
     if let Some(gid) = gid {
         match setgroups(&[]) {
             Err(Errno::EPERM) if are_groups_fixed() => {}
@@ -190,7 +191,8 @@ pub fn become_somebody(uid: Option<u32>, gid: Option<u32>) -> Result<(), Failure
             .tried(|| format!("be user {uid}"))
             .map_err(|failure| hint::for_identity(failure, uid))?;
     }
-    Ok(())
+    // The kernel has forgotten it with who we were.
+    tie.map_or(Ok(()), set_pdeathsig).tried(|| "tie this process to its parent again")
 }
 
 /// Denied, or no group is mapped: the kernel answers EPERM to both.

@@ -213,14 +213,20 @@ pub fn nothing_is_left_when_the_command_ends() -> Test {
 
 pub fn a_killed_launcher_takes_the_command_along() -> Test {
     need_root()?;
+    let map = ["--map-users=0:100000:9", "--map-groups=0:100000:9"];
     for options in [
         &["-p"][..],
         &["-p", "--mount-proc"],
         &["-f", "--kill-child"],
         &["--kill-child=TERM"],
         &["--init"],
+        // Another user than the one that it was tied as.
+        &["-p", "-S", "65534", "-G", "65534"],
+        &["-f", "--kill-child", map[0], map[1], "-S", "0", "-G", "0"],
     ] {
         let mut container = Container::start(options, &["sleep", "60"]);
+        let comm = format!("/proc/{}/comm", container.pid);
+        eventually("it runs", || (fs::read_to_string(&comm).ok()? == "sleep\n").then_some(()));
         container.signal(Signal::SIGKILL);
         let start = Instant::now();
         assert_eq!(container.end(), -9);
