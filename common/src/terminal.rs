@@ -113,8 +113,16 @@ impl Terminal {
         stdin().is_terminal() && stdout().is_terminal()
     }
 
+    /// Notes that a group has taken it which is not ours, if that is so, as that of a shell which makes
+    /// its own.
+    pub fn taken_by(&mut self, group: Pid) {
+        if group != self.ours && self.foreground() == Some(group) {
+            self.lent = Some(group);
+        }
+    }
+
     /// Lends it to the group that had it last, else to this one, if it is ours to lend.
-    pub fn lend(&mut self, group: Pid) -> bool {
+    pub fn lend(&mut self, group: Option<Pid>) -> bool {
         if !self.is_here() {
             // Somebody else's by now, as our caller's shell after it has stopped us.
             if self.foreground() != self.lent {
@@ -122,7 +130,7 @@ impl Terminal {
             }
             return false;
         }
-        let mut candidates = [self.last, Some(group)].into_iter().flatten();
+        let mut candidates = [self.last, group].into_iter().flatten();
         self.lent = candidates.find(|group| tcsetpgrp(&self.fd, *group).is_ok());
         self.lent.is_some()
     }

@@ -108,17 +108,25 @@ pub fn control_z_stops_the_command_and_its_launcher() -> Test {
         assert_eq!(session.run("echo $?"), "130\r\n");
     }
     // A shell inside that suspends itself.
-    session.line("$TOOL --init bash --norc --noprofile -i");
-    session.expect("@ ");
-    session.line("suspend");
-    session.expect("topped");
-    session.expect("@ ");
-    session.line("fg");
-    session.expect("bash");
-    assert_eq!(session.run("echo $$"), "2\r\n");
-    session.line("exit 3");
-    session.expect("@ ");
-    assert_eq!(session.run("echo $?"), "3\r\n");
+    for (line, start) in [
+        ("$TOOL --init $IT", "2\r\n"),
+        ("$TOOL -f -m $IT", ""),
+        ("sh -c '$TOOL -f -m $IT; exit $?'", ""),
+    ] {
+        session.line(&line.replace("$IT", "bash --norc --noprofile -i"));
+        session.expect("@ ");
+        for _ in 0..2 {
+            session.line("suspend");
+            session.expect("topped");
+            session.expect("@ ");
+            session.line("fg");
+            session.expect("bash");
+            assert!(session.run("echo $$").starts_with(start), "{line}");
+        }
+        session.line("exit 3");
+        session.expect("@ ");
+        assert_eq!(session.run("echo $?"), "3\r\n", "{line}");
+    }
     Ok(())
 }
 

@@ -257,6 +257,9 @@ impl Child {
     /// The child has stopped. If it is for want of the terminal, and we have it, it gets it; else our
     /// caller's job control sees us stop, too.
     fn stopped(&mut self, by: c_int, beside: &mut dyn Beside) {
+        if let (Some(terminal), Ok(group)) = (&mut self.terminal, getpgid(Some(self.pid))) {
+            terminal.taken_by(group);
+        }
         let at_terminal =
             self.group == Group::Session || self.terminal.as_ref().is_some_and(Terminal::is_lent);
         match by {
@@ -293,9 +296,8 @@ impl Child {
     /// A group of this number has to be there: the kernel would make any process's number the
     /// foreground, and whoever reads were in the background then.
     fn lend(&mut self) -> bool {
-        let group = self.pid;
-        self.group == Group::Own
-            && self.terminal.as_mut().is_some_and(|terminal| terminal.lend(group))
+        let group = (self.group == Group::Own).then_some(self.pid);
+        self.terminal.as_mut().is_some_and(|terminal| terminal.lend(group))
     }
 
     fn send(&self, signal: c_int) {
