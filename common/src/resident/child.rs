@@ -197,7 +197,7 @@ impl Child {
             // A terminal that is not ours stops nobody there: it is us who are sent away from ours.
             signal @ (SIGTSTP | SIGTTIN | SIGTTOU) if self.group == Group::Session => {
                 beside.pause();
-                stop_self(signal);
+                stop_by(signal, getpid());
             }
             SIGCONT => {
                 // Of a SIGSTOP we were not told, and the terminal may be our caller's since.
@@ -277,11 +277,9 @@ impl Child {
     fn suspend(&mut self, signal: c_int, beside: &mut dyn Beside) {
         let lent = self.terminal.as_mut().is_some_and(Terminal::take_back);
         let was_away = beside.pause() || lent;
-        if was_away {
-            // The terminal has stopped the job that it was lent to, and not the caller's.
-            let _ = signal::send(whole(getpgrp()), signal);
-        }
-        let continued = stop_self(signal);
+        // The terminal has stopped the job that it was lent to, and not the caller's. One signal is for
+        // all of that: a second one would undo the SIGCONT that has come meanwhile.
+        let continued = stop_by(signal, if was_away { whole(getpgrp()) } else { getpid() });
         let here = self.terminal.as_ref().is_some_and(Terminal::is_here);
         if here && (lent || Terminal::is_all_ours()) {
             self.lend();
@@ -327,10 +325,10 @@ impl Child {
     }
 }
 
-/// Lets the default action of this signal stop us. In a job that nobody could continue the kernel
+/// Lets the default action of this signal stop us, or all of our group. In a job that nobody could continue the kernel
 /// leaves it out; says whether we were stopped, and continued.
-fn stop_self(signal: c_int) -> bool {
-    let _ = signal::send(getpid(), signal);
+fn stop_by(signal: c_int, whom: Pid) -> bool {
+    let _ = signal::send(whom, signal);
     let _ = signal::block(signal::ALL & !set(signal));
     let _ = signal::block(signal::ALL);
     signal::take_back(set(SIGCONT))
