@@ -149,7 +149,13 @@ impl Cli {
     pub fn request(&self) -> Result<Request, Failure> {
         let request = self.request_here()?;
         let Some(pid) = &self.target else { return Ok(request) };
-        let pid = pid::parse(pid)?;
+        let pid = pid::parse(pid).map_err(|failure| match pid.as_str() {
+            "proc" | "sysfs" | "tmpfs" | "mqueue" | "overlay" => failure.hint(
+                "-t takes a process; a new file system is made in a root: bindmount --root ROOTFS \
+                 --proc --tmpfs DST",
+            ),
+            _ => failure,
+        })?;
         if !self.command.is_empty() {
             return Err(Failure::usage("run a COMMAND after --target: it would be half in there")
                 .hint(format!("nsenter-lite -t {pid} -a -- COMMAND runs one in a container")));
@@ -213,7 +219,10 @@ impl Cli {
                 dst: (*dst).clone(),
                 options: self.mount_options()?,
             }])),
-            (None, [_]) => Err(wrong("DST is missing: where is it to be seen?")),
+            (None, [_]) => Err(wrong("DST is missing: where is it to be seen?").hint(
+                "what is mounted already is changed by mount(8): mount -o remount,bind,ro DST, mount \
+                 --make-private DST",
+            )),
             (None, _) => Err(wrong("there is more than SRC and DST; COMMAND stands behind --")),
         }
     }

@@ -39,7 +39,7 @@ impl IdMap {
     /// Adds ranges as mount(8) has them: `u:0:1000:1 g:0:1000:1`, or `b:` for both.
     pub fn add(&mut self, text: &str) -> Result<(), Failure> {
         if text.split_ascii_whitespace().next().is_none() {
-            return Err(wrong(text));
+            return Err(wrong(text, "it is empty"));
         }
         text.split_ascii_whitespace().try_for_each(|range| match range.split_once(':') {
             Some(("u", range)) => self.add_users(range),
@@ -161,18 +161,14 @@ fn as_it_is(file: &str) -> Result<String, Failure> {
 
 fn extent(text: &str) -> Result<Extent, Failure> {
     let numbers: Result<Vec<u32>, _> = text.split(':').map(decimal).collect();
-    let numbers = numbers.ok().and_then(|numbers| <[u32; 3]>::try_from(numbers).ok());
-    let numbers = numbers.filter(|[.., count]| *count > 0).ok_or_else(|| wrong(text))?;
-    Extent::of(numbers).ok_or_else(|| {
-        let last = NOBODY - 1;
-        Failure::usage(format!(
-            "read the map of owners {text:?}: it ends above {last}, the last there is"
-        ))
-    })
+    let numbers = numbers.ok().and_then(|numbers| numbers.try_into().ok());
+    let numbers = numbers.ok_or_else(|| wrong(text, "not of the form INNER:OUTER:COUNT"))?;
+    Extent::of(numbers)
+        .ok_or_else(|| wrong(text, &format!("there are no such ids: they are 0 to {}", NOBODY - 1)))
 }
 
-fn wrong(text: &str) -> Failure {
-    Failure::usage(format!("read the map of owners {text:?}: not of the form INNER:OUTER:COUNT"))
+fn wrong(text: &str, why: &str) -> Failure {
+    Failure::usage(format!("read the map of owners {text:?}: {why}"))
         .hint("as in 0:1000:1: what is root's on disk is seen as user 1000's")
 }
 

@@ -54,6 +54,9 @@ pub fn wrong_usage_is_one_line() -> Test {
     for (args, status, parts) in [
         ("", 2, &["SRC and DST are missing", "hint: "][..]),
         ("src", 2, &["DST is missing"]),
+        ("-o remount,ro dst", 2, &["DST is missing", "hint: ", "mount -o remount,bind,ro DST"]),
+        ("-t proc proc dst", 2, &["read a PID from \"proc\"", "hint: -t takes a process"]),
+        ("-t PID src dst", 2, &["read a PID from \"PID\"", "hint: a PID is"]),
         ("--bogus", 2, &["unexpected argument '--bogus'"]),
         ("src dst -o huge", 2, &["no option is called \"huge\"", "hint: "]),
         ("--bogus -- true", 125, &["unexpected argument"]),
