@@ -54,6 +54,7 @@ support::tests!(
     options::a_bind_shows_what_is_mounted_below,
     options::a_root_that_is_none,
     options::names_that_begin_with_a_dash,
+    options::a_name_that_ends_in_a_newline,
     options::a_shell_that_ends_is_a_tool_that_fails,
 );
 

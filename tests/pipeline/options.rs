@@ -1,13 +1,13 @@
 //! The options of `scripts/container run`, seen in the line that it prints.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use support::{TempDir, Test, need_program, need_root, run, scratch};
+use support::{TempDir, Test, need_program, need_root, private_sh, run, scratch};
 
-use crate::{container, script, sh};
+use crate::{alone, container, script, sh};
 
 /// What is printed for these options.
 #[track_caller]
@@ -34,21 +34,26 @@ pub fn a_value_may_stand_behind_an_equals_sign() -> Test {
         ("--cap-drop", "all"),
         ("--cap-keep", "net_raw"),
         ("--seccomp", "none"),
-        ("--user", "bob"),
-        ("--workdir", "/srv"),
     ];
     for (option, value) in values {
         let two_words = line(&root, &[option, value]);
         assert_eq!(line(&root, &[&format!("{option}={value}")]), two_words);
     }
-    for (option, value) in [("-e", "A=1"), ("-v", "/srv:/srv"), ("-u", "bob"), ("-w", "/srv")] {
+    for (option, long, value) in [
+        ("-e", "--env", "A=1"),
+        ("-v", "--volume", "/srv:/srv"),
+        ("-u", "--user", "bob"),
+        ("-w", "--workdir", "/srv"),
+    ] {
         let two_words = line(&root, &[option, value]);
+        assert_eq!(line(&root, &[&format!("{long}={value}")]), two_words);
         assert_eq!(line(&root, &[&format!("{option}{value}")]), two_words);
         assert_eq!(line(&root, &[&format!("{option}={value}")]), two_words);
     }
     fails(&["run", "--mem=", "/"], &["read the option --mem: its value is empty", "hint: "]);
     fails(&["run", "--network=some", "/"], &["\"some\"", "not none or host"]);
     fails(&["run", "--bogus=1", "/"], &["no option is called \"--bogus\"", "hint: "]);
+    fails(&["run", "-it", "/"], &["no option is called \"-it\"", "hint: leave it out"]);
     fails(&["run", "--privileged=1", "/"], &["--privileged: it takes no value", "hint: "]);
     fails(&["run", "--mem=--help", "/"], &["read the option --mem: \"--help\"", "hint: "]);
     need_root()?;
@@ -111,6 +116,8 @@ pub fn a_root_that_is_none() -> Test {
     let hint = format!("hint: extract an archive: fetch-rootfs '{}' DIR", path("a b.tar"));
     fails(&["run", &path("a b.tar")], &["a b.tar\": not a directory", &hint]);
     fails(&["run", &path("a b.tar/rootfs")], &["rootfs\": no such directory"]);
+    symlink("loop", path("loop")).expect("our own folder");
+    fails(&["run", &path("loop")], &["loop\": Too many levels of symbolic links", "hint: "]);
     let mut command = script("container");
     let dash = command.args(["run", "--", "-dash"]).current_dir(folder.path());
     run(dash).fails(125, "container", &["open \"./-dash\"", "fetch-rootfs host ./-dash"]);
@@ -138,6 +145,32 @@ pub fn names_that_begin_with_a_dash() -> Test {
     for part in [" --hostname=-x ", " --std ./-dash ", " -- ./-dash true\n"] {
         assert!(seen.contains(part), "{seen}");
     }
+    Ok(())
+}
+
+/// Which a shell's $(...) takes away.
+pub fn a_name_that_ends_in_a_newline() -> Test {
+    need_root()?;
+    let _alone = alone();
+    let folder = scratch();
+    let root = folder.path().join("a:b\n");
+    fs::create_dir_all(root.join("mnt")).expect("our own folder");
+    let escaped = root.display().to_string().replace(':', "\\:");
+    let twice = format!(" '{escaped}:{escaped}' -- ");
+    for (options, mount, part) in [
+        (&["--overlay", "up:work"][..], ":", format!("--overlay='{escaped}:up:work'")),
+        (&["--userns", "5:5"], ":", twice.clone()),
+        (&[], "mount -t tmpfs t \"$1/mnt\"", twice),
+    ] {
+        let mut command = private_sh(&format!("{mount}; shift; exec \"$@\""));
+        command.arg(&root).arg(script("container").get_program()).args(["run", "-n"]);
+        let seen = run(command.args(options).arg(&root)).silent();
+        assert!(seen.contains(&part), "{seen}");
+    }
+    let mut command = script("container");
+    command.args(["run", "-n", "-v", "srv:/srv"]).arg(&root).current_dir(&root);
+    let seen = run(&mut command).silent();
+    assert!(seen.contains(&format!(" --bind '{escaped}/srv:/srv:rbind'")), "{seen}");
     Ok(())
 }
 
