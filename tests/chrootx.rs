@@ -78,6 +78,7 @@ support::tests!(
     landlock::rules_that_make_no_sense_are_refused,
     nss::no_code_of_the_root_is_run_to_look_up_a_user,
     program::a_script_without_an_interpreter_is_for_the_shell,
+    program::a_mount_that_lets_no_program_run_is_named,
     program::a_program_of_another_machine_is_not_for_the_shell,
     program::a_command_that_nobody_named_is_explained,
     program::a_number_that_is_none_is_explained,

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use common::{Failure, Tried, inroot};
+use common::{Failure, Tried, file, inroot};
 use nix::errno::Errno;
 use nix::sys::stat::{fstat, stat};
 use nix::unistd::geteuid;
@@ -132,8 +132,7 @@ pub fn plan(mut cli: Cli, hands: &mut Hands) -> Result<Vec<Step>, Failure> {
 /// Whether it is the root that we have. Another mount of the same folder is not.
 fn is_ours(root: &OwnedFd, place: &Path) -> Result<bool, Failure> {
     let what = || format!("look at the root file system {place:?}");
-    let (new, ours) = (fstat(root).tried(what)?, stat("/").tried(what)?);
-    let same = (new.st_dev, new.st_ino) == (ours.st_dev, ours.st_ino);
+    let same = file::same(&fstat(root).tried(what)?, &stat("/").tried(what)?);
     Ok(same && place.canonicalize().tried(what)? == Path::new("/"))
 }
 

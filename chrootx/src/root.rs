@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use common::sys::namespace;
-use common::{Failure, Tried, sys};
+use common::{Failure, Tried, file, sys};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -34,8 +34,7 @@ pub fn in_place(outside: u32) -> Result<(), Failure> {
     if namespace::kind(&outside) != Ok(CloneFlags::CLONE_NEWNS) {
         return Err(refused("it is no mount namespace"));
     }
-    let (theirs, ours) = (fstat(&outside).tried(what)?, stat(OURS).tried(what)?);
-    match (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino) {
+    match file::same(&fstat(&outside).tried(what)?, &stat(OURS).tried(what)?) {
         true => Err(refused("we are in it, and so are others, who would lose their root")),
         false => make_private(),
     }
@@ -105,8 +104,7 @@ fn by_name() -> nix::Result<()> {
     let folder = stat(".")?;
     mount(Some("."), ".", NOTHING, MsFlags::MS_BIND | MsFlags::MS_REC, NOTHING)?;
     chdir(&getcwd()?)?;
-    let entered = stat(".")?;
-    match (entered.st_dev, entered.st_ino) == (folder.st_dev, folder.st_ino) {
+    match file::same(&folder, &stat(".")?) {
         true => Ok(()),
         false => Err(Errno::ESTALE),
     }

@@ -80,7 +80,9 @@ impl Filter {
         let limit = (MOST * SIZE + 1) as u64;
         let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
         read.tried(what).map_err(|failure| {
-            failure.hint_if(Errno::ENOENT, || "the usual one is called default".into())
+            failure.hint_if(Errno::ENOENT, || {
+                "the usual one is called default; without --seccomp there is none".into()
+            })
         })?;
         if bytes.is_empty() || bytes.len() % SIZE != 0 || bytes.len() > MOST * SIZE {
             return Err(Failure::new(format!("{}: it is no program for seccomp(2)", what()))

@@ -12,6 +12,7 @@ use common::{Failure, Flow, Form, Line, Tried, exec, report, shell, sys};
 use nix::errno::Errno;
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::stat::{Mode, umask};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{chroot, fchdir};
 
 use crate::capability::Set;
@@ -329,13 +330,15 @@ impl Hands {
     }
 
     fn unruly(&self, failure: Failure) -> Failure {
-        match self.restricted {
-            true => failure.hint_if(Errno::EACCES, || {
-                "--landlock has to allow x for COMMAND and for its loader, as rx:/usr,rx:/lib"
-                    .into()
-            }),
-            false => failure,
-        }
+        let noexec = || statvfs("/").is_ok_and(|on| on.flags().contains(FsFlags::ST_NOEXEC));
+        let hint = match self.restricted {
+            true => "--landlock has to allow x for COMMAND and for its loader, as rx:/usr,rx:/lib",
+            false if noexec() => {
+                "the mount that ROOTFS is on lets no program run (noexec); findmnt -T ROOTFS shows it"
+            }
+            false => return failure,
+        };
+        failure.hint_if(Errno::EACCES, || hint.into())
     }
 }
 

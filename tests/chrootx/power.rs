@@ -386,7 +386,10 @@ pub fn what_can_not_be_read_is_said() -> Test {
     fails(&["--umask", "7777"], &["read a umask from \"7777\""]);
     fails(&["-e", "=x"], &["read a variable from \"=x\": it has no name", "hint: "]);
     fails(&["-e", ""], &["read a variable from \"\": it has no name", "hint: "]);
-    fails(&["--seccomp", "/nowhere"], &["read a filter from \"/nowhere\"", "(ENOENT)", "hint: "]);
+    fails(
+        &["--seccomp", "/nowhere"],
+        &["read a filter from \"/nowhere\"", "(ENOENT)", "hint: ", "without --seccomp"],
+    );
     fails(&["--seccomp", "/dev/null"], &["it is no program for seccomp(2)", "hint: "]);
     fails(&["--keep-fd", "x"], &["invalid value 'x'"]);
     fails(&["--read-only", "--chroot"], &["cannot be used with"]);

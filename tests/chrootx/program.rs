@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use support::{Test, alpine};
+use support::{Test, alpine, private_sh, run};
 
-use crate::inside;
+use crate::{chrootx, inside};
 
 fn program(path: &Path, content: &[u8]) {
     fs::write(path, content).expect("our own folder");
@@ -47,6 +47,16 @@ pub fn a_script_without_an_interpreter_is_for_the_shell() -> Test {
     fs::remove_file(at("bin/sh")).expect("alpine has it");
     let none = inside(root.path(), &[], &["/bin/headless"]);
     none.fails(127, "chrootx", &["(ENOENT)", "what has to load it, \"/bin/sh\", is not"]);
+    Ok(())
+}
+
+pub fn a_mount_that_lets_no_program_run_is_named() -> Test {
+    let root = alpine()?;
+    let mut mounted = private_sh(
+        "mount --bind \"$1\" \"$1\"; mount -o remount,bind,noexec \"$1\"; exec \"$2\" \"$1\" id",
+    );
+    let ran = run(mounted.arg(root.path()).arg(chrootx().get_program()));
+    ran.fails(126, "chrootx", &["run \"id\"", "(EACCES)", "hint: ", "(noexec)"]);
     Ok(())
 }
 
