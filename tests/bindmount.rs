@@ -81,6 +81,7 @@ support::tests!(
     resolver::an_older_kernel_gets_it_too,
     resolver::an_etc_in_memory_looks_like_the_one_on_disk,
     resolver::mkdir_makes_the_file_and_etc_stays_on_disk,
+    resolver::what_mkdir_can_not_make_is_in_memory,
     resolver::a_root_without_etc_is_told_how_to_get_one,
     hostile::folders_that_lead_outside_are_refused,
     hostile::a_resolv_conf_that_leads_outside_touches_nothing,

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use common::{Failure, inroot};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
@@ -168,7 +169,10 @@ fn resolver(
 ) -> Result<Vec<Step>, Failure> {
     let place = resolver::place(&seen.rootfs);
     // What is made on an overlay is made above, and the tree below stays as it is.
-    let mkdir = mkdir || seen.keeps_changes;
+    let mkdir = match resolver::denied(&seen.place("etc")) {
+        None => mkdir || seen.keeps_changes,
+        Some(errno) => errno == Errno::EROFS && seen.keeps_changes,
+    };
     Ok(match resolver::look(seen.layer(&resolver::path()))? {
         Found::File(place) => vec![Step::Resolver { servers, place: seen.shown(place)?, dev }],
         Found::Nothing if mkdir => {

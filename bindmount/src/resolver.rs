@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use common::{Failure, Tried, file, inroot, shell, sys};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{AccessFlags, faccessat};
 
 use crate::attach::{Mounted, explain_privilege};
 use crate::memory;
@@ -49,6 +50,11 @@ pub fn look(rootfs: &Path) -> Result<Found, Failure> {
         // Else a root that can only be read would get an etc that can be written to.
         Err(errno) => Err(Failure::errno(format!("look at {:?}", rootfs.join(path())), errno)),
     }
+}
+
+/// Why no file may be made in etc: a root can be one to be read only, or another user's.
+pub fn denied(etc: &Place) -> Option<Errno> {
+    faccessat(etc.open().ok()?, ".", AccessFlags::W_OK, AtFlags::empty()).err()
 }
 
 /// A file in dev, proc or sys is covered by what is mounted there.

@@ -1,11 +1,12 @@
 //! The resolv.conf of a root file system.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{chown, symlink};
 use std::path::Path;
 
 use support::{Skip, Test, need_program, scratch};
 
+use super::standard::in_user_namespace;
 use super::{COUNT, alpine, bare_root, fingerprint, in_folder};
 
 fn of_the_machine() -> Result<String, Skip> {
@@ -114,6 +115,26 @@ pub fn mkdir_makes_the_file_and_etc_stays_on_disk() -> Test {
     assert!(root.path().join("etc/kept").exists(), "etc is the one on disk");
     let made = fs::read(root.path().join("etc/resolv.conf")).expect("it was made");
     assert!(made.is_empty(), "a mount point");
+    Ok(())
+}
+
+/// In a root that can only be read, or is another user's.
+pub fn what_mkdir_can_not_make_is_in_memory() -> Test {
+    let resolver = of_the_machine()?;
+    let root = bare_root()?;
+    let script = "mount --bind . .; cd \"$PWD\"; mount -o remount,bind,ro .
+        $B --mkdir --std .; cat etc/resolv.conf";
+    assert_eq!(in_folder(root.path(), script).silent(), resolver);
+    chown(root.path().join("etc"), Some(1), Some(1)).expect("we are root");
+    for overlay in ["", "--overlay .:sys/upper:sys/work"] {
+        let script = format!(
+            "mount -t tmpfs t sys; mkdir sys/upper sys/work; $1 --mkdir --std . {overlay}
+            cd \"$PWD\"; cat etc/resolv.conf"
+        );
+        let ran = in_user_namespace(root.path(), "--pid --fork", &script)?;
+        assert_eq!(ran.silent(), resolver, "{overlay}");
+    }
+    assert!(!root.path().join("etc/resolv.conf").exists());
     Ok(())
 }
 
