@@ -13,7 +13,7 @@ use common::terminal::{DEVPTS, TTY, has_tty, new_devpts};
 use common::{Failure, Tried, file, mountinfo, sys};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::{Mode, SFlag, fstat, makedev, mkdirat, mknodat, stat, umask};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknodat, stat, umask};
 use nix::unistd::symlinkat;
 
 use crate::attach::{Mounted, attach_below, copy, explain_privilege};
@@ -180,29 +180,21 @@ fn links(dev: &OwnedFd) -> Result<(), Failure> {
 fn terminals(dev: &OwnedFd, tty: bool) -> Result<(), Failure> {
     let terminals =
         new_devpts(c"devpts", tty).tried(|| "make a new devpts").map_err(explain_privilege)?;
-    attach_below(terminals, &folder(dev, "pts")?, "pts")
+    attach_below(terminals, &memory::folder(dev, "pts")?, "pts")
 }
 
 fn own_terminal(dev: &OwnedFd) -> Result<(), Failure> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let terminals = open(PTS, flags, Mode::empty()).tried(|| format!("open {PTS:?}"))?;
-    attach_below(terminals, &folder(dev, "pts")?, "pts")
+    attach_below(terminals, &memory::folder(dev, "pts")?, "pts")
 }
 
 fn shared(mounted: &mut Mounted) -> Result<(), Failure> {
     let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
-    let below = folder(mounted.last()?, "shm")?;
+    let below = memory::folder(mounted.last()?, "shm")?;
     attach_below(memory::new(c"1777", c"64m", attrs)?, &below, "shm")?;
     mounted.hidden = Some(below);
     Ok(())
-}
-
-/// A new folder to mount on.
-fn folder(dev: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
-    let failed = || format!("make the folder {name:?} in memory");
-    mkdirat(dev, name, Mode::from_bits_truncate(0o755)).tried(failed)?;
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(dev, name, flags, Mode::empty()).tried(failed)
 }
 
 impl Node {

@@ -4,6 +4,8 @@ use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 
 use common::{Failure, Tried, size, sys};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
 
 use crate::attach::explain_privilege;
 use crate::options::Options;
@@ -17,6 +19,14 @@ pub fn new(mode: &CStr, size: &CStr, attrs: u64) -> Result<OwnedFd, Failure> {
 pub fn empty() -> Result<OwnedFd, Failure> {
     let attrs = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
     made(&[(c"ro", c""), (c"mode", c"0555")], attrs | sys::MOUNT_ATTR_RDONLY)
+}
+
+/// A new folder in one, which others may see already.
+pub fn folder(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Failure> {
+    let failed = || format!("make the folder {name:?} in memory");
+    mkdirat(parent, name, Mode::from_bits_truncate(0o755)).tried(failed)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(parent, name, flags, Mode::empty()).tried(failed)
 }
 
 fn made(options: &[(&CStr, &CStr)], attrs: u64) -> Result<OwnedFd, Failure> {

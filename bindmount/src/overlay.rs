@@ -5,20 +5,19 @@
 //! the file. A symbolic link of that name, wherever it leads, is hidden in the same way.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 
 use common::{Failure, Tried};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
+use nix::sys::stat::{Mode, fchmod, fstat};
 use nix::unistd::{Gid, Uid, fchown};
 
 use crate::attach::{Mounted, explain_privilege};
-use crate::layers;
 use crate::place::Place;
 use crate::resolver::{self, Servers};
+use crate::{layers, memory};
 
 /// Covers `etc` with an overlay that has a file for these servers.
 ///
@@ -32,8 +31,8 @@ pub fn cover(
 ) -> Result<(), Failure> {
     let lower = etc.open()?;
     let memory = resolver::memory()?;
-    let upper = folder(&memory, "upper")?;
-    let work = folder(&memory, "work")?;
+    let upper = memory::folder(&memory, "upper")?;
+    let work = memory::folder(&memory, "work")?;
     look_like(&upper, &lower).tried(|| "give the folder in memory the owner and mode of etc")?;
     servers.write(&upper)?;
     mounted.attach(memory, etc)?;
@@ -63,13 +62,6 @@ fn look_like(upper: &OwnedFd, lower: &OwnedFd) -> nix::Result<()> {
         Err(errno) => return Err(errno),
     }
     fchmod(upper, Mode::from_bits_truncate(wanted.st_mode))
-}
-
-fn folder(parent: impl AsFd, name: &str) -> Result<OwnedFd, Failure> {
-    let failed = || format!("make the folder {name:?} in memory");
-    mkdirat(&parent, name, Mode::from_bits_truncate(0o755)).tried(failed)?;
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    openat(parent, name, flags, Mode::empty()).tried(failed)
 }
 
 fn explain_overlay(failure: Failure, etc: &Place) -> Failure {

@@ -33,12 +33,10 @@ fn main() -> ExitCode {
 fn run(cli: cli::Cli) -> Result<u8, Failure> {
     let mode = cli.narration.mode();
     let mut hands = step::Hands::default();
-    let open = match mode {
-        Mode::DryRun => Ok(()),
-        _ => descriptor::must_be_open(&cli.keep_fd),
-    };
-    if let (Some(name), true) = (&cli.ready, mode != Mode::DryRun) {
-        hands.ready = Some(engine::open_ready(name)?);
+    let mut open = Ok(());
+    if mode != Mode::DryRun {
+        open = descriptor::must_be_open(&cli.keep_fd);
+        hands.ready = cli.ready.as_deref().map(engine::open_ready).transpose()?;
     }
     let planned = open.and_then(|()| plan::plan(cli, &mut hands));
     let outcome = planned.and_then(|steps| perform(&steps, mode, &mut hands));
