@@ -46,8 +46,8 @@ pub enum Step {
     Resolver { servers: Servers, place: Place, dev: Option<Place> },
     /// The same where the root has no file for it; in a user namespace or not.
     Cover { servers: Servers, etc: Place, user: bool },
-    /// A mount, by its number and its place, taken away.
-    Unmount { id: u64, target: PathBuf, lazy: bool },
+    /// A mount, by its number and its place, taken away; perhaps with another one before.
+    Unmount { id: u64, target: PathBuf, lazy: bool, again: bool },
     /// A tree of here in the mount namespace of a process.
     BindIn { pid: Pid, spec: Spec, mkdir: bool },
     /// A mount of a process taken away.
@@ -79,9 +79,8 @@ impl common::Step for Step {
             Self::Cover { servers, etc, user } => {
                 Line::Run(script::cover_folder(servers, etc, *user))
             }
-            Self::Unmount { target, lazy, .. } => {
-                let lazy = if *lazy { "--lazy " } else { "" };
-                Line::Run(format!("umount {lazy}{}", shell::operand(target)))
+            Self::Unmount { id, target, lazy, again } => {
+                Line::Run(unmount::line(*id, target, *lazy, *again))
             }
             Self::BindIn { pid, spec, .. } => Line::Run(target::line(*pid, spec)),
             Self::UnmountIn { pid, target, lazy } => {
@@ -185,7 +184,7 @@ impl Step {
                 resolver::cover_file(mounted, place, servers)?;
             }
             Self::Cover { servers, etc, user } => overlay::cover(mounted, etc, servers, *user)?,
-            Self::Unmount { id, target, lazy } => unmount::unmount(*id, target, *lazy)?,
+            Self::Unmount { id, target, lazy, .. } => unmount::unmount(*id, target, *lazy)?,
             Self::BindIn { pid, spec, mkdir } => {
                 target::bind(*pid, spec, *mkdir, held.as_ref())?;
             }

@@ -46,8 +46,14 @@ pub fn plan(target: &Path, recursive: bool, lazy: bool) -> Result<Vec<Step>, Fai
         }
         _ => {}
     }
-    let step = |mount: &Mount| Step::Unmount { id: mount.id, target: mount.target.clone(), lazy };
-    Ok(order.into_iter().map(step).collect())
+    let step = |(at, mount): (usize, &&Mount)| {
+        let again = order[..at].iter().any(|other| {
+            let tags = &mount.propagation;
+            other.target == mount.target || other.propagation.iter().any(|tag| tags.contains(tag))
+        });
+        Step::Unmount { id: mount.id, target: mount.target.clone(), lazy, again }
+    };
+    Ok(order.iter().enumerate().map(step).collect())
 }
 
 /// The mount that a path leads to.
@@ -84,12 +90,22 @@ fn after_what_hides_it<'a>(
     }
 }
 
+/// In shell. What is shared has perhaps gone with its twin.
+pub fn line(id: u64, target: &Path, lazy: bool, again: bool) -> String {
+    let lazy = if lazy { "--lazy " } else { "" };
+    let gone = match again {
+        true => format!(" || ! grep -q '^{id} ' /proc/self/mountinfo"),
+        false => String::new(),
+    };
+    format!("umount {lazy}{}{gone}", shell::operand(target))
+}
+
 /// Takes a mount away.
 pub fn unmount(id: u64, target: &Path, lazy: bool) -> Result<(), Failure> {
     let root = inroot::open_root(Path::new("/"))?;
     match by_folder(root, target, lazy) {
         // What is shared goes with its twin.
-        Err(Errno::EINVAL) if mountinfo::read()?.iter().all(|mount| mount.id != id) => Ok(()),
+        Err(_) if mountinfo::read()?.iter().all(|mount| mount.id != id) => Ok(()),
         outcome => outcome
             .tried(|| format!("unmount {target:?}"))
             .map_err(|failure| explain(failure, target, lazy)),

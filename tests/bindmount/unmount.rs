@@ -36,6 +36,14 @@ pub fn what_is_shared_goes_with_its_twin() -> Test {
         mount -t tmpfs t src/sub";
     let count = in_folder(folder.path(), &format!("{script}; {COUNT}; $B -u -R .; {COUNT}"));
     assert_eq!(count.silent(), "4\n0\n");
+    // A root that is mounted on itself: below it lie twins of all, on folders that the first have had.
+    let root = bare_root()?;
+    let std = "mount --make-rshared /; mount --bind . .; cd \"$PWD\"; $B --std .; $B --std .; cd /";
+    for (how, told) in [("$B -u -R \"$1\"", ""), ("$B -n -u -R \"$1\" | sh -e", "umount: ")] {
+        let ran = in_folder(root.path(), &format!("{std}; {how}; {COUNT}"));
+        let said = ran.stderr.lines().all(|line| !told.is_empty() && line.starts_with(told));
+        assert!(ran.status == 0 && ran.stdout == "0\n" && said, "{how}: {ran:?}");
+    }
     Ok(())
 }
 
