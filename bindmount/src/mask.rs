@@ -73,7 +73,7 @@ impl Part {
 
     /// The line of the script.
     pub fn line(&self, place: &Place) -> String {
-        let (node, text) = (Options::of_node().words(), Options::of_resolver().words());
+        let (node, text) = (Options::of_node().words(), Options::to_read().words());
         let cover = match self {
             Self::ReadOnly => format!(
                 "[ ! -e \"$f\" ] || {{ mount --bind \"$f\" \"$f\"; \
@@ -113,7 +113,7 @@ impl Part {
         for name in self.names() {
             let Some(at) = Self::open(top, name)? else { continue };
             let cover = match self {
-                Self::ReadOnly => copy(&at, name, &Options::of_resolver())?,
+                Self::ReadOnly => copy(&at, name, &Options::to_read())?,
                 Self::Hidden | Self::HiddenInSys | Self::MountedInSys(_) => empty(&at)?,
             };
             attach_below(cover, &at, name)?;

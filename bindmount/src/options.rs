@@ -60,27 +60,23 @@ impl Options {
         Self { recursive: true, propagation: Some(slave), ..Self::default() }
     }
 
-    /// To look at, not to change the machine by. What the machine mounts there later does not come
-    /// along: it would be a mount of its own, which can be written to.
-    pub fn of_sys() -> Self {
-        Self { recursive: true, ..Self::of_sys_alone() }
+    /// To look at, not to change the machine by. What is mounted there later, here or on the machine,
+    /// is seen in one place: it would be a mount of its own, which can be written to.
+    pub fn to_read() -> Self {
+        let set = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
+        let private = Propagation { word: "private", flag: MsFlags::MS_PRIVATE, all: true };
+        let set = set | sys::MOUNT_ATTR_RDONLY;
+        Self { set, propagation: Some(private), ..Self::default() }
     }
 
-    /// That alone: of what the machine has mounted on it nothing comes along.
-    pub fn of_sys_alone() -> Self {
-        let private = Propagation { word: "private", flag: MsFlags::MS_PRIVATE, all: true };
-        Self { propagation: Some(private), ..Self::of_resolver() }
+    /// With what is mounted on it.
+    pub fn to_read_all() -> Self {
+        Self { recursive: true, ..Self::to_read() }
     }
 
     /// What is asked for by --tmpfs.
     pub fn of_memory() -> Self {
         Self { set: sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV, ..Self::default() }
-    }
-
-    /// A text.
-    pub fn of_resolver() -> Self {
-        let set = sys::MOUNT_ATTR_NOSUID | sys::MOUNT_ATTR_NODEV | sys::MOUNT_ATTR_NOEXEC;
-        Self { set: set | sys::MOUNT_ATTR_RDONLY, ..Self::default() }
     }
 
     /// A device: what writes to it needs no writable mount, what changes its inode does.

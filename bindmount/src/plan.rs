@@ -89,16 +89,16 @@ fn inside(tree: Tree, mkdir: bool) -> Result<Vec<Step>, Failure> {
     let hidden = || mask("sys", mask::Part::HiddenInSys);
     let sysfs = match (tree.sys, tree.proc) {
         (false, _) => Vec::new(),
-        (true, Some(Proc::Plain)) => vec![copy("sys", Options::of_sys())],
+        (true, Some(Proc::Plain)) => vec![copy("sys", Options::to_read_all())],
         // What another user namespace has mounted on it can't be left behind, but covered.
         (true, _) if user => {
             let mounted = mask("sys", mask::Part::mounted_in_sys()?);
-            vec![copy("sys", Options::of_sys()), hidden(), mounted]
+            vec![copy("sys", Options::to_read_all()), hidden(), mounted]
         }
         (true, _) => {
             let groups = Path::new("/sys/fs/cgroup").is_dir();
-            let groups = groups.then(|| copy("sys/fs/cgroup", Options::of_sys()));
-            let sys = [copy("sys", Options::of_sys_alone()), hidden()];
+            let groups = groups.then(|| copy("sys/fs/cgroup", Options::to_read_all()));
+            let sys = [copy("sys", Options::to_read()), hidden()];
             sys.into_iter().chain(groups).collect()
         }
     };

@@ -172,7 +172,7 @@ pub fn cover_file(mounted: &mut Mounted, place: &Place, servers: &Servers) -> Re
     };
     let copy = copy.tried(|| format!("copy the mount of {NAME:?} in memory"));
     let copy = copy.map_err(explain_privilege)?;
-    mounted.attach_with(copy, place, &Options::of_resolver())
+    mounted.attach_with(copy, place, &Options::to_read())
 }
 
 /// The file in this folder alone, as a mount.

@@ -85,10 +85,10 @@ pub fn cover_file(servers: &Servers, place: &Place, dev: Option<&Place>) -> Stri
         ),
     };
     let write = servers.line(&file);
-    let words = Options::of_resolver().words();
+    let words = Options::to_read().words();
     format!(
         "t=$(mktemp -d); mount {memory} \"$t\"; {write}; chmod 644 {file}; \
-         mount --bind {file} {dst}; mount -o remount,bind,{words} {dst}; umount \"$t\"; rmdir \"$t\""
+         mount --bind --make-private {file} {dst}; mount -o remount,bind,{words} {dst}; umount \"$t\"; rmdir \"$t\""
     )
 }
 

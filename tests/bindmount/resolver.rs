@@ -56,6 +56,9 @@ pub fn it_is_a_copy_that_all_can_read() -> Test {
         assert!(line.contains(file) && line.contains(" ro,nosuid,nodev,noexec"), "{line}");
         assert_eq!(line.lines().count(), 1, "it is seen nowhere else: {line}");
     }
+    // Not even a second one, where mounts are shared.
+    let script = "mount --make-rshared /; $B --std .; $B --std .; $B --list . | grep -c /dev/.*resolv || true";
+    assert_eq!(in_folder(root.path(), script).silent(), "0\n");
     let script =
         "$B --std .; echo x 2>&1 >>etc/resolv.conf || mount -o remount,bind,rw etc/resolv.conf
         echo mine >>etc/resolv.conf; cat /etc/resolv.conf";
