@@ -170,8 +170,8 @@ fn resolver(
     let place = resolver::place(&seen.rootfs);
     // What is made on an overlay is made above, and the tree below stays as it is.
     let mkdir = match resolver::denied(&seen.place("etc")) {
-        None => mkdir || seen.keeps_changes,
-        Some(errno) => errno == Errno::EROFS && seen.keeps_changes,
+        None => seen.keeps_changes.unwrap_or(mkdir),
+        Some(errno) => errno == Errno::EROFS && seen.keeps_changes == Some(true),
     };
     Ok(match resolver::look(seen.layer(&resolver::path()))? {
         Found::File(place) => vec![Step::Resolver { servers, place: seen.shown(place)?, dev }],

@@ -17,8 +17,8 @@ pub struct Seen {
     pub rootfs: PathBuf,
     /// Whether the overlay covers the folder that we are in.
     pub from_within: bool,
-    /// Whether it is an overlay that keeps changes apart.
-    pub keeps_changes: bool,
+    /// Whether an overlay keeps changes apart, or can only be read; `None` without one.
+    pub keeps_changes: Option<bool>,
     layers: Vec<PathBuf>,
 }
 
@@ -29,12 +29,12 @@ impl Seen {
             None => Self {
                 rootfs: rootfs.to_owned(),
                 from_within: false,
-                keeps_changes: false,
+                keeps_changes: None,
                 layers: vec![rootfs.to_owned()],
             },
             Some((_, layers)) => Self {
                 rootfs: place::name(root)?,
-                keeps_changes: layers.keeps_changes(),
+                keeps_changes: Some(layers.keeps_changes()),
                 from_within: rootfs.components().all(|name| name == Component::CurDir),
                 layers: layers.check()?,
             },

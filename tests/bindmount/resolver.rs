@@ -125,9 +125,14 @@ pub fn mkdir_makes_the_file_and_etc_stays_on_disk() -> Test {
 pub fn what_mkdir_can_not_make_is_in_memory() -> Test {
     let resolver = of_the_machine()?;
     let root = bare_root()?;
-    let script = "mount --bind . .; cd \"$PWD\"; mount -o remount,bind,ro .
-        $B --mkdir --std .; cat etc/resolv.conf";
-    assert_eq!(in_folder(root.path(), script).silent(), resolver);
+    for (mount, options) in [
+        ("mount --bind . .; cd \"$PWD\"; mount -o remount,bind,ro .", ""),
+        ("mount -t tmpfs t sys; mkdir sys/top", "--overlay sys/top,.::"),
+    ] {
+        let look = "cd \"$PWD\"; cat etc/resolv.conf";
+        let script = format!("{mount}; $B --mkdir --std . {options}; {look}");
+        assert_eq!(in_folder(root.path(), &script).silent(), resolver, "{options}");
+    }
     chown(root.path().join("etc"), Some(1), Some(1)).expect("we are root");
     for overlay in ["", "--overlay .:sys/upper:sys/work"] {
         let script = format!(

@@ -117,7 +117,10 @@ pub fn a_root_that_is_none() -> Test {
     fails(&["run", &path("a b.tar")], &["a b.tar\": not a directory", &hint]);
     fails(&["run", &path("a b.tar/rootfs")], &["rootfs\": no such directory"]);
     symlink("loop", path("loop")).expect("our own folder");
-    fails(&["run", &path("loop")], &["loop\": Too many levels of symbolic links", "hint: namei -l "]);
+    fails(
+        &["run", &path("loop")],
+        &["loop\": Too many levels of symbolic links", "hint: namei -l "],
+    );
     let mut command = script("container");
     let dash = command.args(["run", "--", "-dash"]).current_dir(folder.path());
     run(dash).fails(125, "container", &["open \"./-dash\"", "fetch-rootfs host ./-dash"]);
