@@ -4,17 +4,19 @@
 //! It is locked as long as its maker lives. One that is not locked is left from a run that was
 //! killed, and the next run to the same target clears it away.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
-use common::{Failure, Tried, shell, sys};
+use common::{Failure, Tried, file, shell, sys};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat};
-use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, geteuid, unlink, unlinkat};
 
 use crate::extract::place::look;
@@ -22,6 +24,9 @@ use crate::removal::remove_tree;
 
 /// The tree inside the staging folder, which gets the target's name.
 const TREE: &str = "root";
+
+/// How often it is made again, if others clear it away.
+const TRIES: usize = 100;
 
 /// A staging folder that is ours.
 #[derive(Debug)]
@@ -69,20 +74,33 @@ impl Staging {
         let mut name = prefix;
         name.push(std::process::id().to_string());
         let failed = || format!("make {:?} for the time being", path.join(&name));
-        mkdirat(&parent, name.as_os_str(), Mode::S_IRWXU).tried(failed).map_err(|failure| {
+        let make = || mkdirat(&parent, name.as_os_str(), Mode::S_IRWXU);
+        make().tried(failed).map_err(|failure| {
             failure.hint_if(Errno::EACCES, || {
                 format!("you may not write to {path:?}: make it elsewhere, or as root")
             })
         })?;
-        let filled = || {
+        let fill = || {
             let folder = openat(&parent, name.as_os_str(), flags, Mode::empty())?;
             let folder = lock(folder).ok_or(Errno::EAGAIN)?;
             mkdirat(&*folder, TREE, Mode::S_IRWXU)?;
             let tree = openat(&*folder, TREE, flags, Mode::empty())?;
             Ok::<_, Errno>((folder, tree))
         };
-        let made = filled().inspect_err(|_| remove_empty(&parent, &name));
-        let (folder, tree) = made.tried(failed)?;
+        let mut filled = fill();
+        // Until it is locked, another run takes it for one that is dead, and clears it away.
+        for _ in 0..TRIES {
+            if !matches!(filled, Err(Errno::ENOENT | Errno::EAGAIN)) {
+                break;
+            }
+            sleep(Duration::from_millis(1));
+            filled = match make() {
+                Ok(()) | Err(Errno::EEXIST) => fill(),
+                Err(errno) => Err(errno),
+            };
+        }
+        let filled = filled.inspect_err(|_| remove_empty(&parent, &name));
+        let (folder, tree) = filled.tried(failed)?;
         Ok(Self { parent, name, folder, tree })
     }
 
@@ -136,7 +154,7 @@ impl Staging {
         let failed = || format!("take {dir:?} back");
         let ours = fstat(&self.tree).tried(failed)?;
         let there = look(&self.parent, Path::new(&name)).tried(failed)?;
-        if there.is_none_or(|it| (it.st_dev, it.st_ino) != (ours.st_dev, ours.st_ino)) {
+        if there.is_none_or(|it| !file::same(&it, &ours)) {
             return Ok(()); // somebody else has moved it
         }
         sys::rename(&self.parent, name.as_os_str(), &self.parent, self.name.as_os_str(), 0)
@@ -188,6 +206,11 @@ fn remove_empty(parent: &OwnedFd, name: &OsStr) {
     }
 }
 
+fn is_called(parent: &OwnedFd, name: &CStr, folder: &File) -> bool {
+    let there = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW);
+    there.and_then(|there| Ok(file::same(&there, &fstat(folder)?))).unwrap_or(false)
+}
+
 fn lock(folder: OwnedFd) -> Option<Flock<File>> {
     Flock::lock(File::from(folder), FlockArg::LockExclusiveNonblock).ok()
 }
@@ -211,7 +234,9 @@ fn clear_dead(parent: &OwnedFd, path: &Path, prefix: &OsStr) -> Result<(), Failu
         if fstat(&folder).is_ok_and(|about| about.st_uid != geteuid().as_raw()) {
             continue;
         }
-        if let Some(_held) = lock(folder) {
+        let Some(held) = lock(folder) else { continue };
+        // It may have been cleared away before it was locked, and be made anew.
+        if is_called(parent, name, &held) {
             let left = path.join(OsStr::from_bytes(name.to_bytes()));
             remove_tree(parent, name)
                 .tried(|| format!("remove {left:?}, left by a killed run"))
@@ -241,6 +266,7 @@ pub fn without_umask() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
     fn a_long_name_leaves_room_for_more() {
@@ -250,6 +276,35 @@ mod tests {
         assert_eq!(prefix(&"x".repeat(255)), format!(".{}.fetch-", "x".repeat(200)));
         assert_eq!(prefix(&"é".repeat(120)), format!(".{}.fetch-", "é".repeat(100)));
         assert_eq!(prefix(&format!("x{}", "é".repeat(120))).len(), 1 + 199 + 7);
+    }
+
+    /// Each of two runs takes the folder of the other for a dead one's until it is locked.
+    #[test]
+    fn what_others_clear_away_is_made_again() {
+        let top = support::scratch();
+        let dir = top.path().join("rootfs");
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let parent = File::open(top.path()).expect("ours").into();
+                let prefix = prefix(OsStr::new("rootfs"));
+                while !done.load(Ordering::Relaxed) {
+                    clear_dead(&parent, top.path(), &prefix).expect("all is ours");
+                }
+            });
+            let made: Vec<_> = (0..300)
+                .map(|_| {
+                    let staging = Staging::new(&dir)?;
+                    let tree = fstat(staging.tree()).tried(|| "look at the tree")?;
+                    let there = look(&staging.parent, &Path::new(&staging.name).join(TREE));
+                    let there = there.tried(|| "look at its name")?;
+                    staging.discard()?;
+                    Ok::<_, Failure>(there.is_some_and(|there| file::same(&there, &tree)))
+                })
+                .collect();
+            done.store(true, Ordering::Relaxed);
+            assert!(made.iter().all(|made| made.as_ref().is_ok_and(|made| *made)), "{made:?}");
+        });
     }
 
     #[test]

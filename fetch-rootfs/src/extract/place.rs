@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use common::file::is;
+use common::file::{self, is};
 use common::{Failure, Tried, inroot};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
@@ -22,7 +22,7 @@ pub fn is_folder(folder: &OwnedFd, name: &Path) -> bool {
 /// Whether both are one file already.
 pub fn same(folder: &OwnedFd, name: &Path, other: &OwnedFd, called: &Path) -> nix::Result<bool> {
     let (a, b) = (look(folder, name)?, look(other, called)?);
-    Ok(a.zip(b).is_some_and(|(a, b)| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)))
+    Ok(a.zip(b).is_some_and(|(a, b)| file::same(&a, &b)))
 }
 
 /// The folder above may hand down a group, and a list of who may do what, to all that is made in
