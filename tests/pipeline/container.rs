@@ -61,6 +61,21 @@ pub fn the_tools_are_found_beside_it() -> Test {
     for script in ["scripts/container", "./scripts/container", "\"$2\""] {
         assert!(command(script).starts_with("nsenter-lite "), "{script}");
     }
+    // Installed, in a folder that is not in PATH.
+    let bin = folder.path().join("bin");
+    fs::create_dir(&bin).expect("our own folder");
+    fs::copy(project().join("scripts/container"), bin.join("container")).expect("a script");
+    let installed = || {
+        run(Command::new("env")
+            .args(["-i", "PATH=/usr/bin:/bin"])
+            .arg(bin.join("container"))
+            .args(["run", "-n", "/"]))
+    };
+    installed().fails(125, "container", &["nsenter-lite: not found", "hint: "]);
+    for tool in ["nsenter-lite", "bindmount", "chrootx"] {
+        symlink(tools().join(tool), bin.join(tool)).expect("our own folder");
+    }
+    assert!(installed().silent().starts_with("nsenter-lite "));
     Ok(())
 }
 
