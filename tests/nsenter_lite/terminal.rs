@@ -130,6 +130,16 @@ pub fn control_z_stops_the_command_and_its_launcher() -> Test {
     Ok(())
 }
 
+/// A stopped cat has the terminal again, to its end.
+fn cat_reads_on(session: &mut Session) {
+    session.line("fg");
+    session.pause();
+    session.line("read on");
+    session.expect("read on\r\nread on\r\n");
+    session.keys("\x04");
+    session.expect("@ ");
+}
+
 /// In the caller's group it reads on when it is continued.
 pub fn a_command_in_our_group_goes_on_by_fg() -> Test {
     need_sessions()?;
@@ -140,12 +150,7 @@ pub fn a_command_in_our_group_goes_on_by_fg() -> Test {
         session.keys("\x1a");
         session.expect("topped");
         session.expect("@ ");
-        session.line("fg");
-        session.pause();
-        session.line("read on");
-        session.expect("read on\r\nread on\r\n");
-        session.keys("\x04");
-        session.expect("@ ");
+        cat_reads_on(&mut session);
         assert_eq!(session.run("jobs"), "", "{options}");
     }
     Ok(())
@@ -159,12 +164,7 @@ pub fn one_launcher_in_another_stops_in_the_background() -> Test {
     session.expect("@ ");
     session.pause();
     assert!(session.run("jobs").contains("topped"));
-    session.line("fg");
-    session.pause();
-    session.line("read on");
-    session.expect("read on\r\nread on\r\n");
-    session.keys("\x04");
-    session.expect("@ ");
+    cat_reads_on(&mut session);
     Ok(())
 }
 
