@@ -19,8 +19,8 @@ use crate::spec::{Spec, is_spec, place_inside, spec};
 /// unmount, so give it less power: chrootx --cap-default. All of it is mounted, nothing is written
 /// into ROOTFS. Where ROOTFS has no file etc/resolv.conf to mount on, an overlay in memory covers
 /// its etc: what is written to etc is not kept then (touch ROOTFS/etc/resolv.conf avoids that, or
-/// --mkdir, where that may be). A mount point that is a symbolic link is refused; on the way to DST links are
-/// followed inside ROOTFS.
+/// --mkdir, where one may be made). A mount point that is a symbolic link is refused; on the way to
+/// DST links are followed inside ROOTFS.
 ///
 /// --root makes only what is named: --overlay without DST, --dev, --proc, --sys, --resolv-conf,
 /// --mqueue, --overlay with DST, --tmpfs, --bind, in this order, whatever order they are given in.

@@ -325,8 +325,8 @@ impl Child {
     }
 }
 
-/// Lets the default action of this signal stop us, or all of our group. In a job that nobody could continue the kernel
-/// leaves it out; says whether we were stopped, and continued.
+/// Lets the default action of this signal stop us, or all of our group. In a job that nobody could
+/// continue the kernel leaves it out; says whether we were stopped, and continued.
 fn stop_by(signal: c_int, whom: Pid) -> bool {
     let _ = signal::send(whom, signal);
     let _ = signal::block(signal::ALL & !set(signal));
