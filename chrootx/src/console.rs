@@ -98,7 +98,7 @@ fn lead() -> Result<(), Failure> {
     }
     setsid().map(drop).tried(|| "make a session for the new terminal").map_err(|failure| {
         failure.hint_if(Errno::EPERM, || {
-            "the leader of a process group can't: start it by setsid --fork".into()
+            "the leader of a process group can't: start it by setsid --fork --wait".into()
         })
     })
 }
