@@ -38,6 +38,7 @@ support::tests!(
     tutorial::what_it_shows_can_be_typed,
     tutorial::interrupted_leaves_nothing,
     tutorial::interrupted_at_its_start_leaves_nothing,
+    tutorial::interrupted_while_namespaces_are_kept_leaves_nothing,
     tutorial::it_refuses_wrong_usage,
     container_runs_with_limits_and_a_name,
     container_leaves_root_little_power,

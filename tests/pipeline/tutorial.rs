@@ -148,6 +148,31 @@ pub fn interrupted_at_its_start_leaves_nothing() -> Test {
     Ok(())
 }
 
+/// What is mounted when the signal comes would keep the folder from going.
+pub fn interrupted_while_namespaces_are_kept_leaves_nothing() -> Test {
+    need_root()?;
+    support::need_no_filter("it waits for what would not be made")?;
+    let _alone = alone();
+    let folder = scratch();
+    let mut command = tutorial(folder.path());
+    let mut child = command
+        .args(["--step", "8"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a shell script");
+    support::eventually("they are kept", || {
+        let here = fs::read_dir(folder.path()).ok()?.next()?.ok()?;
+        here.path().join("keep").exists().then_some(())
+    });
+    // To the script alone, which waits for what it has started.
+    support::send(&child, Signal::SIGTERM, false);
+    let status = wait(&mut child, Duration::from_secs(20)).expect("it ends by itself");
+    assert_eq!(status.code(), Some(143));
+    is_empty(folder.path());
+    Ok(())
+}
+
 /// Where the caller has no PATH, the one that the script sets is exported all the same. And its folder
 /// may be named from where it is called.
 pub fn it_needs_no_path_of_the_callers() -> Test {
