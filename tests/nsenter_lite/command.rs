@@ -239,12 +239,13 @@ pub fn a_killed_launcher_takes_the_command_along() -> Test {
 /// The kernel keeps one SIGCHLD of all that come while it waits: the one that somebody has sent.
 pub fn the_end_is_seen_behind_a_signal_that_says_so_falsely() -> Test {
     need_root()?;
-    let script = "\"$0\" --fork sh -c 'read -r _; exit 7' <f & launcher=$!; exec 8>f
-        until set -- $(cat /proc/$launcher/task/$launcher/children); [ $# = 1 ]; do sleep 0.01; done
+    let script = r#""$0" --fork sh -c 'read -r _; exit 7' <f & launcher=$!; exec 8>f
+        until set -- $(cat /proc/$launcher/task/$launcher/children); [ $# = 1 ] &&
+            [ "$(cat /proc/$1/comm)" = sh ]; do sleep 0.01; done
         kill -STOP $launcher; until grep -q '^State:.T' /proc/$launcher/status; do sleep 0.01; done
         kill -CHLD $launcher; exec 8>&-
         until grep -q '^State:.Z' /proc/$1/status; do sleep 0.01; done
-        kill -CONT $launcher; ( sleep 5; kill -KILL $launcher 2>/dev/null ) & wait $launcher || echo $?";
+        kill -CONT $launcher; ( sleep 5; kill -KILL $launcher 2>/dev/null ) & wait $launcher || echo $?"#;
     let folder = scratch();
     run(Command::new("mkfifo").arg(folder.path().join("f"))).silent();
     let mut shell = Command::new("sh");
