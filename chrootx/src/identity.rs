@@ -1,8 +1,7 @@
 //! Who COMMAND runs as.
 
-use common::{Failure, Tried, shell};
+use common::{Failure, Tried, resident, shell};
 use nix::errno::Errno;
-use nix::sys::prctl::{get_pdeathsig, set_pdeathsig};
 use nix::unistd::{Gid, Uid, getresgid, getresuid, setgroups, setresgid, setresuid};
 
 use crate::account::User;
@@ -18,12 +17,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The kernel forgets that a process is to be killed with its parent when its user or group
-    /// changes; but whoever asked for that meant it for COMMAND.
     pub fn take(&self) -> Result<(), Failure> {
-        let with_parent = get_pdeathsig().tried(|| "read the signal of the parent's death")?;
-        self.change()?;
-        set_pdeathsig(with_parent).tried(|| "keep the signal of the parent's death")
+        resident::staying_tied(|| self.change())
     }
 
     /// In this order, since only root may change the first two.

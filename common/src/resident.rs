@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc::SIGPIPE;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::prctl::set_pdeathsig;
+use nix::sys::prctl::{get_pdeathsig, set_pdeathsig};
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, getpid, pipe2};
 
@@ -192,6 +192,14 @@ impl Post {
         }
         Child::new(child, self.signals)
     }
+}
+
+/// Does what has the kernel forget that this process gets a signal when its parent dies, as a change of
+/// user or group does: whoever asked for that signal meant it for COMMAND.
+pub fn staying_tied(change: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    let tie = get_pdeathsig().tried(|| "read the signal of the parent's death")?;
+    change()?;
+    tie.map_or(Ok(()), set_pdeathsig).tried(|| "keep the signal of the parent's death")
 }
 
 /// What a child sees the death of this process by, and what this process has to keep for that:

@@ -7,9 +7,9 @@ use std::str::FromStr;
 
 use common::subordinate;
 use common::sys::power;
-use common::{Failure, Tried, file, shell};
+use common::{Failure, Tried, file, resident, shell};
 use nix::errno::Errno;
-use nix::sys::prctl::{get_pdeathsig, set_keepcaps, set_pdeathsig};
+use nix::sys::prctl::set_keepcaps;
 use nix::unistd::{Gid, Uid, chdir, chroot, setgroups, setresgid, setresuid};
 
 use crate::hint;
@@ -172,9 +172,13 @@ pub fn become_command(uid: Option<u32>, gid: Option<u32>, keep_caps: bool) -> Re
     if keep_caps { keep_capabilities() } else { Ok(()) }
 }
 
-/// Where setgroups(2) is denied, the groups stay those of the caller, who had them anyway.
+/// Becomes another user, or one of another group.
 pub fn become_somebody(uid: Option<u32>, gid: Option<u32>) -> Result<(), Failure> {
-    let tie = get_pdeathsig().ok().flatten();
+    resident::staying_tied(|| change(uid, gid))
+}
+
+/// Where setgroups(2) is denied, the groups stay those of the caller, who had them anyway.
+fn change(uid: Option<u32>, gid: Option<u32>) -> Result<(), Failure> {
     if let Some(gid) = gid {
         match setgroups(&[]) {
             Err(Errno::EPERM) if are_groups_fixed() => {}
@@ -191,8 +195,7 @@ pub fn become_somebody(uid: Option<u32>, gid: Option<u32>) -> Result<(), Failure
             .tried(|| format!("be user {uid}"))
             .map_err(|failure| hint::for_identity(failure, uid))?;
     }
-    // The kernel has forgotten it with who we were.
-    tie.map_or(Ok(()), set_pdeathsig).tried(|| "tie this process to its parent again")
+    Ok(())
 }
 
 /// Denied, or no group is mapped: the kernel answers EPERM to both.
