@@ -10,7 +10,8 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-/// A folder on the way down: its name in the one above, if it is not the first, and the folders in it still to be removed.
+/// A folder on the way down: its name in the one above, if it is not the first, and the folders in it
+/// still to be removed.
 struct Level {
     name: CString,
     folders: Vec<CString>,

@@ -4,7 +4,7 @@
 //! It is locked as long as its maker lives. One that is not locked is left from a run that was
 //! killed, and the next run to the same target clears it away.
 
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +16,7 @@ use common::{Failure, Tried, file, shell, sys};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, geteuid, unlink, unlinkat};
 
 use crate::extract::place::look;
@@ -152,9 +152,7 @@ impl Staging {
     pub fn take_back(&self, dir: &Path, before: Option<FileStat>) -> Result<(), Failure> {
         let (_, name) = split(dir)?;
         let failed = || format!("take {dir:?} back");
-        let ours = fstat(&self.tree).tried(failed)?;
-        let there = look(&self.parent, Path::new(&name)).tried(failed)?;
-        if there.is_none_or(|it| !file::same(&it, &ours)) {
+        if !is_called(&self.parent, &name, &self.tree).tried(failed)? {
             return Ok(()); // somebody else has moved it
         }
         sys::rename(&self.parent, name.as_os_str(), &self.parent, self.name.as_os_str(), 0)
@@ -206,9 +204,9 @@ fn remove_empty(parent: &OwnedFd, name: &OsStr) {
     }
 }
 
-fn is_called(parent: &OwnedFd, name: &CStr, folder: &File) -> bool {
-    let there = fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW);
-    there.and_then(|there| Ok(file::same(&there, &fstat(folder)?))).unwrap_or(false)
+fn is_called(parent: &OwnedFd, name: &OsStr, folder: impl AsFd) -> nix::Result<bool> {
+    let (ours, there) = (fstat(folder)?, look(parent, Path::new(name))?);
+    Ok(there.is_some_and(|there| file::same(&there, &ours)))
 }
 
 fn lock(folder: OwnedFd) -> Option<Flock<File>> {
@@ -235,9 +233,10 @@ fn clear_dead(parent: &OwnedFd, path: &Path, prefix: &OsStr) -> Result<(), Failu
             continue;
         }
         let Some(held) = lock(folder) else { continue };
+        let called = OsStr::from_bytes(name.to_bytes());
         // It may have been cleared away before it was locked, and be made anew.
-        if is_called(parent, name, &held) {
-            let left = path.join(OsStr::from_bytes(name.to_bytes()));
+        if is_called(parent, called, &*held).unwrap_or(false) {
+            let left = path.join(called);
             remove_tree(parent, name)
                 .tried(|| format!("remove {left:?}, left by a killed run"))
                 .map_err(|failure| foreign(failure, &left))?;
